@@ -1,5 +1,6 @@
-// Bundles the two libraries that every test loads, of 250 small modules each: to find and link them takes half of the
-// time in which a test file starts. The hook `bundled.mjs` has each process of a run import the bundles instead.
+// Bundles the two libraries that every test loads. Finding and linking their 250 small modules each
+// takes half of a test file's start-up time. The hook `bundled.mjs` makes each process of a run
+// import the bundles instead.
 import { build, type Plugin } from 'esbuild'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
@@ -9,7 +10,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 
 const libraries = ['tap', 'kysely', 'kysely/migration', 'kysely/helpers/postgres']
 
-/** Lets a module go on finding what lies beside its own file. */
+/** Lets a module still resolve files that lie beside it. */
 const ownUrls: Plugin = {
   name: 'own-urls',
   setup ({ onLoad }) {
@@ -24,12 +25,13 @@ const ownUrls: Plugin = {
 }
 
 /**
- * Makes the bundles once for each lock file, below `folder`. Returns the URL of each by the name that is imported.
+ * Makes the bundles once for each lock file, below `folder`. Returns the URL of each by import
+ * name.
  */
 export async function bundleLibraries (folder: string): Promise<Record<string, string>> {
   const lock = await readFile(new URL('../pnpm-lock.yaml', import.meta.url))
   const made = join(folder, `bundles-${createHash('sha256').update(lock).digest('hex').slice(0, 16)}`)
-  // tap leaves what lies in this folder out of the stacks that it shows.
+  // tap omits files in this folder from the stacks that it shows.
   const names = libraries.map(name => [name, `node_modules/@tapjs/${name}`] as const)
   if (!existsSync(made)) await write(names, made)
   return Object.fromEntries(
@@ -49,16 +51,16 @@ async function write (
     outdir: unfinished,
     outExtension: { '.js': '.mjs' },
     bundle: true,
-    splitting: true, // the three of Kysely share one copy of its classes
+    splitting: true, // the three bundles of Kysely share one copy of its classes
     format: 'esm',
     platform: 'node',
     logLevel: 'error',
     plugins: [ownUrls],
     banner: {
-      js:
-        "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);"
+      js: "import { createRequire as makeRequire } from 'node:module'; " +
+        'const require = makeRequire(import.meta.url);'
     }
   })
-  // Another run may have been first.
+  // Another run may have written the bundles first.
   await rename(unfinished, made).catch(() => rm(unfinished, { recursive: true }))
 }

@@ -1,4 +1,5 @@
-// Writes packages/telemetry/docs/channels.md from core's channels.ts: run it when a channel or a payload changes.
+// Writes packages/telemetry/docs/channels.md from core's channels.ts. Run it after changing a channel or
+// a payload.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 

@@ -1,5 +1,6 @@
-// Packs what would be published and checks it as a user meets it: the tarball's contents and manifest, publint, attw,
-// and an empty project that installs all tarballs from the registry's dependencies, imports each and compiles against it.
+// Packs the packages as they would be published and checks them as a user gets them.
+// Checks contents and manifest of each tarball, publint, attw, and an empty project. The project
+// installs all tarballs with their dependencies, imports each and compiles against it.
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,7 +12,7 @@ import { root } from './sources.ts'
 const work = mkdtempSync(join(tmpdir(), 'check-packages-'))
 const problems: string[] = []
 
-/** What the command printed; its failure is a problem and not an exception. */
+/** Returns what the command printed. A failure becomes a problem, not an exception. */
 async function check (what: string, command: string, args: string[], cwd = root): Promise<string> {
   try {
     return await run(command, args, cwd)
@@ -41,7 +42,7 @@ async function checkTarball ({ name, folder, tarball }: Package): Promise<void> 
       /\.test\.|\.tst\.|(^|\/)(test|tests|__tests__)\/|tsbuildinfo/.test(file)
     )
   ) must(false, `ships ${file}, which is of no use to its users`)
-  // tsc never deletes: what a removed source left in dist would be published for ever.
+  // tsc never deletes, so dist would keep the output of removed sources and publish it.
   for (const file of files.filter(file => /^dist\/.*\.js$/.test(file)))
     must(
       files.includes(file.replace(/^dist/, 'src').replace(/\.js$/, '.ts')),
@@ -70,7 +71,10 @@ async function checkTarball ({ name, folder, tarball }: Package): Promise<void> 
 const compilers = { 'TypeScript 6': 'typescript/lib/tsc.js', 'TypeScript 7': '@typescript/native/bin/tsc' }
 const resolutions = { nodenext: 'nodenext', bundler: 'preserve' }
 
-/** Compiles a file against what is installed, the declarations of packages too, as each compiler and resolution does. */
+/**
+ * Compiles a file against the installed packages and their declarations, with each compiler and
+ * resolution.
+ */
 async function checkTypes (project: string, file: string, what: string): Promise<void> {
   for (const [moduleResolution, module] of Object.entries(resolutions)) {
     const compilerOptions = {
@@ -99,7 +103,9 @@ async function checkTypes (project: string, file: string, what: string): Promise
   }
 }
 
-/** A new project with nothing in it but our tarballs and, through npm, their dependencies and the first version of each peer. */
+/**
+ * Returns a new project with only our tarballs, their dependencies, and each peer's first version.
+ */
 async function checkInstalled (packages: readonly Package[]): Promise<void> {
   const project = join(work, 'project')
   mkdirSync(project)
@@ -130,7 +136,9 @@ async function checkInstalled (packages: readonly Package[]): Promise<void> {
   await checkTypes(project, 'consumer.ts', 'the published types')
 }
 
-/** A user's module in pnpm's layout, where the compiler names no type of a package that the user does not depend on. */
+/**
+ * A user's module in pnpm's layout, where a compiler cannot name types of indirect dependencies.
+ */
 async function checkReturnedTypes (packages: readonly Package[]): Promise<void> {
   const project = join(work, 'strict')
   mkdirSync(project)
@@ -170,7 +178,7 @@ function entries ({ folder }: Package): string[] {
   )
 }
 
-/** Every type that a package gives is exported by one of them. */
+/** Checks that every type which a package's exports use is exported by a package. */
 function checkExports (packages: readonly Package[]): void {
   problems.push(...hiddenTypes(packages.map(one => ({ name: one.name, entries: entries(one) }))))
 }

@@ -1,2 +1,3 @@
-// Every test covers the sources of the packages, and nothing else counts: neither tests nor these scripts.
+// Every test covers the sources of the packages, and nothing else counts: neither tests nor these
+// scripts.
 export default () => ['packages/*/src/**/*.ts']

@@ -6,13 +6,13 @@ import { root } from './sources.ts'
 /** A package with its built declarations. */
 export interface Declared {
   readonly name: string
-  /** Paths of the declarations of its entries. */
+  /** Paths of its entries' declarations. */
   readonly entries: readonly string[]
 }
 
 /**
- * Names types that the declarations of a package's exports use and that no entry of a package exports. The compiler cannot
- * write such a type into the declarations of a user whose own exported function returns it (TS2742, TS4058).
+ * Returns the types that a package's exports use and that no entry of a package exports. The
+ * compiler cannot write such a type into a user's own declarations (TS2742, TS4058).
  */
 export function hiddenTypes (packages: readonly Declared[]): string[] {
   const program = ts.createProgram(packages.flatMap(({ entries }) => entries), {
@@ -37,11 +37,14 @@ export function hiddenTypes (packages: readonly Declared[]): string[] {
   const isOurs = ({ fileName }: ts.SourceFile): boolean =>
     !fileName.includes('/node_modules/') && folders.some(folder => fileName.startsWith(folder))
 
-  // Of an augmented interface there are several symbols, with declarations in common.
+  // An augmented interface has several symbols that share declarations.
   const declarations = new Set([...exported].flatMap(symbol => symbol.declarations ?? []))
   const problems = new Set<string>()
   const seen = { given: new Set<ts.Symbol>(), taken: new Set<ts.Symbol>() }
-  /** @param isGiven whether the user gets values of this type; what a callback of the user's takes is given to the user. */
+  /**
+   * @param isGiven whether the user gets values of this type, as results or as arguments of
+   * callbacks.
+   */
   const visit = (symbol: ts.Symbol, isGiven: boolean): void => {
     const visited = isGiven ? seen.given : seen.taken
     if (visited.has(symbol)) return

@@ -1,6 +1,7 @@
-// Loaded by every process of a test run through NODE_OPTIONS. A test file fails if a promise without a handler or an
-// exception that was not caught came up in it, or in any process that it started: also where a listener swallows it, or
-// where a child had done its work by then.
+// Loaded by every process of a test run through NODE_OPTIONS. Makes a test file fail after an
+// unhandled rejection or an uncaught exception, in the file's process or in a process that it
+// started. This also covers errors that a listener swallows, and children that had finished their
+// work.
 import { randomUUID } from 'node:crypto'
 import { appendFileSync, existsSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

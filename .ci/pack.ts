@@ -22,7 +22,7 @@ export interface Package {
   readonly tarball: string
 }
 
-/** What a command printed. Rejects with its output when it fails. */
+/** Returns what a command printed. Rejects with its output if it fails. */
 export async function run (
   command: string,
   args: readonly string[],
@@ -45,12 +45,12 @@ export function readManifest (folder: string): Manifest {
   return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest
 }
 
-/** The pinned pnpm, as arguments of npx. */
+/** The pinned pnpm, as arguments for npx. */
 export function pnpm (...args: string[]): string[] {
   return ['-y', readManifest(root).packageManager ?? 'pnpm', ...args]
 }
 
-/** Builds the packages and packs those that are published into a folder. */
+/** Builds all packages and packs the public packages into a folder. */
 export async function pack (to: string): Promise<Package[]> {
   await run('tsc', ['-b', ...packageFolders().map(folder => `packages/${folder}`)])
   await run('npx', pnpm('--recursive', '--filter', './packages/*', 'pack', '--pack-destination', to))
@@ -68,8 +68,9 @@ export async function pack (to: string): Promise<Package[]> {
 }
 
 /**
- * Both ends of each peer's range over all packages: the first version of each alternative, and the range itself, of which
- * npm takes the last. Throws where two packages name different ranges of one peer.
+ * Returns both ends of each peer's range over all packages: the first version of each alternative,
+ * and the range itself, whose newest version npm installs. Throws if two packages disagree on a
+ * range.
  */
 export function peerRanges (): Map<string, { readonly range: string; readonly lowest: readonly string[] }> {
   const ranges = new Map<string, { range: string; lowest: string[] }>()

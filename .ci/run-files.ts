@@ -1,6 +1,6 @@
-// Runs test files as tap does, each in a process of its own, and writes one TAP report.
-// `tap run` loads four hooks into each of these processes, for mocks, coverage and TypeScript. Nothing here uses them, and
-// they cost a third of what an average file takes.
+// Runs test files as tap does, each in its own process, and writes one TAP report.
+// `tap run` loads four hooks into each process, for mocks, coverage and TypeScript. Nothing here
+// uses them, and they cost a third of an average file's time.
 import { globSync, readFileSync, statSync } from 'node:fs'
 import { relative, resolve, sep } from 'node:path'
 import t from 'tap'
@@ -20,7 +20,7 @@ t.jobs = config.jobs ?? 1
 t.setTimeout(0) // each file has a timeout of its own
 if (files.length === 0) t.fail('no test file was found')
 for (const file of files) {
-  // tap would add a hook of its own to NODE_OPTIONS, so env(1) sets this variable behind it.
+  // tap adds a hook to NODE_OPTIONS. env(1) sets this variable after that.
   const command = [`NODE_OPTIONS=${process.env.NODE_OPTIONS ?? ''}`, `TAP_TIMEOUT=${timeoutSeconds}`,
     process.execPath, ...config['node-arg'] ?? [], file]
   void t.spawn('/usr/bin/env', command, {
@@ -33,7 +33,10 @@ for (const file of files) {
   })
 }
 
-/** Files and folders as named; without any, all files of .taprc but the long ones, which run with TEST_LONG=1. */
+/**
+ * Returns the named files and folders, or all files of .taprc. Long files only run with
+ * TEST_LONG=1.
+ */
 function readArguments (args: readonly string[]): { files: string[]; timeoutSeconds: number } {
   const timeout = args.find(arg => arg.startsWith('--timeout='))?.slice('--timeout='.length)
   const named = args.filter(arg => !arg.startsWith('--'))

@@ -1,5 +1,5 @@
-// Installs and builds: everything, or the projects named as arguments. Runs on whatever Node the machine has (20 is enough);
-// every later script runs on the Node 24 that this puts in node_modules/.bin.
+// Installs and builds everything, or the projects named as arguments. Runs on any Node from 20 on.
+// Later scripts run on the Node 24 that this puts in node_modules/.bin.
 // Each of the two steps is skipped if no file that it reads has changed since it last succeeded.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'

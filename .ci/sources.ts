@@ -1,23 +1,23 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** The top folder of the repository. */
+/** The repository's root folder. */
 export const root: string = join(import.meta.dirname, '..')
 
 export interface Source {
   /** Folder below packages/. */
   readonly folder: string
-  /** From the top: `packages/core/src/key.ts`. */
+  /** Path from the root: `packages/core/src/key.ts`. */
   readonly path: string
   readonly text: string
 }
 
-/** Folders of the packages. */
+/** Returns the folders of the packages. */
 export function packageFolders (): string[] {
   return readdirSync(join(root, 'packages')).toSorted()
 }
 
-/** Every source file of every package, in order of path. */
+/** Returns every source file of every package, in order of path. */
 export function sources (): Source[] {
   return packageFolders().flatMap(folder =>
     readdirSync(join(root, 'packages', folder, 'src'), { recursive: true, encoding: 'utf8' })

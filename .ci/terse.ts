@@ -1,20 +1,20 @@
-/** What a run came to, and the way there in few lines. */
+/** The result of a run, and its report in few lines. */
 export interface Summary {
   readonly passed: number
   readonly failed: number
   readonly skipped: number
-  /** Why tests were skipped, and how many for each reason. */
+  /** The reasons for skipped tests, with the number of tests for each. */
   readonly reasons: ReadonlyMap<string, number>
 }
 
 /**
- * Reads tap's whole report and writes what a person wants of it: a line for each file, failures in full with the
- * tests that they are in, and what tap says at the top level (the table of coverage).
+ * Reads tap's whole report and writes the parts that people need: a line for each file, failures
+ * in full with their surrounding tests, and tap's top-level output (the table of coverage).
  */
 export async function terse (lines: AsyncIterable<string>, write: (line: string) => void): Promise<Summary> {
   let subtests: string[] = [] // not yet written, outermost first
   let deepestFailure = -1
-  let isDiagnosing: string | undefined // the indent of a diagnosis that is being read
+  let isDiagnosing: string | undefined // indent of the diagnosis that is being read
   let isWriting = false
   let totals = ''
   const reasons = new Map<string, number>()
@@ -39,7 +39,7 @@ export async function terse (lines: AsyncIterable<string>, write: (line: string)
       })
       subtests = subtests.map(() => '')
       write(line)
-      // A test that failed because of one inside it has nothing to add.
+      // A test that failed only because a test inside it failed adds nothing.
       isWriting = depth >= deepestFailure
       deepestFailure = depth === 0 ? -1 : depth
     } else {

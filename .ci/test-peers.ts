@@ -1,5 +1,6 @@
-// Installs the packed packages beside the first and the last version of each peer that they take, and runs a small application
-// on each set; then bundles it, and runs Keyv's own suite on a tenant's cache. Needs the registry. `npm run test:peers`
+// Installs the packed packages beside the first and the last version of each supported peer, and
+// runs a small application on each set. Then bundles it, and runs Keyv's own suite on a tenant's
+// cache. Needs the registry. `npm run test:peers`
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,7 +12,7 @@ const work = mkdtempSync(join(tmpdir(), 'test-peers-'))
 const smoke = join(root, '.ci/smoke')
 const env = { ...process.env, REDIS_URL: process.env.TEST_REDIS_URL ?? '' }
 
-/** Versions of all peers, by what tells the set from the others. */
+/** Versions of all peers, by the name of the set. */
 function sets (): Map<string, string[]> {
   const peers = [...peerRanges()]
   const rows = Math.max(...peers.map(([, { lowest }]) => lowest.length))
@@ -46,8 +47,8 @@ async function smokeTest (project: string, app: string): Promise<void> {
 }
 
 async function bundled (project: string): Promise<void> {
-  const banner =
-    "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);"
+  const banner = "import { createRequire as makeRequire } from 'node:module'; " +
+    'const require = makeRequire(import.meta.url);'
   await run(join(root, 'node_modules/.bin/esbuild'), ['app.js', '--bundle', '--platform=node', '--format=esm',
     '--outfile=bundle/app.mjs', '--external:@electric-sql/pglite', `--banner:js=${banner}`,
     '--log-level=error'], project)
@@ -59,7 +60,8 @@ async function keyvSuite (packages: readonly Package[]): Promise<void> {
     const project = await install(`keyv ${version}`, packages, ['fastify@5', 'ioredis@6', 'vitest@4',
       '@keyv/test-suite@2', 'keyv@5', `keyv-tested@npm:${keyv}`])
     copyFileSync(join(smoke, 'keyv.test.js'), join(project, 'keyv.test.js'))
-    // Keyv 6 answers a list of keys with a list; the suite, which is that of Keyv 5, takes one boolean.
+    // Keyv 6 answers a list of keys with a list, but its suite is that of Keyv 5 and takes one
+    // boolean.
     const all = version === '5' ? [] : ['--testNamePattern', '^(?!.*deleteMany)']
     await run('npx', ['vitest', 'run', '--reporter=dot', ...all], project, env)
   }

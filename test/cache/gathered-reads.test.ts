@@ -1,4 +1,4 @@
-// What one turn of the event loop reads is one command.
+// All reads of one tick of the event loop are one command.
 import { Redis } from 'ioredis'
 import t from 'tap'
 
@@ -11,7 +11,7 @@ import { appWith, cacheOf } from './stub.ts'
 const keysOf = (count: number): string[] => Array.from({ length: count }, (_, at) => `k${at}`)
 
 t.test(
-  'reads of one turn are one MGET, whosever they are, and each reader has a value of his own tenant and for himself',
+  "reads of one tick are one MGET, and each reader gets its own tenant's value",
   { skip: noRedis },
   async t => {
     const { url, stop } = await startRedis()
@@ -93,7 +93,7 @@ for (
   const [isTogether, commands] of [[true, [['a', 'x', 'y', 'b', 'x']]], [false, [['a', 'x', 'y'], ['b',
     'x']]]] as const
 )
-  t.test(`a failure is that of all who asked together, and of nobody after them: ${isTogether ? 'several tenants' : 'a tenant'} in a command`, async t => {
+  t.test(`a failed read fails all of its command, not later reads (together: ${isTogether})`, async t => {
     let isDown = true
     const asked: string[][] = []
     const reads = new GatheredReads(async wanted => {
@@ -145,7 +145,7 @@ t.test(
   }
 )
 
-t.test('tenants that may not share a command are asked for one by one from then on, and their failures are their own', async t => {
+t.test('tenants that cannot share a command are read one by one from then on', async t => {
   const asked: string[][] = []
   const reads = new GatheredReads(async wanted => {
     asked.push(wanted.map(({ tenant }) => tenant))
@@ -162,7 +162,7 @@ t.test('tenants that may not share a command are asked for one by one from then 
   }
 })
 
-t.test('who reads much has a command of his own, so that nobody else waits for his values', async t => {
+t.test('a large read has a command of its own, so that it delays no other', async t => {
   const asked: string[][] = []
   const reads = new GatheredReads(async wanted => {
     asked.push(wanted.map(({ tenant, keys }) => `${tenant} ${keys.length}`))

@@ -1,4 +1,5 @@
-// A tenant's cache behind the library itself: the version of today, and the one before it that libraries still take.
+// A tenant's cache as the store of the keyv library: its current version, and the previous one that
+// other libraries still use.
 import { Redis } from 'ioredis'
 import Keyv from 'keyv'
 import { Keyv as Keyv5 } from 'keyv-5'
@@ -45,7 +46,7 @@ for (
   })
 }
 
-/** A store as its library names it. */
+/** A store under the name that its library uses. */
 const versions: Record<string, (store: object, namespace?: string) => Store> = {
   6: (store, namespace) => new Keyv({ store, ...(namespace !== undefined && { namespace }) }),
   5: (store, namespace) => new Keyv5({ store, ...(namespace !== undefined && { namespace }) })
@@ -64,7 +65,7 @@ for (const [version, make] of Object.entries(versions)) {
       const stores = {
         sessions: make(cache.toKeyv('sessions')),
         tokens: make(cache.toKeyv('tokens')),
-        // The same words, cut elsewhere.
+        // The same characters, split at another place.
         's:essions': make(cache.toKeyv('s:essions')),
         'named by Keyv': make(cache.toKeyv(), 'sessions-of-keyv')
       }

@@ -1,4 +1,4 @@
-// Copies in the process: how long they may lag, and what drops them.
+// Copies in the process: how long they may be stale, and what drops them.
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
@@ -18,7 +18,7 @@ async function app (t: Test, options: CacheOptions): Promise<FastifyInstance> {
   return app
 }
 
-/** Two processes' caches of one tenant, with copies that live long enough to be seen old. */
+/** Returns one tenant's caches in two processes. Their copies live long enough to be seen stale. */
 async function two (
   t: Test
 ): Promise<{ redis: ReturnType<typeof freshRedisOptions>; one: TenantCacheHandle; two: TenantCacheHandle }> {
@@ -71,7 +71,7 @@ for (
 
 t.test('a change whose message was lost is seen after the ttl of the copies', { skip: noRedis }, async t => {
   const redis = freshRedisOptions()
-  const quiet = cacheOf(await app(t, { redis }), 'acme') // has no copies, and so tells nobody
+  const quiet = cacheOf(await app(t, { redis }), 'acme') // has no local copies, so it publishes no changes
   const cache = cacheOf(await app(t, { redis, local: { ttl: '50ms' } }), 'acme')
   await quiet.set('k', 'old')
   t.equal(await cache.get('k'), 'old')
@@ -112,7 +112,7 @@ for (const what of ['set', 'flush'] as const) {
         },
         isCluster: false,
         get: key => port.get(key),
-        async mget (keys) { // the first answer is held back
+        async mget (keys) { // the first reply is held back
           const answer = await port.mget(keys)
           if (answers++ === 0) await released
           return answer
@@ -134,7 +134,7 @@ for (const what of ['set', 'flush'] as const) {
       }
       const cache = cacheOf(await app(t, { redis: slow, local: { ttl: '10m' } }), 'acme')
       const other = cacheOf(await app(t, { redis, local: { ttl: '10m' } }), 'acme')
-      await cacheOf(await app(t, { redis }), 'acme').set('k', 'old') // tells nobody
+      await cacheOf(await app(t, { redis }), 'acme').set('k', 'old') // publishes no change
       const reading = cache.get('k')
       await until(() => answers === 1)
       await (what === 'set' ? other.set('k', 'new') : other.flush())
@@ -144,7 +144,7 @@ for (const what of ['set', 'flush'] as const) {
   )
 }
 
-t.test('what is no message of ours drops everything', { skip: noRedis }, async t => {
+t.test('an unknown message drops all copies', { skip: noRedis }, async t => {
   const { redis, one } = await two(t)
   const raw = freshRedis(t)
   const quiet = cacheOf(await app(t, { redis }), 'acme')

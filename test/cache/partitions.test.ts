@@ -1,4 +1,4 @@
-// Memory in the process: bounded for all, fair to each.
+// Memory of the process: bounded in total, and fair to each tenant.
 import t from 'tap'
 
 import { Partitions, type CachedItem } from '../../packages/cache/src/partitions.ts'
@@ -21,7 +21,7 @@ t.test('one tenant has an eighth at most, its oldest unused items going first', 
   t.ok(memory.get('greedy', 'k19999'), 'and pushes nothing out')
 })
 
-t.test('small tenants keep what they have, however much a few others write', async t => {
+t.test('small tenants keep their entries, however much a few others write', async t => {
   const memory = made(8 * mebibyte)
   const small = Array.from({ length: 100 }, (_, at) => `small${at}`)
   for (const tenant of small) for (let at = 0; at < 10; at++) memory.set(tenant, `k${at}`, item(1_000))

@@ -8,7 +8,7 @@ import { freshRedis, freshRedisOptions, noRedis } from '../support/fresh.ts'
 import { until } from '../support/until.ts'
 import { appWith, cacheOf, scopeOf } from './stub.ts'
 
-t.test('a request has its own tenant’s cache, over requests and until its end', async t => {
+t.test('a request has its own tenant’s cache until it ends', async t => {
   const app = await appWith()
   t.teardown(() => app.close())
   let kept: TenantCacheHandle | undefined
@@ -77,7 +77,7 @@ t.test('RED-08 a handle shows its methods and nothing behind them', { skip: noRe
     const name of ['client', 'redis', 'store', 'eval', 'evalsha', 'publish', 'scan', 'keys', 'flushdb',
       'flushall', 'call', 'sendCommand']
   ) t.notOk(name in cache, name)
-  // The same walk finds a client where there is one.
+  // The same check finds a client where there is one.
   t.ok(
     'client' in new (class {
       client = 1
@@ -111,7 +111,7 @@ t.test('a variable of the environment that is not set means no Redis', async t =
   t.equal(app.tenantCache.health().store, 'memory')
 })
 
-t.test('who opened the client closes it', { skip: noRedis }, async t => {
+t.test('the cache closes only a client that it opened', { skip: noRedis }, async t => {
   const client = freshRedis(t)
   const port = openRedis(freshRedisOptions())
   t.teardown(() => port.close())
@@ -152,7 +152,8 @@ t.test(
     t.teardown(() => app.close())
     await app.ready()
     await cacheOf(app, 'acme').wrap('k', () => 'old', { ttl: '1ms', staleFor: '1m' })
-    await until(async () => await cacheOf(app, 'acme').get('k') === undefined) // past its life: only wrap serves it now
+    // Expired: only wrap serves the stale value now.
+    await until(async () => await cacheOf(app, 'acme').get('k') === undefined)
     const scope = scopeOf('acme')
     const { promise, resolve } = Promise.withResolvers<string>()
     const cache = app.tenantCache.forScope(scope)

@@ -1,4 +1,4 @@
-// What the cache does to a real Redis, and what an outage of it does to the cache.
+// What the cache does to a real Redis, and how an outage of Redis affects the cache.
 import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import { setImmediate } from 'node:timers/promises'
@@ -56,7 +56,7 @@ t.test(
 )
 
 t.test(
-  'RED-07 flush is one command whatever the number of keys, and touches no tenant whose name looks alike',
+  'RED-07 flush is one command and touches no tenant with a similar name',
   { skip: noRedis },
   async t => {
     const { url, raw } = await server(t)
@@ -86,7 +86,7 @@ t.test(
     t.equal((await survivors()).length, 100)
     t.notOk((await survivors()).some(value => value.startsWith('a:')))
 
-    // The control: the flush that everyone writes first, a pattern over the tenant's name.
+    // Control: the obvious but wrong flush, by a pattern over the tenant's name.
     await fill()
     const pattern = (await raw.keys('*a*')).filter(key => key.includes('cache:k'))
     await raw.del(...pattern)
@@ -94,7 +94,7 @@ t.test(
   }
 )
 
-t.test('a value of another epoch, a broken one and a foreign one are misses, and are replaced', {
+t.test('a value of another generation, a broken and a foreign one are misses and replaced', {
   skip: noRedis
 }, async t => {
   const { url, raw } = await server(t)
@@ -128,7 +128,7 @@ t.test('TTL jitter shortens lives, by its part at most', { skip: noRedis }, asyn
   t.ok(Math.max(...lives) - Math.min(...lives) > 10_000)
 })
 
-t.test('RED-11 FLUSHALL under load: one load a key, nobody gets an older value or an error', {
+t.test('RED-11 FLUSHALL under load: one load a key, no older value and no error', {
   skip: noRedis
 }, async t => {
   const { url, raw } = await server(t)
@@ -161,7 +161,7 @@ t.test('RED-11 FLUSHALL under load: one load a key, nobody gets an older value o
 
 for (const onStoreError of ['miss', 'throw'] as const) {
   t.test(
-    `RED-02 in an outage, onStoreError '${onStoreError}': reads and set as told, what must not pretend rejects, all at once`,
+    `RED-02 onStoreError '${onStoreError}': in an outage each call behaves as configured, at once`,
     { skip: noRedis },
     async t => {
       const { url, process } = await server(t)
@@ -217,7 +217,7 @@ for (const onStoreError of ['miss', 'throw'] as const) {
       await until(() =>
         app.tenantCache.health().status === 'ok' || cache.has('k').then(() => false, () => false)
       )
-      // What was sent to the frozen Redis was done when it thawed: an error says that nobody knows.
+      // Redis executed the commands when it thawed. So an error means that the outcome is unknown.
       t.ok(['kept', 'new', 1, undefined].includes(await cache.get('k')))
     }
   )
@@ -262,7 +262,7 @@ t.test(
 )
 
 t.test(
-  'what Redis refuses is logged once for each kind, without what was to be stored',
+  'each kind of refusal by Redis is logged once, without the value',
   { skip: noRedis },
   async t => {
     const { url, raw } = await server(t)
@@ -308,7 +308,7 @@ t.test('RED-01 Redis down at boot: the app starts, the cache misses, and fills w
   await until(async () => await cache.wrap('k', () => 2) === 2 && await cache.get('k') === 2)
 })
 
-t.test('a thousand who miss together send a handful of commands', { skip: noRedis }, async t => {
+t.test('a thousand concurrent misses send a handful of commands', { skip: noRedis }, async t => {
   const { url, raw } = await server(t)
   const app = await appWith({ redis: url })
   t.teardown(() => app.close())
@@ -324,7 +324,8 @@ t.test('a thousand who miss together send a handful of commands', { skip: noRedi
 
 t.test('with lock, 250 misses in each of four processes are one load', { skip: noRedis }, async t => {
   const redis = freshRedisOptions()
-  const apps = await Promise.all([1, 2, 3, 4].map(() => appWith({ redis }))) // each has its own client and its own loads, as a process has
+  // Each app has its own client and its own loads, as a process has.
+  const apps = await Promise.all([1, 2, 3, 4].map(() => appWith({ redis })))
   t.teardown(() => Promise.all(apps.map(app => app.close())))
   await Promise.all(apps.map(app => app.ready()))
   let loads = 0
@@ -355,7 +356,7 @@ t.test('a lock whose holder died is taken over', { skip: noRedis }, async t => {
   t.equal(await raw.exists('tenancy:test:{acme}:lock:kk'), 0, 'and given back')
 })
 
-t.test('a lock that ended is not given back by the one who had it', { skip: noRedis }, async t => {
+t.test('a lock that expired is not released by its former holder', { skip: noRedis }, async t => {
   const { url, raw } = await server(t)
   const redis = openRedis(url)
   t.teardown(() => redis.close())
@@ -411,6 +412,6 @@ t.test('on a Cluster of three every method works, and flush leaves no value of t
   await cacheOf(app, 'a').flush()
   t.ok((await stored()).length >= 8, 'it is still there')
   t.same(await reachable(app), [])
-  await until(async () => (await reachable(other)).length === 0) // its copies go by a message
+  await until(async () => (await reachable(other)).length === 0) // a message drops its local copies
   t.equal(await cacheOf(app, 'b').get('k9'), 'b:k9')
 })

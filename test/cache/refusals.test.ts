@@ -1,4 +1,5 @@
-// What a Redis that answers, and refuses, makes of each call: 503 with generic text, one log line, a truthful health.
+// A Redis that replies with refusals: each call is a 503 with a generic text, one log line, and
+// health() reports it.
 import Fastify from 'fastify'
 import t from 'tap'
 
@@ -28,12 +29,12 @@ const calls: Record<string, (cache: TenantCacheHandle) => Promise<unknown>> = {
 }
 const writes = ['set', 'set with tags', 'delete', 'increment', 'invalidateTag', 'flush',
   'clear of a Keyv store']
-/** What Redis refuses to writes alone. */
+/** Refusals that affect writes only. */
 const refusesWrites = ['OOM', 'READONLY', 'NOREPLICAS']
 
 for (const { reason, status, start } of refusals) {
   t.test(
-    `EDG-06 ${reason}: each call that rejects is a retryable 503 without Redis' text; one log line; health names it`,
+    `EDG-06 ${reason}: each rejected call is a retryable 503 without Redis' text`,
     { skip: noRedis },
     async t => {
       const lines: string[] = []

@@ -1,4 +1,4 @@
-// EDG-02: what a writer to Redis can make of cached values.
+// EDG-02: what a writer with access to Redis can do to cached values.
 import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
@@ -37,7 +37,7 @@ function world (t: Test): World {
 }
 
 t.test('with Redis', { skip: noRedis }, async t => {
-  t.test('EDG-02 a value that another writer made is a miss; without a secret it is believed', async t => {
+  t.test('EDG-02 a value of another writer is a miss, but accepted without a secret', async t => {
     const { redis, app, entry } = world(t)
     const plain = await app({})
     await cacheOf(plain, 'acme').set('k', 'good')
@@ -58,7 +58,7 @@ t.test('with Redis', { skip: noRedis }, async t => {
     t.equal(await cache.get('k'), undefined)
   })
 
-  t.test('EDG-02 what was moved, changed, cut, prolonged or kept too long is a miss', async t => {
+  t.test('EDG-02 a moved, altered, prolonged or expired value is a miss', async t => {
     const { redis, app, entry } = world(t)
     const signed = await app()
     const [acme, globex] = [cacheOf(signed, 'acme'), cacheOf(signed, 'globex')]

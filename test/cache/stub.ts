@@ -1,4 +1,5 @@
-// What the cache needs of the resolver, without hosts and registries: the tenant is a header.
+// A stub of what the cache needs of the resolver, without hosts and registries. A header names the
+// tenant.
 import type { FastifyInstance } from 'fastify'
 import Fastify from 'fastify'
 import fp from 'fastify-plugin'

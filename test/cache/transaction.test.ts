@@ -1,4 +1,5 @@
-// Changes made inside a request that is one transaction: for everyone after the commit, for nobody after a rollback.
+// Changes inside a request that is one transaction: visible to all after the commit, and discarded
+// after a rollback.
 import { Redis } from 'ioredis'
 import t from 'tap'
 
@@ -32,7 +33,7 @@ for (
   const skip = store === 'Redis' && noRedis
   for (const [what, change] of Object.entries(changes)) {
     t.test(
-      `TXN-01 ${store}: ${what} inside a transaction waits for the commit, and is never made after a rollback`,
+      `TXN-01 ${store}: ${what} inside a transaction waits for its commit`,
       { skip },
       async t => {
         const app = await appWith(options())
@@ -60,7 +61,7 @@ for (
   }
 
   t.test(
-    `TXN-01 ${store}: a load inside a transaction is nobody else’s, and one that was overtaken is not kept`,
+    `TXN-01 ${store}: a load inside a transaction is not shared, nor kept when overtaken`,
     { skip },
     async t => {
       const app = await appWith(options())

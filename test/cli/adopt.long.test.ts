@@ -1,4 +1,5 @@
-// What a team does that has a database without tenants and an application at work on it: with the command alone, stage by stage.
+// A team has a database without tenants and an application in use. It adopts the suite stage by
+// stage, with the command alone.
 import Fastify from 'fastify'
 import tenancy, { type TenancyOptions } from 'fastify-tenancy'
 import pg from 'pg'
@@ -6,7 +7,7 @@ import t, { type Test } from 'tap'
 
 import { dumpCatalog } from '../postgres/catalog.ts'
 import { backfill, none, old, prepared, shape, tables, work, wrong,
-  type Old } from '../manager/adopt-world.ts'
+  type Old } from '../manager/legacy-fixture.ts'
 import { migrate } from '../support/migrate.ts'
 import { runScript } from '../support/script.ts'
 import { loginOf, loginUrl } from '../support/sql.ts'
@@ -15,11 +16,11 @@ import { folder, runBinary, type Ended } from './command.ts'
 interface Adopted extends Old {
   readonly options: TenancyOptions
   tenancy(...argv: string[]): Promise<Ended>
-  /** What it prints; the command must end well. */
+  /** What the command prints. It must succeed. */
   done(...argv: string[]): Promise<string>
 }
 
-/** An old database, and the folder of a team that takes it over. */
+/** An old database, and the folder of a team that adopts it. */
 async function adopted (t: Test): Promise<Adopted> {
   const world = await old(t)
   const { user } = loginOf(world.legacy)
@@ -54,7 +55,7 @@ interface Report {
   readonly findings: readonly { readonly id: string; readonly level: string; readonly object: string }[]
 }
 
-t.test('an unprotected database with rows, and old code at work on it, becomes one of tenants: init, prepare, observe, enforce, doctor', async t => {
+t.test('an unprotected database under old code becomes one of tenants in stages', async t => {
   const { admin, legacy, options, tenancy: command, done } = await adopted(t)
   const idsOf = ({ findings }: Report, table: string): string[] =>
     findings.filter(({ object }) => object.includes(table)).map(({ id }) => id)
@@ -90,7 +91,7 @@ t.test('an unprotected database with rows, and old code at work on it, becomes o
   t.match(await command('protect', '--stage', 'observe'), {
     code: 0,
     stdout: 'observed\n',
-    stderr: /old code works as before.*Next: make tenants of the customers/
+    stderr: /legacy code works as before.*Next: create tenants for the customers/
   }, 'it says what comes next')
   const customers = 'select id, lower(name) as slug, name from organizations'
   t.match(await done('create', '--from', customers), /^created 2 tenants; 0 customers/)
@@ -138,7 +139,7 @@ t.test('an unprotected database with rows, and old code at work on it, becomes o
 
   t.match(await command('protect', '--stage', 'enforce'), {
     code: 1,
-    stderr: /is still worked on by 'login_legacy_\w+' until 2999-12-31: wait, or say --yes/
+    stderr: /is still worked on by 'login_legacy_\w+' until 2999-12-31: wait, or run the command with --yes/
   })
   await done('protect', '--stage', 'enforce', '--yes')
   await t.rejects(pool.query('select from projects'), { code: '42501' }, 'the old login is out')
@@ -158,7 +159,7 @@ t.test('an unprotected database with rows, and old code at work on it, becomes o
   )
 })
 
-t.test("each stage can be printed as SQL and as Kysely's migration; run by another tool, it leaves what the command leaves", async t => {
+t.test('each stage prints SQL and a Kysely migration, which another tool can run instead', async t => {
   const [real, twin, third] = [await adopted(t), await adopted(t), await adopted(t)]
   const files: Record<string, string> = {}
   for (const stage of ['prepare', 'observe', 'enforce'] as const) {

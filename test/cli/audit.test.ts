@@ -1,4 +1,4 @@
-// `tenancy audit`: what was done to tenants, by whom, also to those that are gone.
+// `tenancy audit`: what was done to tenants and by which login, including tenants that are gone.
 import t from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'

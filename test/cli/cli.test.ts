@@ -77,7 +77,7 @@ t.test('a tenant is created, listed, shown, changed, suspended, resumed and rena
   t.match(JSON.parse((await run(cwd, 'list', '--json')).stdout), [{ slug: 'acme-2' }])
 })
 
-t.test('CLI-01 what can name no tenant is refused before anything is opened', async t => {
+t.test('CLI-01 a name that can be no tenant is refused before anything is opened', async t => {
   const nowhere = folder(t)
   for (const name of ['..', '../..', 'a b', 'A', 'ünïcode', 'a/b', "a'b", 'id:a b', 'id:', '']) {
     for (const command of ['show', 'suspend', 'delete'])
@@ -93,7 +93,7 @@ t.test('CLI-01 what can name no tenant is refused before anything is opened', as
     t.not((await run(cwd, 'create', slug)).code, 0, slug)
 })
 
-t.test('CLI-05 exit codes are 0, 1 and 2; results go to stdout, and all else to stderr', async t => {
+t.test('CLI-05 exit codes are 0, 1 and 2; only results go to stdout', async t => {
   t.match(await run(cwd, 'show', 'nobody'), {
     code: 1,
     stdout: '',
@@ -143,7 +143,7 @@ t.test('CLI-05 exit codes are 0, 1 and 2; results go to stdout, and all else to 
   t.match(await run(cwd, '--help'), { code: 0, stdout: /^Usage: tenancy/, stderr: '' })
 })
 
-t.test('CLI-04 what cannot be undone needs --yes where there is no terminal', async t => {
+t.test('CLI-04 without a terminal an irreversible command needs --yes', async t => {
   const manager = createManager({ database: url, rls: { secret }, tables: { tenant: ['notes'] } })
   t.teardown(() => manager.close())
   await manager.create({ slug: 'doomed' })
@@ -151,7 +151,7 @@ t.test('CLI-04 what cannot be undone needs --yes where there is no terminal', as
     const argv of [['delete', 'doomed'], ['purge', 'doomed'], ['purge', '--due'], ['move', 'doomed',
       '--confirm'], ['migrate', '--down', '1', '--only', 'doomed']]
   ) {
-    t.match(await run(cwd, ...argv), { code: 2, stdout: '', stderr: /give --yes/ }, argv.join(' '))
+    t.match(await run(cwd, ...argv), { code: 2, stdout: '', stderr: /add --yes/ }, argv.join(' '))
     t.equal((await manager.get({ slug: 'doomed' }))?.status, 'active', argv.join(' '))
   }
   t.match(await run(cwd, 'migrate', '--down', '1', '--only', 'doomed', '--dry-run', '--yes'), {
@@ -166,7 +166,7 @@ t.test('CLI-04 what cannot be undone needs --yes where there is no terminal', as
   t.equal((await manager.get({ slug: 'doomed' }))?.status, 'active')
 })
 
-t.test('CLI-03 passwords and secrets stand in nothing that is printed', async t => {
+t.test('CLI-03 no output contains a password or a secret', async t => {
   const away = 'postgres://someone:hunter2-and-more@127.0.0.1:1/nowhere'
   for (
     const argv of [['list', '--database-url', away], ['list', '--json', '--database-url', away], ['init',
@@ -178,7 +178,7 @@ t.test('CLI-03 passwords and secrets stand in nothing that is printed', async t 
   }
 })
 
-t.test("CLI-03 a secret is masked as JSON writes it, a password up to the last @, and no file's text is quoted", async t => {
+t.test('CLI-03 secrets are masked also in JSON, passwords up to the last @', async t => {
   const tricky = 'a "quoted" secret \\ of many characters'
   const mask = masker([tricky])
   for (
@@ -201,7 +201,7 @@ t.test("CLI-03 a secret is masked as JSON writes it, a password up to the last @
   t.notMatch(stderr, /hunter2|secret/)
 })
 
-t.test('a configuration in TypeScript is read as it stands, with what the manager alone needs beside it', async t => {
+t.test("a TypeScript configuration is read, with the manager's own options beside it", async t => {
   const written = folder(t, {
     'tenancy.config.ts': `
       const database: string = ${JSON.stringify(url)}
@@ -239,7 +239,7 @@ t.test('a limits file is checked as the application does when it reads it', asyn
   t.equal((await run(files, 'limits', 'check', join(files, 'none.json'))).code, 1)
 })
 
-t.test('the binary does what the command does, and leaves nothing open', async t => {
+t.test('the binary does what the command does, and leaves no handle open', async t => {
   t.match(await runBinary(cwd, 'list', '--json'), { code: 0, stdout: /^\[/, stderr: '' })
   t.match(await runBinary(cwd, 'nonsense'), { code: 2 })
 })

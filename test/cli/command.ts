@@ -39,7 +39,7 @@ export async function run (cwd: string, ...argv: string[]): Promise<Ended> {
 
 const bin = fileURLToPath(new URL('../../packages/cli/src/bin.ts', import.meta.url))
 
-/** The binary itself, in a process of its own. */
+/** Runs the binary in a process of its own. */
 export function start (cwd: string, argv: readonly string[]): ChildProcess {
   return spawn(process.execPath, ['--conditions=@fastify-tenancy/source', bin, ...argv], {
     cwd,

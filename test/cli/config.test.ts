@@ -1,13 +1,14 @@
-// What stands in tenancy.config.*: read by the command, shared with the application.
+// The file tenancy.config.*, which the command and the application share.
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 
 import { folder, run } from './command.ts'
 
-// Nothing listens there: what is refused is refused before anything is opened, and what is not fails to connect.
+// No server listens there: a refused command fails before it connects, and any other command fails
+// later.
 const database = 'postgres://app:hunter2@127.0.0.1:1/nowhere'
 
-t.test('an option that the application has not is refused, since what is misspelt would be left out', async t => {
+t.test('an option that the application does not have is refused', async t => {
   const cwd = folder(t, {
     'tenancy.config.json': JSON.stringify({ database, tabels: { tenant: ['notes'] } })
   })
@@ -25,7 +26,7 @@ t.test('every option of the application may stand in the file', async t => {
   )
   t.ok(names.length >= 15, names.join())
   for (const name of names.filter(name => name !== 'database')) {
-    // None of these values is right; each is known.
+    // Each option is known, but none of these values is valid.
     const cwd = folder(t, { 'tenancy.config.json': JSON.stringify({ database, [name]: {} }) })
     t.notMatch((await run(cwd, 'list')).stderr, /is not a known option/, name)
   }
@@ -46,7 +47,7 @@ t.test('a file that throws, or exports no object, is a wrong configuration', asy
   }
 })
 
-t.test('set that sets nothing is a mistake', async t => {
+t.test('set without an option is a mistake', async t => {
   t.match(await run(folder(t), 'set', 'acme', '--database-url', database), {
     code: 2,
     stderr: /--name, --plan or --setting/

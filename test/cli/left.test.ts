@@ -1,11 +1,11 @@
-// What a command could not do.
+// Steps that a command could not do.
 import t from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'
 import { connect } from '../support/sql.ts'
 import { folder, run } from './command.ts'
 
-t.test('DAT-17 init that may not harden everything says so, and exits with 1; the superuser leaves nothing', async t => {
+t.test('DAT-17 init that may not harden everything says so and exits with 1', async t => {
   const url = await freshDatabase(t)
   const name = new URL(url).pathname.slice(1)
   const login = `login_${name}`

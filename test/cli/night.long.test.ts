@@ -1,4 +1,5 @@
-// A night's operation: the commands that docs/operations.md prints, as they stand there, beside an application that serves requests.
+// A night of operation: runs the commands of docs/operations.md unchanged, beside an application
+// under load.
 import Fastify, { type FastifyInstance } from 'fastify'
 import tenancy, { type TenancyOptions } from 'fastify-tenancy'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -16,7 +17,7 @@ const page = readFileSync(
   'utf8'
 )
 
-/** The blocks of commands of one section of the page, in their order. */
+/** Returns the command blocks of one section of the page, in order. */
 function printed (section: string, language: 'sh' | 'sql' = 'sh'): string[][] {
   const [, text = ''] = page.split(`\n## ${section}\n`)
   const blocks = text.split('\n## ')[0]?.matchAll(/```(\w+)\n([\s\S]*?)```/g) ?? []
@@ -34,7 +35,7 @@ const eu = await gate(t, euUrl)
 await eu.open()
 const cwd = folder(t)
 const started = process.cwd()
-// Folders that a command line names are relative to the process' own.
+// Relative folders in a command line are resolved against the process' own folder.
 process.chdir(cwd)
 t.teardown(() => {
   process.chdir(started)
@@ -49,7 +50,8 @@ const migration = (name: string, up: string, down: string): void => {
 }
 migration(
   '1_items',
-  "await db.schema.createTable('items').addColumn('id', 'int4', c => c.primaryKey()).addColumn('body', 'text').execute()",
+  "await db.schema.createTable('items').addColumn('id', 'int4', c => c.primaryKey())" +
+    ".addColumn('body', 'text').execute()",
   "await db.schema.dropTable('items').execute()"
 )
 
@@ -59,7 +61,7 @@ const throughGate = (url: string): string => {
 }
 const euApp = throughGate(loginUrl(euUrl, 'app'))
 
-/** Writes what the application and the command are given. */
+/** Writes the configuration of the application and the command. */
 function configure (
   login: string,
   secret: string | [string, string]
@@ -111,7 +113,7 @@ const codes = (ended: readonly Ended[]): (number | null)[] => ended.map(({ code 
 const itemsOf = async (app: FastifyInstance): Promise<unknown> =>
   JSON.parse((await app.inject({ url: '/', headers: { host: 'acme.example.com' } })).body)
 
-t.test("DAT-16 DAT-18 CON-18 a night's operation, with the commands that the documentation prints", async t => {
+t.test('DAT-16 DAT-18 CON-18 a night of operation with the documented commands', async t => {
   let options = configure('app', older)
   const first = await run(cwd, 'init')
   t.equal(first.code, 0, first.stderr)

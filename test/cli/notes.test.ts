@@ -1,4 +1,5 @@
-// What list, show and set tell beside a tenant's record: unconfirmed moves, due deletions, plans without limits.
+// Notes of list, show and set beside a tenant's record: unconfirmed moves, due deletions, plans
+// without limits.
 import t from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'
@@ -12,13 +13,13 @@ const cwd = folder(t, { 'tenancy.config.json': config('./limits.json'), 'limits.
 await run(cwd, 'init')
 for (const slug of ['plain', 'moved', 'ended']) await run(cwd, 'create', slug)
 
-t.test('without anything to tell, list has no column for it', async t => {
+t.test('without notes, list has no column for them', async t => {
   const { stdout } = await run(cwd, 'list')
   t.match(stdout, /^slug +status +plan +isolation +shard +id\n/)
   t.notMatch(stdout, /note/)
 })
 
-t.test('list and show tell of an unconfirmed move, a due deletion and a plan without limits', async t => {
+t.test('list and show report an unconfirmed move, a due deletion and a plan without limits', async t => {
   await run(cwd, 'move', 'moved', '--to', 'schema')
   await run(cwd, 'delete', 'ended', '--yes')
   t.match(await run(cwd, 'set', 'plain', '--plan', 'platinum'), {

@@ -9,7 +9,7 @@ import { folder, run } from './command.ts'
 const [older, newer] = ['a secret of the tests that is long enough',
   'another secret of the tests, long enough']
 
-t.test('CON-18 init with a new secret says what it keeps, and drops nothing that a process uses', async t => {
+t.test('CON-18 init with a new secret reports what it keeps, and drops no key in use', async t => {
   const url = await freshDatabase(t)
   const config = (secret: string): string =>
     folder(t, {
@@ -22,7 +22,7 @@ t.test('CON-18 init with a new secret says what it keeps, and drops nothing that
     })
   const [before, after] = [config(older), config(newer)]
   t.match(await run(before, 'init'), { code: 0, stdout: 'initialised\n', stderr: '' })
-  // As each process does when it starts.
+  // As each process does at boot.
   const boot = async (): Promise<void> => {
     const database = openDatabase(
       resolveDatabaseOptions({ database: url, rls: { secret: older }, tables: { tenant: ['notes'] } })
@@ -83,8 +83,11 @@ t.test('init makes and grants the logins of every URL of the configuration', asy
   t.match(await run(cwd, 'create', 'acme', '--id', 'a-1', '--isolation', 'schema'), { code: 0 })
   const { rows } = await admin.query<{ login: string; held: string }>(
     `
-    select split_part(holder.rolname, '_', 3) as login, string_agg(split_part(granted.rolname, '_', 1) || '_' || split_part(granted.rolname, '_', 2), ' ' order by granted.rolname) as held
-    from pg_auth_members m join pg_roles granted on granted.oid = m.roleid join pg_roles holder on holder.oid = m.member
+    select split_part(holder.rolname, '_', 3) as login,
+      string_agg(split_part(granted.rolname, '_', 1) || '_' || split_part(granted.rolname, '_', 2), ' '
+      order by granted.rolname) as held
+    from pg_auth_members m join pg_roles granted on granted.oid = m.roleid
+      join pg_roles holder on holder.oid = m.member
     where holder.rolname like $1 and not m.admin_option group by 1 order by 1`,
     [`${new URL(url).pathname.slice(1)}\\_%`]
   )

@@ -1,4 +1,4 @@
-// What a person reads when the server refuses something.
+// What the user reads when the server refuses a statement.
 import t from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'
@@ -16,19 +16,23 @@ const cwd = config({ url: app, ownerUrl: url })
 await run(cwd, 'init')
 await run(cwd, 'create', 'acme')
 
-t.test('no error of the server stands alone: shard, login, command and the next step are with it', async t => {
+t.test('a server error is printed with shard, login, command and the next step', async t => {
   const lesser = await run(config({ url: app }), 'suspend', 'acme')
   t.match(lesser, { code: 1, stdout: '' })
   t.match(
     lesser.stderr,
-    /^error: tenancy suspend acme failed: shard 'default', database '\w+' on \S+ as login 'login_app_\w+': permission denied .*\(SQLSTATE 42501\): run `tenancy init`/
+    new RegExp(
+      /^error: tenancy suspend acme failed: shard 'default', database '\w+' on \S+ /.source +
+        /as login 'login_app_\w+': permission denied .*\(SQLSTATE 42501\): run `tenancy init`/.source
+    )
   )
   t.notMatch(lesser.stderr, /secret of app/)
 })
 
-t.test('an error of a trigger names the tenant and the command that goes on', async t => {
+t.test("a trigger's error names the tenant and the command to repeat", async t => {
   await admin.query(`
-    create function refuse() returns trigger language plpgsql as $$ begin raise exception 'not on Sundays'; end $$;
+    create function refuse() returns trigger language plpgsql
+    as $$ begin raise exception 'not on Sundays'; end $$;
     create trigger refuse before update on tenancy.tenants for each row execute function refuse()`)
   for (const command of ['suspend', 'rename']) {
     const argv = command === 'rename' ? [command, 'acme', 'acme-2'] : [command, 'acme']
@@ -40,7 +44,7 @@ t.test('an error of a trigger names the tenant and the command that goes on', as
   await admin.query('drop trigger refuse on tenancy.tenants')
 })
 
-t.test('a lock that is not had is told as other work that is in the way', async t => {
+t.test('a lock timeout is reported as other work in the way', async t => {
   await admin.query('begin; lock table tenancy.audit in access exclusive mode')
   const login = new URL(url)
   login.searchParams.set('options', '-c lock_timeout=200')
@@ -49,6 +53,6 @@ t.test('a lock that is not had is told as other work that is in the way', async 
   t.equal(code, 1)
   t.match(
     stderr,
-    /^error: tenancy audit failed: shard 'default', .*SQLSTATE 55P03\): other work was in the way: run `tenancy audit` again/
+    /^error: tenancy audit failed: shard 'default', .*55P03\): concurrent work .*: run `tenancy audit` again/
   )
 })

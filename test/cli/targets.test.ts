@@ -1,4 +1,4 @@
-// Which database and which Redis a command works on: the ones that its flags name, and no other.
+// Which database and which Redis a command works on: only those that its flags name.
 import { createManager } from '@fastify-tenancy/manager'
 import t from 'tap'
 
@@ -8,10 +8,11 @@ import { folder, run } from './command.ts'
 
 const configured = await freshDatabase(t)
 const named = await freshDatabase(t)
-// Nothing listens on this port: a command that opens one of these URLs fails.
+// No server listens on this port, so a command that opens one of these URLs fails.
 const nowhere = 'postgres://app:hunter2@127.0.0.1:1/nowhere'
 
-// Every URL of the file leads elsewhere. The manager's part is merged over the application's, so it is tried too.
+// Every URL of the file leads elsewhere. The manager's part overrides the application's, so it is
+// tested too.
 const elsewhere = {
   url: configured,
   ownerUrl: nowhere,
@@ -30,7 +31,7 @@ const files = {
 }
 
 for (const [name, config] of Object.entries(files)) {
-  t.test(`DAT-12 --database-url alone decides, whatever URLs ${name} of the configuration has`, async t => {
+  t.test(`DAT-12 --database-url overrides ${name} of the configuration`, async t => {
     const cwd = folder(t, { 'tenancy.config.json': JSON.stringify(config) })
     const onNamed = (...argv: string[]): ReturnType<typeof run> => run(cwd, ...argv, '--database-url', named)
     const slug = name.includes('manager') ? 'globex' : 'acme'
@@ -51,7 +52,7 @@ for (const [name, config] of Object.entries(files)) {
   })
 }
 
-t.test('DAT-12 a tenant in another shard or database than the flag reaches is refused', async t => {
+t.test('DAT-12 a tenant outside the database of the flag is refused', async t => {
   const url = await freshDatabase(t)
   const manager = createManager({ database: url, tables: { tenant: 'auto' } })
   t.teardown(() => manager.close())
@@ -77,7 +78,7 @@ t.test('DAT-12 a tenant in another shard or database than the flag reaches is re
   t.match(await run(cwd, 'suspend', 'near', '--database-url', url), { code: 0 })
 })
 
-t.test('DAT-12 --database-url is refused where each tenant has a database of its own', async t => {
+t.test('DAT-12 --database-url is refused with a database per tenant', async t => {
   const cwd = folder(t, {
     'tenancy.config.json': JSON.stringify({ database: elsewhere, isolation: 'database' })
   })
@@ -87,7 +88,7 @@ t.test('DAT-12 --database-url is refused where each tenant has a database of its
   })
 })
 
-t.test("DAT-12 init and protect refuse a --login that leads to another database than the configuration's", async t => {
+t.test('DAT-12 init and protect refuse a --login to another database', async t => {
   const url = await freshDatabase(t)
   const other = await freshDatabase(t)
   const unborn = new URL(url)

@@ -1,4 +1,4 @@
-// What a person sees at a terminal: bars that fit its width, and the result below them.
+// The output at a terminal: bars that fit its width, and the result below them.
 import { createManager } from '@fastify-tenancy/manager'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -13,7 +13,7 @@ import { folder, run } from './command.ts'
 
 const bin = fileURLToPath(new URL('../../packages/cli/src/bin.ts', import.meta.url))
 
-/** Runs a command line at a pseudo-terminal of so many columns; answers all that it wrote. */
+/** Runs a command line at a pseudo-terminal of so many columns. Returns its whole output. */
 async function atTerminal (cwd: string, columns: number, ...argv: string[]): Promise<string> {
   const command = ['stty', 'cols', columns, ';', process.execPath, '--conditions=@fastify-tenancy/source',
     bin, ...argv].join(' ')
@@ -44,7 +44,9 @@ for (const [index, columns] of [80, 100, 200].entries()) {
   t.test(`at ${columns} columns the result stands below bars that fit`, async t => {
     writeFileSync(
       join(cwd, 'tenant', `${index}.mjs`),
-      `export async function up (db) { await db.schema.createTable('t${index}').addColumn('id', 'int4').execute() }`
+      `export async function up (db) {
+        await db.schema.createTable('t${index}').addColumn('id', 'int4').execute()
+      }`
     )
     const written = await atTerminal(cwd, columns, 'migrate', '--jobs', '2')
     const result = written.indexOf(`tenants: ${count} migrated`)

@@ -1,4 +1,4 @@
-// What a tenant may be made of, and how it is shown.
+// Which values a tenant's fields may have, and how a tenant is printed.
 import { boundsProblem, checkOptions, toTenant, memoryRegistry, printable } from '@fastify-tenancy/core'
 import { createManager } from '@fastify-tenancy/manager'
 import { tenantResolver } from '@fastify-tenancy/resolver'
@@ -35,7 +35,7 @@ t.test('EDG-17 the bounds of contract 3, at their edges', async t => {
   }
 })
 
-t.test('EDG-17 both registries and the manager refuse what is longer, at insert and update', async t => {
+t.test('EDG-17 both registries and the manager refuse oversized values', async t => {
   const manager = createManager({ database: await freshDatabase(t) })
   t.teardown(() => manager.close())
   await manager.init()
@@ -91,7 +91,7 @@ t.test('memoryRegistry normalises domains as the registry does', async t => {
   })
 })
 
-t.test('EDG-17 what is shown acts on no terminal', async t => {
+t.test('EDG-17 a printed tenant contains no terminal control characters', async t => {
   t.equal(printable(hostile), 'a\\u001b[2Jb\\u000d\\u000ac\\u202ed\\u0085e\\u200bf')
   t.equal(printable('a\n\tb\r', { breaks: true }), 'a\n\tb\\u000d')
   t.equal(printable('Ünïcode 名 👩‍👧'), 'Ünïcode 名 👩‍👧')
@@ -108,7 +108,7 @@ t.test('EDG-17 what is shown acts on no terminal', async t => {
   await manager.init()
   await manager.create({ slug: 'acme' })
   await manager.close()
-  // Past the manager: what an older version, or another writer, left in the table.
+  // Bypasses the manager: rows that an older version or another writer left in the table.
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   await client.query(
@@ -126,7 +126,7 @@ t.test('EDG-17 what is shown acts on no terminal', async t => {
   }
 })
 
-t.test('EDG-14 what the user passes in is never frozen or changed', async t => {
+t.test("EDG-14 the user's input is never frozen or changed", async t => {
   const state = { hits: 0, nested: { list: [1] } }
   const inner = memoryRegistry([{ id: '1', slug: 'acme' }])
   const registry = {

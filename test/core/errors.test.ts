@@ -3,7 +3,7 @@ import t from 'tap'
 
 import * as core from '@fastify-tenancy/core'
 
-// As contract section 10 promises them.
+// The list of section 10 of the contract.
 const promised: Record<string, { code: string; statusCode: number; retryAfter?: number }> = {
   OptionInvalidError: { code: 'FST_TENANCY_OPTION_INVALID', statusCode: 500 },
   HostInvalidError: { code: 'FST_TENANCY_HOST_INVALID', statusCode: 400 },

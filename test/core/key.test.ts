@@ -8,7 +8,7 @@ import { addressKey, cacheChannel, installationKey, installationProblem, invalid
 const spaces: readonly KeySpace[] = ['cache', 'cache-epoch', 'cache-tag', 'limit', 'limit-client',
   'limit-route', 'lock']
 
-// A small generator with a seed, so that a failure can be run again.
+// A small seeded generator, so that a failure can be repeated.
 function random (seed: number): (below: number) => number {
   let state = seed
   return below => {
@@ -44,7 +44,7 @@ t.test('INJ-15 of many (id, space, rest), no two give one key and none is a key 
   t.ok(made.size > 20_000, 'control: the generator made different keys')
 })
 
-t.test('all keys of a tenant share one Cluster slot and no other part of a key can be taken for the hash tag', async t => {
+t.test('all keys of a tenant share one Cluster slot, and no key part can be its hash tag', async t => {
   for (const space of spaces) t.match(tenantKey('acme', space, '{globex}'), /^[^{}]*\{acme\}/)
   for (const bad of ['{', '}', 'a}b', '{globex}']) {
     t.throws(() => lookupKey('slug', bad), TypeError)
@@ -52,7 +52,7 @@ t.test('all keys of a tenant share one Cluster slot and no other part of a key c
   }
 })
 
-t.test("EDG-01 no key of one installation is a key of another, and the hash tag stays the tenant's", async t => {
+t.test("EDG-01 two installations share no key, and the hash tag stays the tenant's", async t => {
   const keys = [...spaces.map(space => tenantKey('acme', space, 'a:{b}')), lookupKey('slug', 'acme'),
     lookupKey('id', 'acme'), addressKey('192.0.2.1'), processesKey, invalidationChannel, cacheChannel]
   const names = ['a', 'slug', 'a-b', 'acme', 'processes', '1f3a0c22-0000-4000-8000-000000000000']

@@ -82,7 +82,7 @@ t.test('DBT-07 a message never shows a password or a secret', async t => {
   })
 })
 
-t.test('an array in the place of an object is refused, however deep; where a list is meant it stays one', async t => {
+t.test('an array instead of an object is refused at any depth', async t => {
   const inner = v.strictObject({ ttl: v.optional(duration, '5m') }, 'must be an object')
   const nested = v.pipe(
     v.strictObject({

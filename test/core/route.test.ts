@@ -24,7 +24,7 @@ t.test('a mode alone is the short form', async t => {
   }
 })
 
-t.test('what a route says is taken, durations as milliseconds, and frozen; its own object stays as it is', async t => {
+t.test("a route's options are normalized and frozen, its own object is unchanged", async t => {
   const given = {
     transaction: true,
     cost: 0,

@@ -150,7 +150,7 @@ t.test('a scope ends its run even when the work throws', async t => {
   t.equal(currentTenant(), undefined)
 })
 
-t.test('what a request without a tenant is asked for throws its refusal, or says that the context is missing', async t => {
+t.test('without a tenant, scope accessors throw the refusal or name the missing context', async t => {
   const tenancy = new RequestTenancy(resolveRouteTenancy('optional'))
   for (
     const use of [() => tenancy.requireScope(), () => tenancy.signal,
@@ -177,7 +177,7 @@ t.test('what a request without a tenant is asked for throws its refusal, or says
   )
 })
 
-t.test('waitUntil() of a scope that has ended refuses, and the failure of its promise ends no process', async t => {
+t.test('waitUntil() of an ended scope refuses, and a failed promise ends no process', async t => {
   const failures: unknown[] = []
   const scope = new TenantScope(toTenant({ id: 'a', slug: 'acme' }), {
     info () {},

@@ -43,7 +43,7 @@ t.test('the boot report names the level that the logins reach', async t => {
   t.equal(await level({ registryUrl: on.registryUrl, systemUrl: on.systemUrl, ownerUrl: on.ownerUrl }), 3)
 })
 
-t.test('under NODE_ENV=production contexts without a signature are warned of, whatever the level', async t => {
+t.test('under NODE_ENV=production unsigned contexts are warned of at every level', async t => {
   const on = await provision(t, { secret: false })
   const warned = async (url: string): Promise<boolean> => {
     const database = openDatabase(resolveDatabaseOptions({ database: url, tables: on.tables }))

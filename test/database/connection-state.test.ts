@@ -10,7 +10,7 @@ const everything = 'acme:1'
 
 const on = await provision(t)
 
-/** One connection for everybody, so that whatever one tenant leaves on it meets the next. */
+/** One connection for all tenants, so that the next tenant meets the traces of the first. */
 async function oneConnection (t: Test, options = {}): Promise<{ on: Provisioned; a: Handle; b: Handle }> {
   await on.admin('truncate notes restart identity')
   const database = await open(t, on, { pool: { max: 1 }, ...options })
@@ -25,14 +25,16 @@ const backend = async ({ db }: Handle): Promise<unknown> =>
   (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db)).rows[0]?.pid
 
 const settings = async ({ db }: Handle): Promise<unknown> =>
-  (await sql`select current_setting('TimeZone') as tz, current_setting('default_transaction_read_only') as ro, current_setting('lock_timeout') as lock,
-  current_setting('work_mem') as mem, current_setting('tenancy.tenant') as tenant, current_setting('search_path') as path`
+  (await sql`select current_setting('TimeZone') as tz, current_setting('default_transaction_read_only') as
+    ro, current_setting('lock_timeout') as lock,
+  current_setting('work_mem') as mem, current_setting('tenancy.tenant') as tenant,
+    current_setting('search_path') as path`
     .execute(db)).rows[0]
 
 const bodies = async ({ db }: Handle): Promise<string[]> =>
   (await db.selectFrom('notes').select('body').orderBy('id').execute()).map(({ body }) => body)
 
-t.test('POOL-01 after an error the next tenant on the same connection sees its own rows, without a reconnect', async t => {
+t.test('POOL-01 after an error the next tenant sees its own rows on the same connection', async t => {
   const { a, b } = await oneConnection(t)
   const pid = await backend(a)
   await t.rejects(a.db.insertInto('notes').values({ id: 1, body: 'acme:dup' }).execute(), { code: '23505' })
@@ -42,7 +44,7 @@ t.test('POOL-01 after an error the next tenant on the same connection sees its o
   t.equal(await backend(b), pid, 'an ordinary error costs no connection')
 })
 
-t.test('POOL-02 what a handler left open at the end of its scope is rolled back, and its connection serves nobody else', async t => {
+t.test("POOL-02 a transaction open at its scope's end is rolled back, its connection closed", async t => {
   const { a, b } = await oneConnection(t)
   const trx = await a.db.startTransaction().execute()
   await trx.insertInto('notes').values({ body: 'acme:left' }).execute()
@@ -54,7 +56,7 @@ t.test('POOL-02 what a handler left open at the end of its scope is rolled back,
   await t.rejects(trx.commit().execute())
 })
 
-t.test('POOL-02 a value that cannot be encoded does not take the beginning of its transaction away', async t => {
+t.test('POOL-02 a value that cannot be encoded leaves the begin of its transaction pending', async t => {
   const { a, b } = await oneConnection(t)
   const circular: Record<string, unknown> = {}
   circular.self = circular
@@ -70,7 +72,7 @@ t.test('POOL-02 a value that cannot be encoded does not take the beginning of it
   t.same(await bodies(b), ['globex:1'])
 })
 
-t.test('POOL-02 a stream that nobody reads on ends with its scope, and gives its connection back', async t => {
+t.test('POOL-02 an abandoned stream ends with its scope and returns its connection', async t => {
   const { a, b } = await oneConnection(t)
   const pid = await backend(a)
   await a.db.insertInto('notes').values([{ body: 'acme:2' }, { body: 'acme:3' }]).execute()
@@ -81,7 +83,7 @@ t.test('POOL-02 a stream that nobody reads on ends with its scope, and gives its
   t.not(await backend(b), pid)
 })
 
-t.test('POOL-02 the names that a connection has too many of are closed, whatever statement was to take them along', async t => {
+t.test('POOL-02 surplus prepared names are closed even if the next statement fails to be sent', async t => {
   const { a } = await oneConnection(t)
   const ask = (db: typeof a.db, n: number, value: unknown): Promise<unknown> =>
     sql`select ${sql.raw(String(n))} as n from notes where body = ${value}`.execute(db)
@@ -94,7 +96,7 @@ t.test('POOL-02 the names that a connection has too many of are closed, whatever
   for (let n = 0; n < 100; n++) await a.db.transaction().execute(trx => ask(trx, n, 'x'))
 })
 
-t.test("POOL-02 on a pool of the caller's, what its last user did not await is not taken for our answer", async t => {
+t.test("POOL-02 on a caller's pool, a query that was not awaited gives no reply to ours", async t => {
   await on.admin('truncate notes')
   const pool = new pg.Pool({ connectionString: on.url, max: 1 })
   t.teardown(() => pool.end())
@@ -133,7 +135,7 @@ t.test('POOL-05 a statement timeout and a lock timeout leave a clean connection'
   t.same(await bodies(b), ['globex:1'])
 })
 
-t.test('POOL-05 a transaction that sits idle too long is ended by the server, and the next tenant is served', async t => {
+t.test('POOL-05 the server ends an idle transaction, and the next tenant is served', async t => {
   const { a, b } = await oneConnection(t, { idleInTransaction: '50ms' })
   const trx = await a.db.startTransaction().execute()
   await trx.insertInto('notes').values({ body: 'acme:idle' }).execute()
@@ -148,14 +150,15 @@ t.test('POOL-05 a transaction that sits idle too long is ended by the server, an
   t.same(await bodies(a), [everything])
 })
 
-t.test('POOL-06 an aborted scope has its query cancelled on the server, and the next tenant is served at once', async t => {
+t.test("POOL-06 an aborted scope's query is cancelled, and the next tenant is served", async t => {
   const { on, a, b } = await oneConnection(t)
   const failed = t.rejects(sql`select pg_sleep(20)`.execute(a.db), {
     code: 'FST_TENANCY_DATABASE_UNAVAILABLE'
   })
   const running = (): Promise<unknown[]> =>
     on.admin(
-      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()"
+      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' " +
+        "and state = 'active' and pid <> pg_backend_pid()"
     )
   await until(async () => (await running()).length === 1)
   a.scope.abort()
@@ -168,7 +171,8 @@ t.test('POOL-07 a backend that is killed during a statement fails that statement
   const { on, a, b } = await oneConnection(t)
   const kill = (): Promise<unknown> =>
     on.admin(
-      'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'
+      'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() ' +
+        'and pid <> pg_backend_pid()'
     )
   const failed = t.rejects(sql`select pg_sleep(20)`.execute(a.db), {
     code: 'FST_TENANCY_DATABASE_UNAVAILABLE',
@@ -176,7 +180,8 @@ t.test('POOL-07 a backend that is killed during a statement fails that statement
   })
   await until(async () =>
     (await on.admin(
-      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and pid <> pg_backend_pid()"
+      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' " +
+        'and pid <> pg_backend_pid()'
     )).length === 1
   )
   await kill()
@@ -197,7 +202,8 @@ t.test('POOL-07 a backend that is killed during a statement fails that statement
 t.test('POOL-08 a backend that is killed while it is idle is replaced', async t => {
   const { on, a } = await oneConnection(t)
   await on.admin(
-    'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'
+    'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and ' +
+      'pid <> pg_backend_pid()'
   )
   // The first statement may meet the dying connection; the process lives and the pool recovers.
   await until(() =>
@@ -284,10 +290,13 @@ t.test('POOL-15 fifty statements at once on one connection all belong to their t
 t.test('POOL-19 one prepared text gives each tenant its own rows, twenty times in turn', async t => {
   const { on, a, b } = await oneConnection(t)
   await on.admin(
-    "create view own with (security_invoker) as select * from notes; create function own_bodies() returns setof text language sql stable as 'select body from notes'"
+    'create view own with (security_invoker) as select * from notes; ' +
+      "create function own_bodies() returns setof text language sql stable as 'select body from " +
+      "notes'"
   )
   await on.admin(
-    "do $$ begin execute format('grant select on own to %I', 'tenancy_app_' || substr(md5(current_database()), 1, 8)); end $$"
+    "do $$ begin execute format('grant select on own to %I', 'tenancy_app_' || " +
+      'substr(md5(current_database()), 1, 8)); end $$'
   )
   for (let i = 0; i < 10; i++) {
     for (const [{ db }, own] of [[a, everything], [b, 'globex:1']] as const) {
@@ -320,7 +329,8 @@ t.test('INJ-13 INJ-23 what a statement changes in its session does not meet the 
   await sql.raw("select query_to_xml('select pg_advisory' || '_lock(42)', true, true, '')").execute(a.db)
   await until(async () =>
     (await on.admin(
-      "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+      "select from pg_locks where locktype = 'advisory' and database = (select oid from " +
+        'pg_database where datname = current_database())'
     )).length === 0
   )
   await b.db.insertInto('notes').values({ body: 'globex:2' }).execute()
@@ -343,7 +353,7 @@ t.test('INJ-21 a setting that one statement of a transaction changed does not se
   }
 })
 
-t.test('control: on a plain pool with session settings the same injected statement does meet the next tenant', async t => {
+t.test('control: on a plain pool the injected statement reaches the next tenant', async t => {
   const pool = new pg.Pool({ connectionString: on.superUrl, max: 1 })
   t.teardown(() => pool.end())
   await pool.query("select set_config('TimeZone', 'Asia/Tokyo', false)")
@@ -357,12 +367,13 @@ t.test('a prepared statement survives a change of its table', async t => {
   await on.admin("alter table notes add column extra text default 'new'")
   t.match(await read(), [{ extra: 'new' }])
   await on.admin(
-    'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'
+    'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and ' +
+      'pid <> pg_backend_pid()'
   )
   await until(() => read().then(() => true, () => false))
 })
 
-t.test('a value or a text that cannot be sent fails before a byte is written, and the connection serves on', async t => {
+t.test('a value or text that cannot be sent fails before a byte is written', async t => {
   const { a, b } = await oneConnection(t)
   await t.rejects(sql.raw('select 1 \0 drop').execute(a.db), { message: /NUL/ })
   const circular: Record<string, unknown> = {}
@@ -403,7 +414,7 @@ t.test('a handle cannot be destroyed by its user', async t => {
 })
 
 for (const inflightQueryAbortStrategy of ['ignore query', 'cancel query', 'kill session'] as const) {
-  t.test(`POOL-06 with Kysely's abort option '${inflightQueryAbortStrategy}' the next borrower is never cancelled`, async t => {
+  t.test(`POOL-06 abort option '${inflightQueryAbortStrategy}': no later owner is cancelled`, async t => {
     const { on, a, b } = await oneConnection(t)
     for (let round = 0; round < 10; round++) {
       const abort = new AbortController()
@@ -412,7 +423,8 @@ for (const inflightQueryAbortStrategy of ['ignore query', 'cancel query', 'kill 
       )
       await until(async () =>
         (await on.admin(
-          "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()"
+          'select from pg_stat_activity where datname = current_database() and query like ' +
+            "'%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()"
         )).length === 1
       )
       abort.abort()
@@ -442,7 +454,7 @@ t.test("the longest that a statement may run goes by the tenant's plan", async t
   })
 })
 
-t.test('long lists of ever new lengths leave nothing prepared on the connection, and keep to their tenant', async t => {
+t.test('long lists of ever new lengths leave nothing prepared on the connection', async t => {
   const { a, b } = await oneConnection(t)
   for (const length of [2_000, 2_001, 2_000])
     await a.db.insertInto('notes').values(Array.from({ length }, (_, at) => ({ body: `acme:${at}` })))
@@ -458,7 +470,7 @@ t.test('long lists of ever new lengths leave nothing prepared on the connection,
   t.ok(Number(rows[0]?.longest) < 10_000)
 })
 
-t.test('POOL-01 what the last borrower drew from a sequence is not shown: lastval() and currval() know their own transaction alone', async t => {
+t.test('POOL-01 lastval() and currval() return values of their own transaction only', async t => {
   const { on, a, b } = await oneConnection(t)
   const drawn = async (): Promise<number> =>
     Number((await on.admin('select last_value from notes_id_seq'))[0]?.last_value)

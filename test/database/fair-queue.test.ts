@@ -75,7 +75,7 @@ t.test('while others wait a tenant gets no more than its share', async t => {
   )
 })
 
-t.test('PGF-04 too many of one tenant are turned away at once, with a retry-after, and others are not', async t => {
+t.test('PGF-04 too many callers of one tenant are refused at once, with a retry-after', async t => {
   const queue = fairQueue(t, { slots: 1, share: 1, maxWaiting: 2 })
   await queue.acquire('a')
   queue.acquire('a').catch(() => {})
@@ -98,7 +98,7 @@ t.test('a wait ends after its bound, and leaves nothing behind', async t => {
   t.ok(await queue.acquire('a'), 'a slot given back twice is one slot')
 })
 
-t.test('nothing is lost: a thousand askers of ten tenants are all served, and never more at once than there are slots', async t => {
+t.test('a thousand callers of ten tenants are all served, never more at once than slots', async t => {
   const queue = fairQueue(t)
   let inside = 0
   let most = 0

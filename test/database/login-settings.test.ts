@@ -11,23 +11,27 @@ const role = (await on.admin<{ role: string }>(
 ))[0]?.role ?? ''
 // An application's function, as which injected SQL may run anything that its login may.
 await on.admin(
-  'create function run (command text) returns int language plpgsql as $$ begin execute command; return 1; end $$'
+  'create function run (command text) returns int language plpgsql as $$ begin execute command; ' +
+    'return 1; end $$'
 )
 
-const everything =
-  sql`select current_setting('TimeZone') as zone, current_setting('DateStyle') as dates, current_setting('work_mem') as memory, current_setting('default_transaction_read_only') as read_only,
-  current_setting('statement_timeout') as timeout, current_setting('search_path') as path, current_setting('role') as role, coalesce(current_setting('app.mark', true), '') as mark, current_setting('plan_cache_mode') as plans`
+const everything = sql`select current_setting('TimeZone') as zone, current_setting('DateStyle') as dates,
+    current_setting('work_mem') as memory, current_setting('default_transaction_read_only') as read_only,
+  current_setting('statement_timeout') as timeout, current_setting('search_path') as path,
+    current_setting('role') as role, coalesce(current_setting('app.mark', true), '') as mark,
+      current_setting('plan_cache_mode') as plans`
 
 const kill = (): Promise<unknown> =>
   on.admin(
-    `select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and usename = '${login}'`
+    `select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and
+      usename = '${login}'`
   )
 
 const settings = ["timezone = 'Asia/Tokyo'", "datestyle = 'German, DMY'", "work_mem = '64kB'",
   'default_transaction_read_only = on', 'statement_timeout = 1', "search_path = 'pg_temp'",
   `role = '${role}'`, 'plan_cache_mode = force_generic_plan']
 
-t.test('CON-25 a function changes the settings of the login: new connections have those of the boot', async t => {
+t.test("CON-25 if a function changes the login's settings, new connections keep the boot's", async t => {
   const changed: string[] = []
   const note = (message: unknown): void => {
     changed.push(...(message as { settings: string[] }).settings)
@@ -54,7 +58,7 @@ t.test('CON-25 a function changes the settings of the login: new connections hav
   await on.admin(`alter role "${login}" reset all`)
 })
 
-t.test('CON-25 what the operator sets stays, whether for the role before the boot or for the database at any time', async t => {
+t.test("CON-25 the operator's settings stay: of the role before boot, of the database always", async t => {
   await on.admin(`alter role "${login}" set timezone = 'Europe/Berlin'`)
   t.teardown(() =>
     on.admin(

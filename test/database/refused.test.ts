@@ -16,7 +16,7 @@ const refused: Readonly<Record<string, readonly string[]>> = {
 const on = await provision(t)
 
 for (const [what, texts] of Object.entries(refused)) {
-  t.test(`CPY-01 ${what} through request.db is refused, in a transaction too, and nothing of it meets the next tenant`, async t => {
+  t.test(`CPY-01 ${what} through request.db is refused, and the next tenant sees no trace`, async t => {
     const database = await open(t, on, { pool: { max: 1 } })
     const [a, b] = [handle(t, database, 'acme'), handle(t, database, 'globex')]
     for (const text of texts) {
@@ -38,7 +38,8 @@ for (const [what, texts] of Object.entries(refused)) {
       )
       t.same(
         await on.admin(
-          "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+          "select from pg_locks where locktype = 'advisory' and database = (select oid from " +
+            'pg_database where datname = current_database())'
         ),
         [],
         text
@@ -52,7 +53,8 @@ t.test('an advisory lock of a transaction is held to its end', async t => {
   const database = await open(t, on, { pool: { max: 1 } })
   const locks = async (): Promise<number> =>
     (await on.admin(
-      "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+      "select from pg_locks where locktype = 'advisory' and database = (select oid from " +
+        'pg_database where datname = current_database())'
     )).length
   await handle(t, database, 'acme').db.transaction().execute(async trx => {
     await sql`select pg_advisory_xact_lock(1)`.execute(trx)

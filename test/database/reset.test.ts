@@ -15,7 +15,7 @@ const pidOf = async (db: Kysely<Rows>): Promise<unknown> =>
   (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db)).rows[0]?.pid
 const count = (text: string, what: string): number => text.split(what).length - 1
 
-t.test('CON-05 harmless statements of fifty tenants in turn send no reset, and nothing else of the kind', async t => {
+t.test('CON-05 harmless statements of fifty tenants in turn send no reset', async t => {
   const proxy = await tcpProxy(t, on.url)
   const handleOf = await harmlessHandles(t, on, { url: proxy.url, pool: { max: 1 } }, isBuilt)
   const handles = Array.from({ length: 50 }, (_, n) => handleOf(`tenant-${n}`))
@@ -74,24 +74,25 @@ t.test('a reset is in the write of the statement behind it', async t => {
   t.equal(proxy.waits, 5)
 })
 
-t.test('a reset, and the check of a new connection, go with a transaction of any isolation level', async t => {
+t.test('a reset and the first check work with a transaction of any isolation level', async t => {
   const database = await open(t, on, { pool: { max: 1 } })
   const [a, b] = [handle(t, database, 'acme').db, handle(t, database, 'globex').db]
   const levels = ['read committed', 'repeatable read', 'serializable'] as const
   for (const [n, level] of levels.entries()) {
     for (const db of [a, b]) {
-      // Each connection is new to the first of them, and touched by the other one's statement for the second.
+      // Each connection is new to the first of them, and touched by the other one's statement for
+      // the second.
       if (db === a)
         await on.admin(
-          `select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and usename = '${
-            decodeURIComponent(new URL(on.url).username)
-          }'`
+          `select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database()
+            and usename = '${decodeURIComponent(new URL(on.url).username)}'`
         )
       const { rows } = await db.transaction().setIsolationLevel(level).setAccessMode(
         n === 1 ? 'read only' : 'read write'
       )
         .execute(trx =>
-          sql`select current_setting('transaction_isolation') as level, current_setting('transaction_read_only') as read_only`
+          sql`select current_setting('transaction_isolation') as level,
+            current_setting('transaction_read_only') as read_only`
             .execute(trx)
         )
       t.same(rows, [{ level, read_only: n === 1 ? 'on' : 'off' }])
@@ -105,13 +106,14 @@ t.test('a reset, and the check of a new connection, go with a transaction of any
   }
 })
 
-t.test('CON-24 what a harmless statement drew, and the texts it prepared, are not shown to the next tenant', async t => {
+t.test('CON-24 sequence values and prepared texts of harmless statements stay hidden', async t => {
   const handleOf = await harmlessHandles(t, on, { pool: { max: 1 } }, isBuilt)
   const [a, b] = [handleOf('acme'), handleOf('globex')]
   const insert = (): Promise<unknown> => a.insertInto('notes').values({ body: 'acme:drawn' }).execute()
   const texts = sql<
     { statement: string }
-  >`select statement from pg_prepared_statements where statement like '%"notes"%' and statement not like '%pg_prepared%'`
+  >`select statement from pg_prepared_statements where statement like '%"notes"%' and statement not like
+    '%pg_prepared%'`
   await insert()
   await t.rejects(sql`select lastval()`.execute(b), { code: '55000' })
   await insert()
@@ -138,7 +140,7 @@ t.test('CON-24 what a harmless statement drew, and the texts it prepared, are no
   })
 })
 
-t.test('a connection that another part of the application used is reset, and pg forgets what was prepared there', async t => {
+t.test('a connection used by other code is reset, and its prepared names dropped', async t => {
   const pool = new pg.Pool({ connectionString: on.url, max: 1 })
   t.teardown(() => pool.end())
   const database = await open(t, on, { url: pool })
@@ -180,11 +182,13 @@ t.test('CON-03 an idle connection is reset, so that a lock of its session does n
   const database = await open(t, on, { pool: { max: 1 } })
   const { db } = handle(t, database, 'acme')
   await on.admin(
-    'create function lock_session () returns int language plpgsql as $$ begin perform pg_advisory_lock(99); return 1; end $$'
+    'create function lock_session () returns int language plpgsql as $$ begin perform ' +
+      'pg_advisory_lock(99); return 1; end $$'
   )
   const locks = (): Promise<unknown[]> =>
     on.admin(
-      "select from pg_locks where locktype = 'advisory' and objid = 99 and database = (select oid from pg_database where datname = current_database())"
+      "select from pg_locks where locktype = 'advisory' and objid = 99 and database = (select oid " +
+        'from pg_database where datname = current_database())'
     )
   await sql`select lock_session()`.execute(db)
   const pid = await pidOf(db)
@@ -193,7 +197,7 @@ t.test('CON-03 an idle connection is reset, so that a lock of its session does n
   t.equal(await pidOf(db), pid)
 })
 
-t.test('CON-19 connections on which a reset fails are closed one after the other, and no statement fails', async t => {
+t.test('CON-19 connections whose reset fails are closed, and no statement fails', async t => {
   const database = await open(t, on, { pool: { max: 4 }, fairness: { share: 1 } })
   const { db } = handle(t, database, 'acme')
   await on.admin(`create function spoil () returns int language plpgsql as $$ begin
@@ -211,7 +215,7 @@ t.test('CON-19 connections on which a reset fails are closed one after the other
   )
 })
 
-t.test('CON-03 a connection is closed instead of reset where a language keeps values in the session', async t => {
+t.test('CON-03 a connection is closed, not reset, if a language keeps session values', async t => {
   const own = await provision(t)
   await own.admin('create language stateful handler plpgsql_call_handler')
   const database = await open(t, own, { pool: { max: 1 } })
@@ -289,7 +293,8 @@ t.test(
     const database = await open(t, on, { url, pool: { max: 1 } })
     const left = handle(t, database, 'acme')
     const trx = await left.db.startTransaction().execute()
-    await sql`select set_config('app.mark', 'left', false), pg_advisory_lock_shared(1) is null as locked from pg_sleep(0)`
+    await sql`select set_config('app.mark', 'left', false), pg_advisory_lock_shared(1) is null as locked
+      from pg_sleep(0)`
       .execute(trx).catch(() => {})
     await sql`select set_config('app.mark', 'left', false)`.execute(trx).catch(() => {})
     left.scope.end()

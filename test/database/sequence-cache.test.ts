@@ -1,22 +1,24 @@
-// Ranges of numbers that a session took ahead from a sequence with a cache. The driver forgets them with each reset, and where another tenant's transaction begins.
+// Ranges of numbers that a session took ahead from a sequence with a cache. The driver forgets them
+// with each reset, and where another tenant's transaction begins.
 import { TenantScope } from '@fastify-tenancy/core'
 import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import type { Kysely } from 'kysely'
 import t from 'tap'
 
-import { house, houseOptions } from '../manager/houses.ts'
+import { managerFixture, fixtureOptions } from '../manager/manager-fixture.ts'
 
 const build = (): string =>
-  "create sequence numbers cache 20; create table notes (tenant_id text not null, id bigint not null default nextval('numbers'), primary key (tenant_id, id))"
+  'create sequence numbers cache 20; create table notes (tenant_id text not null, id bigint not ' +
+  "null default nextval('numbers'), primary key (tenant_id, id))"
 const tables = { tenant: ['notes'], shared: ['countries'] }
 
 t.test(
-  'DAT-06 numbers that a connection took ahead are not burnt between the transactions of a tenant, nor by another tenant that reads',
+  "DAT-06 numbers taken ahead are kept between a tenant's transactions and while another tenant reads",
   { buffered: true },
   async t => {
-    const on = await house(t, { build, tables })
-    const { database, rls = {} } = houseOptions(on.superUrl, { build, tables })
+    const on = await managerFixture(t, { build, tables })
+    const { database, rls = {} } = fixtureOptions(on.superUrl, { build, tables })
     const opened = openDatabase(
       resolveDatabaseOptions({
         database: { ...database as DatabaseConnectionOptions, pool: { max: 1 } },

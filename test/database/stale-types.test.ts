@@ -61,7 +61,8 @@ async function table (
     }); grant all on ${name} to public`
   )
   const change = from === 'mood'
-    ? `alter type ${mood} rename to ${old}; create type ${mood} as enum ('glad', 'sad'); alter table ${name} alter v type ${mood} using v::text::${mood}; drop type ${old}`
+    ? `alter type ${mood} rename to ${old}; create type ${mood} as enum ('glad', 'sad');
+      alter table ${name} alter v type ${mood} using v::text::${mood}; drop type ${old}`
     : `alter table ${name} alter v type ${to} using ${using}`
   return {
     name,
@@ -79,7 +80,7 @@ const insert = (db: Kysely<Tables>, name: string, value: unknown): Promise<unkno
   db.insertInto(name).values({ v: value }).execute()
 
 for (const change of [...silent, ...loud]) {
-  t.test(`CON-06 ${change.from} becomes ${change.to}: once the change is announced, the same insert writes the right value`, async t => {
+  t.test(`CON-06 ${change.from} becomes ${change.to}: the same insert is right once announced`, async t => {
     const { name, type, change: alter } = await table(change)
     const database = await open(t, on, { url, pool: { max: 1 } })
     const { db } = handle(t, database, 'acme')
@@ -116,7 +117,7 @@ t.test('control: unannounced, a parameter keeps the old type, and the value is w
 })
 
 for (const change of loud) {
-  t.test(`CON-06 ${change.from} becomes ${change.to} by hand: the statement is parsed anew, alone and as the first of a transaction`, async t => {
+  t.test(`CON-06 ${change.from} becomes ${change.to} by hand: the statement is parsed again`, async t => {
     const { name, change: alter } = await table(change)
     const database = await open(t, on, { pool: { max: 1 } })
     const { db } = handle(t, database, 'acme')
@@ -138,7 +139,7 @@ for (const change of loud) {
 const add = (trx: Kysely<Tables>, n: unknown): Promise<unknown> =>
   trx.insertInto('notes').values({ body: 'acme:x', n }).execute()
 
-t.test('CON-06 a value that fits in no case fails as before, and leaves the transaction to its owner', async t => {
+t.test('CON-06 a value that fits no type fails as before, and the transaction stays open', async t => {
   const database = await open(t, on, { pool: { max: 1 } })
   const { db } = handle(t, database, 'acme')
   await add(db as never, 1)
@@ -157,7 +158,8 @@ const all = (db: Kysely<Tables>): Promise<unknown[]> =>
 
 async function widened (t: Test): Promise<{ db: Kysely<Tables>; widen: () => Promise<void> }> {
   await on.admin(
-    'drop table if exists widened; create table widened (id int); insert into widened values (1), (2), (3); grant select on widened to public'
+    'drop table if exists widened; create table widened (id int); ' +
+      'insert into widened values (1), (2), (3); grant select on widened to public'
   )
   const database = await open(t, on, { pool: { max: 1 }, tripwire: false })
   const db = handle(t, database, 'acme').db as unknown as Kysely<Tables>
@@ -204,7 +206,7 @@ t.test('CON-07 a column is added: the same select runs again where nothing ran b
   })
 })
 
-t.test('CON-07 within a transaction that ran statements the answer is 503, and the next attempt succeeds', async t => {
+t.test('CON-07 inside a transaction a stale plan gives 503, and the next attempt succeeds', async t => {
   const { db, widen } = await widened(t)
   const work = (between: () => Promise<void>): Promise<unknown> =>
     db.transaction().execute(async trx => {

@@ -51,7 +51,7 @@ t.test('a text has one name, and another text another', async t => {
 
 const text = (length: number): string => `select ${Array.from({ length }, (_, at) => `$${at + 1}`).join(',')}`
 
-t.test('lists of ever new lengths do not fill the memory: a long text has no name and is not kept', async t => {
+t.test('lists of ever new lengths do not fill the memory, because long texts are not kept', async t => {
   t.equal(readStatementText(text(5_000)).name, '')
   t.ok(readStatementText(text(5_000)).isAllowed)
   t.not(readStatementText(text(5_000)), readStatementText(text(5_000)))

@@ -80,7 +80,7 @@ t.test('an error, a status of 400 and above, and rollbackOnly() roll back', asyn
   t.match(JSON.parse((await send('/not')).body), { statusCode: 500, code: 'FST_TENANCY_CONTEXT_MISSING' })
 })
 
-t.test('TXN-02 a statement that failed and was caught makes the reply a 5xx, and nothing is half done', async t => {
+t.test('TXN-02 a caught error of a statement gives a 5xx, and nothing is half done', async t => {
   const { app, send, bodies } = await start(t)
   app.post('/', { config }, async request => {
     await write(request, 'acme:1')
@@ -152,7 +152,8 @@ t.test('POOL-06 a client that goes away rolls back, and the connection serves th
   socket.write('POST /slow HTTP/1.1\r\nHost: acme.example.com\r\nContent-Length: 0\r\n\r\n')
   await until(async () =>
     (await on.admin(
-      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and pid <> pg_backend_pid()"
+      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' " +
+        'and pid <> pg_backend_pid()'
     )).length === 1
   )
   socket.destroy()
@@ -165,7 +166,8 @@ t.test('a commit whose answer never comes is a 503', async t => {
   app.post('/', { config }, async request => {
     await write(request, 'acme:1')
     await on.admin(
-      "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename like '%\\_app'"
+      'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() ' +
+        "and usename like '%\\_app'"
     )
     return 'sure'
   })

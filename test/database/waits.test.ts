@@ -7,7 +7,7 @@ import { handle, open, provision } from '../support/tenants.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
 
 for (const secret of [undefined, false] as const) {
-  t.test(`${secret === false ? 'plain' : 'signed'}: a statement is one wait, and a transaction of k statements k + 1`, async t => {
+  t.test(`${secret === false ? 'plain' : 'signed'}: one wait a statement, k + 1 for k of them`, async t => {
     const on = await provision(t, { secret })
     const proxy = await tcpProxy(t, on.url)
     const database = await open(t, on, { url: proxy.url, pool: { max: 1 } })

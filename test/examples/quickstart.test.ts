@@ -1,4 +1,5 @@
-// The quickstart as its reader meets it: over HTTP, once with nothing installed and once on PostgreSQL and Redis.
+// The quickstart as its reader runs it over HTTP: with nothing installed, and on PostgreSQL and
+// Redis.
 import { assertOwn } from '@fastify-tenancy/testing'
 import { randomUUID } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
@@ -107,7 +108,7 @@ function story (
       t.same(answers[0]?.body, { projects: [] })
       t.same(answers[1]?.body, { projects: 0, tasks: 0 })
       t.same(answers.slice(2).map(({ status }) => status), [404, 404, 404, 404, 404])
-      // Another tenant's id and one that nobody has cannot be told apart.
+      // The replies for another tenant's id and for an unused id must be equal.
       for (
         const [method, payload] of [['GET', undefined], ['PATCH', { name: 'x' }], ['DELETE',
           undefined]] as const

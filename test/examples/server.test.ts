@@ -1,4 +1,4 @@
-// The quickstart's process: what it says when it cannot start, and how it ends.
+// The quickstart's process: its output when it cannot start, and how it ends.
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo } from 'node:net'
@@ -31,7 +31,7 @@ function run (t: Test, env: Record<string, string>): Server {
   return server
 }
 
-/** A port that somebody else listens on. */
+/** A port that another server listens on. */
 async function takenPort (t: Test): Promise<string> {
   const other = createServer().listen(0, '127.0.0.1')
   t.teardown(() => other.close())
@@ -40,7 +40,7 @@ async function takenPort (t: Test): Promise<string> {
 }
 
 t.test(
-  'CFG-08 what keeps the quickstart from starting is one sentence without a stack or a password, and exit code 1',
+  'CFG-08 a failed start of the quickstart is one sentence without password, exit code 1',
   { timeout: 120_000 },
   async t => {
     const DATABASE_URL = await freshDatabase(t)
@@ -64,7 +64,7 @@ t.test(
 )
 
 t.test(
-  'SHU-02 on SIGTERM the quickstart ends with 0, though a client holds a connection on which it sends nothing',
+  'SHU-02 on SIGTERM the quickstart exits with 0 despite an idle client connection',
   { timeout: 120_000 },
   async t => {
     const server = run(t, { DATABASE_URL: await freshDatabase(t) })

@@ -4,12 +4,13 @@ import { noteRoutes, suite } from '../support/suite.ts'
 import { provision } from '../support/tenants.ts'
 import { until } from '../support/until.ts'
 
-t.test('POOL-07 POOL-08 the one pooled backend is killed: the process lives, the request in flight gets 503, the next 200', async t => {
+t.test('POOL-07 POOL-08 a killed backend costs its request a 503, and the next gets 200', async t => {
   const on = await provision(t)
   const app = await suite(t, on, { database: { pool: { max: 1 } } })
   const kill = (): Promise<unknown> =>
     on.admin(
-      "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename like '%\\_app'"
+      'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() ' +
+        "and usename like '%\\_app'"
     )
   noteRoutes(app, kill)
   const send = (
@@ -34,7 +35,8 @@ t.test('POOL-07 POOL-08 the one pooled backend is killed: the process lives, the
     const inFlight = send('GET', '/sleep')
     await until(async () =>
       (await on.admin(
-        "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and usename like '%\\_app'"
+        "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' " +
+          "and usename like '%\\_app'"
       )).length === 1
     )
     await kill()
@@ -84,7 +86,7 @@ t.test("PGF-07 a client sees nothing of the database's text", async t => {
   for (const [url, [, work]] of Object.entries(failures))
     app.get(url, { config: { tenancy: { statementTimeout: '100ms' } } }, work)
   app.setNotFoundHandler(async request => sql`select * from unlisted`.execute(dbOf(request)))
-  // It fails again with the reply for its own failure.
+  // This hook runs again, and fails again, for the reply to its own error.
   app.get('/on-send', {
     onSend: async request => {
       await sql`select * from unlisted`.execute(dbOf(request))
@@ -106,7 +108,7 @@ t.test("PGF-07 a client sees nothing of the database's text", async t => {
   t.match(lines.join(''), /bypassed the error handler/)
 })
 
-t.test('an application with its own error handler gets errors as they were thrown', async t => {
+t.test("an application's own error handler gets the original errors", async t => {
   const on = await provision(t)
   const app = await suite(t, on)
   const { toHttpError } = await import('fastify-tenancy')

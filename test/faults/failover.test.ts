@@ -1,4 +1,4 @@
-// CON-08: the server stops taking writes, and takes them again.
+// CON-08: the server becomes read-only, as after a failover, and writable again.
 import type { FastifyInstance } from 'fastify'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
@@ -19,7 +19,7 @@ interface Failover {
   ): Promise<{ statusCode: number; body: string; headers: Record<string, unknown> }>
 }
 
-/** An application on a server of this file's own. */
+/** An application on a PostgreSQL server of this file's own. */
 async function failover (t: Test, server: PostgresService): Promise<Failover> {
   process.env.TEST_DATABASE_URL = server.url
   const on = await provision(t)
@@ -88,7 +88,7 @@ for (const version of isLong ? [15, 18] as const : [18] as const) {
     }
   })
 
-  t.test(`CON-08 PostgreSQL ${version}: a transaction that asked for read only keeps its connection, and its mistake is a 500`, async t => {
+  t.test(`CON-08 PostgreSQL ${version}: a write in a read-only transaction is a plain 500`, async t => {
     const { send } = await failover(t, server)
     const { body } = await send('GET', '/pid')
     const { statusCode, headers, body: reply } = await send('POST', '/read-only')

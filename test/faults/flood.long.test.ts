@@ -1,4 +1,4 @@
-// A hundred thousand made-up names from four addresses, while tenants are at work.
+// A hundred thousand made-up names from four addresses, while tenants send requests.
 import { Redis } from 'ioredis'
 import { Agent, get } from 'node:http'
 import t, { type Test } from 'tap'
@@ -12,9 +12,12 @@ import { until } from '../support/until.ts'
 const floodedFrom = ['127.0.0.2', '127.0.0.3', '127.0.0.4', '127.0.0.5']
 const slugs = ['acme', 'globex', 'initech']
 const count = 100_000
-/** Milliseconds of a look-up. */
+/** Duration of a look-up in milliseconds. */
 const latency = 10
-/** What the resolver promises: 300 look-ups that find nobody an address and minute, the rest of them one after another; ten at once of new names. */
+/**
+ * The resolver's bounds: 300 look-ups without a tenant per address and minute, the excess one at a
+ * time, and ten concurrent look-ups of new names.
+ */
 const perMinute = 300
 const atOnce = 10 + 1
 
@@ -26,7 +29,8 @@ interface World extends FloodedApp {
 async function start (t: Test): Promise<World> {
   const on = await provision(t)
   await on.admin(
-    `insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) select 'id-' || slug, slug, slug, 'active', 'free', 'rls', 'default' from unnest($1::text[]) slug`,
+    `insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) select 'id-' || slug, ` +
+      `slug, slug, 'active', 'free', 'rls', 'default' from unnest($1::text[]) slug`,
     [slugs]
   )
   await on.admin(
@@ -72,7 +76,7 @@ function ask (port: number, slug: string, agent: Agent): Promise<string> {
 
 const right = (slug: string): string => `200 {"slug":"${slug}","notes":["${slug}:note"]}`
 
-/** Requests of one tenant, one after another, from one of its own addresses and from one that floods. */
+/** Sends one tenant's requests in sequence, from an address of its own and from one that floods. */
 function traffic (t: Test, port: number, slug: string): { times: number[]; stop(): Promise<string[]> } {
   const wrong: string[] = []
   const times: number[] = []
@@ -105,7 +109,7 @@ const p99 = (times: readonly number[]): string =>
   } ms of ${times.length} requests`
 
 t.test(
-  'FLD-01 a hundred thousand made-up names over HTTP: few look-ups, bounded memory, and tenants are served',
+  'FLD-01 100,000 made-up names over HTTP cost few look-ups and bounded memory',
   { skip: noRedis, timeout: 300_000 },
   async t => {
     const { port, state, flooder, redis } = await start(t)
@@ -114,7 +118,7 @@ t.test(
     const alone = busy.times.splice(0)
     const stranger = new Agent({ localAddress: '127.0.0.9' })
 
-    // The first few pay for code and shapes.
+    // Warms up the JIT before the memory is measured.
     await flooder.send({ count: 5_000 })
     const before = await state()
     const began = performance.now()
@@ -123,7 +127,7 @@ t.test(
     t.equal(
       await ask(port, 'globex', stranger),
       right('globex'),
-      'a tenant that nobody had asked for is found in the flood'
+      'a tenant without an earlier request is found in the flood'
     )
     const statuses = await flooding
     const seconds = (performance.now() - began) / 1_000

@@ -1,4 +1,4 @@
-// One tenant's load and the others, over HTTP.
+// One tenant's load and its effect on others, over HTTP.
 import type { LightMyRequestResponse } from 'fastify'
 import { sql } from 'kysely'
 import t from 'tap'
@@ -23,7 +23,7 @@ async function start (database: SuiteOptions['database'] = {}): Promise<{ get: G
 const statuses = (answers: readonly LightMyRequestResponse[]): number[] =>
   [...new Set(answers.map(({ statusCode }) => statusCode))].toSorted()
 
-t.test('PGF-03 over HTTP, while one tenant holds a hundred slow queries, the 99th of a hundred requests of another comes in a fraction of their time', async t => {
+t.test("PGF-03 over HTTP, one tenant's hundred slow queries do not slow another tenant", async t => {
   const { get, waiting } = await start({ pool: { max: 4 } })
   const began = performance.now()
   const slow = Array.from({ length: 100 }, () => get('acme', '/slow'))
@@ -40,7 +40,7 @@ t.test('PGF-03 over HTTP, while one tenant holds a hundred slow queries, the 99t
   t.ok(p99 < whole / 10, `p99 ${Math.round(p99)} ms of ${Math.round(whole)} ms`)
 })
 
-t.test('PGF-04 over HTTP, who finds the queue full is 503 at once with a retry-after, and another tenant is served', async t => {
+t.test('PGF-04 over HTTP, a full queue is an immediate 503 for its own tenant only', async t => {
   const { get, waiting } = await start({ pool: { max: 2 }, fairness: { maxWaiting: 5 } })
   const held = Array.from({ length: 6 }, () => get('acme', '/slow'))
   await until(() => waiting() === 5)

@@ -1,4 +1,5 @@
-// Three real processes under traffic, while their Redis is killed, restarted and frozen in mid-window.
+// Three real processes under traffic, while their Redis is killed, restarted and frozen in
+// mid-window.
 import { Redis } from 'ioredis'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -13,7 +14,7 @@ import { until } from '../support/until.ts'
 const precisions = ['exact', 'leased'] as const
 const limit = 90
 const share = limit / 3
-/** Milliseconds that a process waits for Redis. */
+/** Command timeout of the processes in milliseconds. */
 const commandTimeout = 100
 const limits = { shared: limit, killed: limit, frozen: limit, busy: 1_000_000 }
 type Slug = keyof typeof limits
@@ -24,7 +25,7 @@ async function send (port: number, slug: Slug, path = '/'): Promise<Response> {
   return response
 }
 
-/** How many of `count` requests to each application passed. */
+/** Sends `count` requests to each application and returns how many were admitted. */
 async function passed (ports: readonly number[], slug: Slug, count: number): Promise<number[]> {
   return Promise.all(ports.map(async port => {
     const answers = await Promise.all(Array.from({ length: count }, () => send(port, slug)))
@@ -36,7 +37,7 @@ function sum (counts: readonly number[]): number {
   return counts.reduce((all, count) => all + count, 0)
 }
 
-/** Requests of another tenant, one after another to each application, until it is stopped. */
+/** Sends another tenant's requests to each application in sequence, until it is stopped. */
 function traffic (
   ports: readonly number[]
 ): { statuses: Map<number, number>; times: number[]; stop(): Promise<void> } {
@@ -71,7 +72,7 @@ async function countsIn (ports: readonly number[], store: 'redis' | 'local'): Pr
   }
 }
 
-/** What the tenant's headers say is left, once all applications say the same. */
+/** Returns the remaining count in the tenant's headers, once all applications agree. */
 async function agreed (ports: readonly number[], slug: Slug): Promise<number> {
   let left: number[] = []
   await until(async () => {
@@ -89,7 +90,7 @@ interface World {
   readonly restart: () => Promise<void>
 }
 
-/** Redis keeps every write that it acknowledged; the processes know of each other. */
+/** Redis keeps every write that it acknowledged, and the processes have counted each other. */
 async function start (t: Test): Promise<World> {
   const folder = temporaryFolder()
   t.teardown(() => {
@@ -118,7 +119,7 @@ async function start (t: Test): Promise<World> {
   return world
 }
 
-// Each shows a sign of life every 5 s, and learns with it of the others.
+// Each process sends a heartbeat every 5 s and reads the others' with it.
 async function haveMet (t: Test, url: string): Promise<void> {
   const raw = new Redis(url)
   t.teardown(() => {
@@ -157,7 +158,7 @@ t.test('RL-10 RL-13 three processes under traffic, their Redis killed, restarted
     )
   }
 
-  /** Ten requests each, then an outage with forty each, then what is left when it is over. */
+  /** Sends ten requests to each, forty each during an outage, and returns what remains after it. */
   const outage = async (
     t: Test,
     slug: Slug,
@@ -192,7 +193,7 @@ t.test('RL-10 RL-13 three processes under traffic, their Redis killed, restarted
   })
 
   await t.test('RED-02 frozen, and thawed', async t => {
-    /** The 99th percentile of so many requests, from the one of this number on. */
+    /** Returns the 99th percentile of `count` requests, from request number `from` on. */
     const p99 = async (count: number, from = busy.times.length): Promise<number> => {
       await until(() => busy.times.length > from + count, 60_000)
       const times = busy.times.slice(from).toSorted((a, b) => a - b)

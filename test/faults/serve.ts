@@ -1,4 +1,4 @@
-// A server of its own process, and its clients.
+// A server in a process of its own, and its clients.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { Agent, request } from 'node:http'
@@ -10,18 +10,18 @@ import { until } from '../support/until.ts'
 export const slugs = ['acme', 'globex'] as const
 
 export interface Answer {
-  /** 0 where there was none: the connection was refused, or closed. */
+  /** The status, or 0 if the connection was refused or closed. */
   readonly status: number
   readonly body: string
   readonly retryAfter: string | undefined
 }
 
 export interface Server {
-  /** How many requests have come in. */
+  /** Number of requests that have arrived. */
   readonly running: () => number
   get(slug: string, path: string, agent?: Agent): Promise<Answer>
   readonly isAlive: () => boolean
-  /** Sends SIGTERM; the exit code. */
+  /** Sends SIGTERM and resolves to the exit code. */
   end(): Promise<number | null>
 }
 
@@ -81,7 +81,8 @@ export async function serve (t: Test, on: Provisioned, env: Record<string, strin
 export async function withNotes (t: Test): Promise<Provisioned> {
   const on = await provision(t)
   await on.admin(
-    "insert into notes (tenant_id, body) select 'id-' || tenant, tenant || ':' || n from unnest(array['acme', 'globex']) tenant, generate_series(1, 3) n"
+    "insert into notes (tenant_id, body) select 'id-' || tenant, tenant || ':' || n " +
+      "from unnest(array['acme', 'globex']) tenant, generate_series(1, 3) n"
   )
   return on
 }

@@ -1,4 +1,5 @@
-// An application of its own process: the suite on the database of the environment, and routes that take their time.
+// An application in a process of its own: the suite on the database of the environment, with slow
+// routes.
 import { toTenant, memoryRegistry } from '@fastify-tenancy/core'
 import Fastify from 'fastify'
 import tenancy from 'fastify-tenancy'

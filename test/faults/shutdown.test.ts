@@ -1,4 +1,4 @@
-// A process that is told to end while it is at work.
+// A process that gets SIGTERM while it serves requests.
 import { assertOwn } from '@fastify-tenancy/testing'
 import { Agent } from 'node:http'
 import t from 'tap'
@@ -8,7 +8,7 @@ import { until } from '../support/until.ts'
 import { serve, slugs, withNotes } from './serve.ts'
 
 t.test(
-  'SHU-01 on SIGTERM fifty requests under way are answered in full, new ones are refused, and the process ends with 0',
+  'SHU-01 on SIGTERM fifty requests are answered in full, and the process exits with 0',
   { timeout: 60_000 },
   async t => {
     const server = await serve(t, await withNotes(t))
@@ -39,7 +39,7 @@ for (
     ? ['/query-without-end', '/transaction-without-end', '/without-end']
     : ['/transaction-without-end']
 ) {
-  t.test(`SHU-04 ${path}: at the deadline what does not end is cut short, and the process ends with 0`, {
+  t.test(`SHU-04 ${path}: at the deadline open requests are cut off, and the process exits with 0`, {
     timeout: 60_000
   }, async t => {
     const on = await withNotes(t)
@@ -47,7 +47,8 @@ for (
     const cut = server.get('acme', path)
     const statements = async (): Promise<number> =>
       (await on.admin(
-        "select from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and state <> 'idle'"
+        'select from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() ' +
+          "and state <> 'idle'"
       )).length
     await until(async () => server.running() === 1 && (path === '/without-end' || await statements() === 1))
     const began = performance.now()

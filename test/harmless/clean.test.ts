@@ -1,4 +1,5 @@
-// What a query builder makes on tables that run nothing of a user's is harmless, whatever the kind of statement.
+// What a query builder makes on tables that run nothing of a user's is harmless, whatever the kind
+// of statement.
 import { sql, type Compilable } from 'kysely'
 import { jsonArrayFrom, jsonBuildObject, jsonObjectFrom } from 'kysely/helpers/postgres'
 import t from 'tap'

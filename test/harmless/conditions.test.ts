@@ -1,4 +1,5 @@
-// Each condition of a harmless statement by itself: a schema that violates it alone, beside its clean twin.
+// Each condition of a harmless statement by itself: a schema that violates it alone, beside its
+// clean twin.
 import type { Compilable } from 'kysely'
 import t from 'tap'
 
@@ -91,9 +92,10 @@ const cases: Readonly<Record<string, Case>> = {
   'a default of lastval()': { sql: 'alter table parents add x bigint default lastval()', touching: [insert] },
   'a default of random()': { sql: 'alter table parents add x float default random()', touching: [insert] },
   'an operator in a check': {
-    sql:
-      `create function lesser (varchar, varchar) returns bool language plpgsql immutable as $$ begin perform evil(); return true; end $$;
-      create operator <<< (leftarg = varchar, rightarg = varchar, function = lesser); alter table parents add check (name <<< name)`,
+    sql: `create function lesser (varchar, varchar) returns bool language plpgsql immutable as $$ begin
+        perform evil(); return true; end $$;
+      create operator <<< (leftarg = varchar, rightarg = varchar, function = lesser);
+      alter table parents add check (name <<< name)`,
     touching: [insert]
   },
   'an index expression': { sql: 'create index on parents (evil_of(name))', touching: [insert, select] },
@@ -106,8 +108,8 @@ const cases: Readonly<Record<string, Case>> = {
     touching: [select]
   },
   'a partition key': {
-    sql:
-      'create table extra (id int, value text) partition by list (evil_of(value)); create table extra_1 partition of extra default',
+    sql: 'create table extra (id int, value text) partition by list (evil_of(value)); ' +
+      'create table extra_1 partition of extra default',
     touching: [extra, db => db.insertInto('extra').values({ id: 1, value: 'x' })],
     harmless: [select]
   },
@@ -121,64 +123,67 @@ const cases: Readonly<Record<string, Case>> = {
     touching: [extra]
   },
   'a domain in a composite type': {
-    sql:
-      'create domain act as text; create type whole as (a int, b act); create table extra (id int, value whole)',
+    sql: 'create domain act as text; create type whole as (a int, b act); ' +
+      'create table extra (id int, value whole)',
     touching: [extra]
   },
   'a domain in an array in a composite type in an array': {
-    sql:
-      'create domain act as text; create type whole as (a int, b act[]); create table extra (id int, value whole[])',
+    sql: 'create domain act as text; create type whole as (a int, b act[]); ' +
+      'create table extra (id int, value whole[])',
     touching: [extra]
   },
   'a range over a type with a domain': {
-    sql:
-      'create domain act as int; create type span as range (subtype = act, subtype_opclass = int4_ops); create table extra (id int, value span)',
+    sql: 'create domain act as int; create type span as range (subtype = act, subtype_opclass = ' +
+      'int4_ops); create table extra (id int, value span)',
     touching: [extra]
   },
   'a multirange over a domain': {
-    sql:
-      'create domain act as int; create type span as range (subtype = act, subtype_opclass = int4_ops, multirange_type_name = spans); create table extra (id int, value spans)',
+    sql: 'create domain act as int; create type span as range (subtype = act, subtype_opclass = ' +
+      'int4_ops, multirange_type_name = spans); create table extra (id int, value spans)',
     touching: [extra]
   },
   "a range with a function of the user's": {
-    sql:
-      `create function difference (int, int) returns float language plpgsql immutable as $$ begin perform evil(); return 1; end $$;
-      create type span as range (subtype = int, subtype_diff = difference); create table extra (id int, value span)`,
+    sql: `create function difference (int, int) returns float language plpgsql immutable as $$ begin
+        perform evil(); return 1; end $$;
+      create type span as range (subtype = int, subtype_diff = difference);
+      create table extra (id int, value span)`,
     touching: [extra]
   },
   'a cast': {
-    sql:
-      `create function to_mood (text) returns mood language plpgsql as $$ begin perform evil(); return 'good'; end $$;
+    sql: `create function to_mood (text) returns mood language plpgsql as $$ begin perform evil();
+        return 'good'; end $$;
       create cast (text as mood) with function to_mood(text) as assignment`,
     touching: [select, insert],
     harmless: [part]
   },
   'a cast of rows': {
-    sql:
-      `create function to_text (parents) returns text language plpgsql as $$ begin perform evil(); return 'x'; end $$;
+    sql: `create function to_text (parents) returns text language plpgsql as $$ begin perform evil();
+        return 'x'; end $$;
       create cast (parents as text) with function to_text(parents) as implicit`,
     touching: [select],
     harmless: [part]
   },
   'an operator class': {
-    sql:
-      `create function compare (mood, mood) returns int language plpgsql immutable as $$ begin perform evil(); return 0; end $$;
-      create function before (mood, mood) returns bool language plpgsql immutable as $$ begin return false; end $$;
+    sql: `create function compare (mood, mood) returns int language plpgsql immutable as $$ begin
+        perform evil(); return 0; end $$;
+      create function before (mood, mood) returns bool language plpgsql immutable as $$ begin return
+        false; end $$;
       create operator <<< (leftarg = mood, rightarg = mood, function = before);
-      create operator class act default for type mood using btree as operator 1 <<<, function 1 compare(mood, mood)`,
+      create operator class act default for type mood using btree as operator 1 <<<, function 1
+        compare(mood, mood)`,
     touching: [select],
     harmless: [part]
   },
   'CON-22: a function': {
-    sql:
-      'create function lower (varchar) returns text language plpgsql as $$ begin perform evil(); return $1; end $$',
+    sql: 'create function lower (varchar) returns text language plpgsql as $$ begin perform evil(); ' +
+      'return $1; end $$',
     touching: [db => db.selectFrom('parents').select(eb => eb.fn<string>('lower', ['name']).as('l')),
       db => db.selectFrom('parents').select(eb => eb.fn<string>('LOWER', ['name']).as('l'))],
     harmless: [select]
   },
   'CON-22: a function in SQL': {
-    sql:
-      "create function lower (varchar) returns text language sql as $$ select set_config('a.b', 'c', false) $$",
+    sql: "create function lower (varchar) returns text language sql as $$ select set_config('a.b', " +
+      "'c', false) $$",
     touching: [db => db.selectFrom('parents').select(eb => eb.fn<string>('lower', ['name']).as('l'))]
   },
   'CON-22: a procedure of the name': {
@@ -186,8 +191,8 @@ const cases: Readonly<Record<string, Case>> = {
     touching: [db => db.selectFrom('parents').select(eb => eb.fn<string>('lower', ['name']).as('l'))]
   },
   'CON-22: an operator': {
-    sql:
-      `create function equal (varchar, varchar) returns bool language plpgsql as $$ begin perform evil(); return true; end $$;
+    sql: `create function equal (varchar, varchar) returns bool language plpgsql as $$ begin perform evil();
+        return true; end $$;
       create operator = (leftarg = varchar, rightarg = varchar, function = equal)`,
     touching: [
       db => db.selectFrom('parents').select('id').where('name', '=', 'x'),
@@ -199,21 +204,21 @@ const cases: Readonly<Record<string, Case>> = {
     harmless: [select, db => db.selectFrom('parents').select('id').where('n', '>', 1)]
   },
   'CON-22: an operator behind LIKE': {
-    sql:
-      `create function alike (varchar, varchar) returns bool language plpgsql as $$ begin perform evil(); return true; end $$;
+    sql: `create function alike (varchar, varchar) returns bool language plpgsql as $$ begin perform evil();
+        return true; end $$;
       create operator ~~ (leftarg = varchar, rightarg = varchar, function = alike)`,
     touching: [db => db.selectFrom('parents').select('id').where('name', 'like', 'x')],
     harmless: [db => db.selectFrom('parents').select('id').where('name', 'ilike', 'x')]
   },
   'CON-22: an operator behind BETWEEN': {
-    sql:
-      `create function least_of (varchar, varchar) returns bool language plpgsql as $$ begin perform evil(); return true; end $$;
+    sql: `create function least_of (varchar, varchar) returns bool language plpgsql as $$ begin
+        perform evil(); return true; end $$;
       create operator >= (leftarg = varchar, rightarg = varchar, function = least_of)`,
     touching: [db => db.selectFrom('parents').select('id').where(eb => eb.between('name', 'a', 'b'))]
   },
   'CON-22: an aggregate': {
-    sql:
-      `create function longer (text, varchar) returns text language plpgsql as $$ begin perform evil(); return $2; end $$;
+    sql: `create function longer (text, varchar) returns text language plpgsql as $$ begin perform evil();
+        return $2; end $$;
       create aggregate max (varchar) (sfunc = longer, stype = text)`,
     touching: [db => db.selectFrom('parents').select(eb => eb.fn.max('name').as('m'))],
     harmless: [db => db.selectFrom('parents').select(eb => eb.fn.min('name').as('m'))]
@@ -253,7 +258,8 @@ t.test('each condition by itself makes a statement touching, and its clean twin 
 t.test('CON-22: a function in a schema that is not on the path changes nothing', async t => {
   const on = await server(t)
   await on.client.query(
-    'create schema other; create function other.lower (varchar) returns text language plpgsql as $$ begin return $1; end $$'
+    'create schema other; create function other.lower (varchar) returns text language plpgsql as ' +
+      '$$ begin return $1; end $$'
   )
   const { db, isHarmless } = await on.schema('own')
   t.ok(isHarmless(db.selectFrom('parents').select(eb => eb.fn<string>('lower', ['name']).as('l'))))
@@ -264,7 +270,8 @@ t.test("a cast between types of the server's own makes everything touching", asy
   const { db, isHarmless } = await on.schema(
     'own',
     `
-    create function number_of (text) returns int language plpgsql as $$ begin perform own.evil(); return 1; end $$;
+    create function number_of (text) returns int language plpgsql as $$ begin perform own.evil();
+    return 1; end $$;
     create cast (text as int) with function number_of(text) as implicit`
   )
   t.notOk(isHarmless(select(db)))
@@ -278,7 +285,8 @@ t.test('a policy that reads another table runs the policies of that table', asyn
   await on.schema(
     'own',
     `
-    alter table children enable row level security; create policy ours on children using (exists (select from parents where parents.id = parent_id));
+    alter table children enable row level security;
+    create policy ours on children using (exists (select from parents where parents.id = parent_id));
     alter table parents enable row level security; create policy ours on parents using (true)`
   )
   const clean = await on.judge('own', ['ours'])

@@ -1,4 +1,5 @@
-// Where init could make its event trigger, a process hears of a change of the catalog with its next statement.
+// Where init could make its event trigger, a process hears of a change of the catalog with its next
+// statement.
 import type { Kysely } from 'kysely'
 import t, { type Test } from 'tap'
 
@@ -21,7 +22,8 @@ async function twoTenants (t: Test, prepare = ''): Promise<TwoTenants> {
 }
 
 const act = (returns: string, value: string): string => `
-  create function act () returns ${returns} language plpgsql as $$ begin perform set_config('some.thing', 'left', false); return ${value}; end $$;`
+  create function act () returns ${returns} language plpgsql as $$ begin
+    perform set_config('some.thing', 'left', false); return ${value}; end $$;`
 
 const changes: Readonly<Record<string, string>> = {
   'a default': "alter table notes alter n set default length(set_config('some.thing', 'left', false))",
@@ -30,11 +32,11 @@ const changes: Readonly<Record<string, string>> = {
     act('trigger', 'new')
   } create trigger act before insert on notes for each row execute function act()`,
   'a policy': `${act('bool', 'true')} create policy act on notes using (act()) with check (act())`,
-  'a generated column':
-    `create function act (int) returns int language plpgsql immutable as $$ begin perform set_config('some.thing', 'left', false); return 1; end $$;
+  'a generated column': `create function act (int) returns int language plpgsql immutable as $$ begin
+      perform set_config('some.thing', 'left', false); return 1; end $$;
     alter table notes add act int generated always as (act(n)) stored`,
-  'an operator':
-    `create function act (text, varchar) returns bool language plpgsql as $$ begin perform set_config('some.thing', 'left', false); return true; end $$;
+  'an operator': `create function act (text, varchar) returns bool language plpgsql as $$ begin
+      perform set_config('some.thing', 'left', false); return true; end $$;
     create operator = (leftarg = text, rightarg = varchar, function = act)`
 }
 
@@ -63,7 +65,7 @@ for (const [name, change] of Object.entries(changes)) {
   })
 }
 
-t.test('CON-26, control: without the event trigger the next tenant meets what a new trigger left, within the window', async t => {
+t.test('CON-26, control: without the event trigger the next tenant meets a trace', async t => {
   t.equal(await seenAfter(t, changes['a default'] ?? '', false), 'left')
 })
 
@@ -102,7 +104,8 @@ async function epochs (t: Test): Promise<{ url: string; change(...texts: string[
   const client = await connect(t, url)
   await init(client)
   await client.query(
-    "create table notes (id int primary key, body text); create function f () returns int language sql as 'select 1'"
+    'create table notes (id int primary key, body text); ' +
+      "create function f () returns int language sql as 'select 1'"
   )
   const read = async (): Promise<unknown> =>
     (await client.query('select tenancy.current_catalog_epoch() as epoch')).rows[0]
@@ -146,13 +149,17 @@ t.test('the epoch changes with what a statement could run, and with nothing else
   t.notOk(await change('begin; alter table notes add r int; rollback'), 'rolled back')
   t.notOk(
     await change(
-      'begin; create schema own; create table own.t (id int primary key); create index on own.t (id); create trigger f before insert on own.t execute function suppress_redundant_updates_trigger(); commit'
+      'begin; create schema own; create table own.t (id int primary key); ' +
+        'create index on own.t (id); create trigger f before insert on own.t execute function ' +
+        'suppress_redundant_updates_trigger(); commit'
     ).catch(() => false),
     'a schema that is made with its tables'
   )
   t.notOk(
     await change(
-      'begin; create schema made; create table made.t (id int primary key); create table made.u (id int references made.t on delete cascade); create policy p on made.t using (true); commit'
+      'begin; create schema made; create table made.t (id int primary key); ' +
+        'create table made.u (id int references made.t on delete cascade); ' +
+        'create policy p on made.t using (true); commit'
     ),
     'a schema with keys of its own'
   )

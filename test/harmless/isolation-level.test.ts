@@ -1,4 +1,5 @@
-// A transaction with an isolation level behind a reset: the reset must take no snapshot before it begins.
+// A transaction with an isolation level behind a reset: the reset must take no snapshot before it
+// begins.
 import { sql } from 'kysely'
 import t from 'tap'
 

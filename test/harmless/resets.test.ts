@@ -1,4 +1,5 @@
-// What is provably harmless costs no reset, seen from the wire; anything else resets the connection before another tenant.
+// What is provably harmless costs no reset, seen from the wire; anything else resets the connection
+// before another tenant.
 import { sql, type Kysely } from 'kysely'
 import t, { type Test } from 'tap'
 

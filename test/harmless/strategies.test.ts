@@ -1,8 +1,9 @@
-// Harmless statements cost no reset under every strategy whose tenants share connections, and a trigger by hand is met at once.
+// Harmless statements cost no reset under every strategy whose tenants share connections, and a
+// trigger by hand is met at once.
 import type { Kysely } from 'kysely'
 import t from 'tap'
 
-import { world, type Rows, type WorldOptions } from '../strategies/world.ts'
+import { world, type Rows, type WorldOptions } from '../strategies/strategy-fixture.ts'
 import { loginUrl } from '../support/sql.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'

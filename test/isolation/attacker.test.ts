@@ -1,12 +1,16 @@
-// The table "What each withstands" of the database README, cell by cell: the attacker's SQL is part of a statement of the application's.
+// The table "What each withstands" of docs/strategies.md, cell by cell: the attacker's SQL is part
+// of a statement of the application's.
 import { tenantRole } from '@fastify-tenancy/core'
 import { sql, type RawBuilder } from 'kysely'
 import t from 'tap'
 
-import { secret } from '../strategies/world.ts'
+import { secret } from '../strategies/strategy-fixture.ts'
 import { place, type Place, type PlaceOptions, type PlaceTenant } from './matrix/place.ts'
 
-/** `own`: the attacker's own rows or none; `leak`: the other tenant's; `error`: an error, whose code is told. */
+/**
+ * `own`: the attacker's own rows or none; `leak`: the other tenant's; `error`: an error, whose code
+ * is told.
+ */
 type Outcome = 'own' | 'leak' | `error ${string}`
 
 const strategies = {
@@ -87,7 +91,8 @@ const attacks: Readonly<
   },
   "the attacker takes another tenant's role, and names its table": {
     statement: ({ role, table }) =>
-      sql`select set_config('role', ${role}, true), query_to_xml(${`select body from ${table}`}, true, true, '')::text as xml`,
+      sql`select set_config('role', ${role}, true), query_to_xml(${`select body from ${table}`}, true,
+        true, '')::text as xml`,
     outcomes: {
       'rls signed': 'error 22023',
       'rls plain': 'error 22023',
@@ -121,7 +126,8 @@ const attacks: Readonly<
   },
   'the attacker takes no role': {
     statement: () => sql`select set_config('role', 'none', true), ${readAll}`,
-    // A login without a role finds no table in the schema; that of a tenant's database is the tenant's.
+    // A login without a role finds no table in the schema; that of a tenant's database is the
+    // tenant's.
     outcomes: {
       'rls signed': 'error 42501',
       'rls plain': 'error 42501',
@@ -158,7 +164,7 @@ function targetOf (strategy: Strategy, { databaseName }: Place, { id }: PlaceTen
 }
 
 for (const [strategy, options] of Object.entries(strategies) as [Strategy, PlaceOptions][]) {
-  t.test(`INJ-01 INJ-20 ${strategy}: each attack comes to what the README says, and the next statement, of either tenant, sees its own`, async t => {
+  t.test(`INJ-01 INJ-20 ${strategy}: each attack has the result that the guide states`, async t => {
     const attacked = await place(t, options)
     const [acme, globex] = attacked.tenants
     const target = targetOf(strategy, attacked, globex)

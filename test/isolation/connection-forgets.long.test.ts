@@ -1,4 +1,5 @@
-// Each effect in each position before each observable, with both versions, contexts and values of `reset`.
+// Each effect in each position before each observable, with both versions, contexts and values of
+// `reset`.
 import t from 'tap'
 
 import { noPgBouncer } from '../support/pgbouncer.ts'

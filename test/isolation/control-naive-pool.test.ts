@@ -1,4 +1,5 @@
-// The control of the harness: pools as they are commonly written, over correct policies, leak under it.
+// The control of the harness: pools as they are commonly written, over correct policies, leak under
+// it.
 import pg from 'pg'
 import t, { type Test } from 'tap'
 
@@ -21,7 +22,10 @@ function handleOver (query: Query): IsolationHandle {
   }
 }
 
-/** `projects` under a correct forced policy, each tenant's rows in it, and a pool of one connection of a login that the policy binds. */
+/**
+ * `projects` under a correct forced policy, each tenant's rows in it, and a pool of one connection
+ * of a login that the policy binds.
+ */
 async function naivePool (t: Test): Promise<{ pool: pg.Pool; superuser: pg.Pool }> {
   const url = new URL(await freshDatabase(t))
   const role = roleName('naive', url.pathname.slice(1))
@@ -47,7 +51,7 @@ const isLeak = {
   message: /^(acme|globex|initech) was shown (acme|globex|initech):\d+ at /
 }
 
-t.test('control: a session setting and the query in two trips over a pool leak as soon as two tenants meet', async t => {
+t.test('control: a session setting and a query in two round trips leak once two tenants meet', async t => {
   const { pool } = await naivePool(t)
   await t.rejects(
     runIsolationHarness(tenant =>
@@ -69,7 +73,8 @@ t.test('control: a session setting that is taken back only after success leaks a
         try {
           // "Set already? Save the trip."
           await client.query(
-            "select set_config('app.tenant', $1, false) where coalesce(current_setting('app.tenant', true), '') = ''",
+            "select set_config('app.tenant', $1, false) where " +
+              "coalesce(current_setting('app.tenant', true), '') = ''",
             [tenant]
           )
           const result = await client.query(text, values)
@@ -92,7 +97,7 @@ t.test('control: a login that policies do not bind leaks at once', async t => {
   })
 })
 
-t.test('a transaction with a local setting for each statement passes: the harness demands nothing impossible', async t => {
+t.test('control: a transaction with a local setting for each statement passes the harness', async t => {
   const { pool } = await naivePool(t)
   await t.resolves(runIsolationHarness(tenant =>
     handleOver(async (text, values) => {

@@ -1,11 +1,13 @@
-// Drives one implementation of tenant handles the way a busy server does, and looks for others' values in all that it answers.
+// Drives one implementation of tenant handles the way a busy server does, and looks for others'
+// values in all that it answers.
 import assert from 'node:assert/strict'
 
 import { assertOwn, tagged } from '@fastify-tenancy/testing'
 
 /**
- * What one request of a tenant can do with `projects (tenant_id, name)`, whose rows the harness finds as {@link tags} made them.
- * A handle knows its tenant: nothing here names one. A new one is made for each request.
+ * What one request of a tenant can do with `projects (tenant_id, name)`, whose rows the harness
+ * finds as {@link tags} made them. A handle knows its tenant: nothing here names one. A new one is
+ * made for each request.
  */
 export interface IsolationHandle {
   /** The names of all rows that it can see. */
@@ -31,7 +33,8 @@ export function tags (tenant: string): string[] {
  * Runs every scene. All rows are as before when it resolves.
  *
  * @param makeHandle called once for each simulated request.
- * @throws AssertionError at the first value of another tenant, and when a tenant does not see all of its own.
+ * @throws AssertionError at the first value of another tenant, and when a tenant does not see all
+ * of its own.
  */
 export async function runIsolationHarness (makeHandle: (tenant: string) => IsolationHandle): Promise<void> {
   for (const [scene, run] of Object.entries(scenes)) {

@@ -1,4 +1,5 @@
-// The attacker writes SQL into the application's own statement. What each mode withstands, and what it does not, as the README says.
+// The attacker writes SQL into the application's own statement. What each mode withstands, and what
+// it does not, as docs/strategies.md says.
 import { assertOwn } from '@fastify-tenancy/testing'
 import { sql, type RawBuilder } from 'kysely'
 import t from 'tap'
@@ -24,18 +25,22 @@ const attacks: Readonly<Record<string, RawBuilder<unknown>>> = {
   'INJ-03 UNION with set_config':
     sql`select body from notes where false union all select ${toGlobex} union all select body from notes`,
   'INJ-03 set_config of the role to every other':
-    sql`select set_config('role', rolname, true) from pg_roles where rolname like 'tenancy%' union all select body from notes`,
+    sql`select set_config('role', rolname, true) from pg_roles where rolname like 'tenancy%' union all
+      select body from notes`,
   'INJ-04 OR with set_config': sql`select body from notes where body = 'x' or ${toGlobex} is not null`,
   'INJ-04 set_config in a lateral loop':
-    sql`select inner_notes.body from (select ${toGlobex} as was) changed, lateral (select body from notes where changed.was is not null) inner_notes`,
+    sql`select inner_notes.body from (select ${toGlobex} as was) changed, lateral (select body from notes
+      where changed.was is not null) inner_notes`,
   'INJ-04 set_config in a materialized CTE':
     sql`with changed as materialized (select ${toGlobex} as was) select body from changed, notes`,
   'INJ-06 set_config and query_to_xml':
     sql`select ${toGlobex}, query_to_xml('select body from notes', true, true, '')::text`,
   'INJ-06 set_config inside query_to_xml':
-    sql`select query_to_xml('select set_config(''tenancy.tenant'', ''globex'', true) from notes', true, true, '')::text, query_to_xml('select body from notes', true, true, '')::text`,
+    sql`select query_to_xml('select set_config(''tenancy.tenant'', ''globex'', true) from notes', true,
+      true, '')::text, query_to_xml('select body from notes', true, true, '')::text`,
   'INJ-12 row_security off':
-    sql`select set_config('row_security', 'off', true), query_to_xml('select body from notes', true, true, '')::text`
+    sql`select set_config('row_security', 'off', true), query_to_xml('select body from notes', true, true,
+      '')::text`
 }
 
 t.test("signed: no injected statement brings back another tenant's row", async t => {
@@ -54,20 +59,22 @@ t.test("signed: no injected statement brings back another tenant's row", async t
   await t.test("INJ-20 the application's login may become nothing that reads more", async t => {
     const roles = await on.admin<{ rolname: string }>(`
       select rolname from pg_roles
-      where rolsuper or rolname like 'pg\\_%' or position(current_database() in rolname) > 0 or rolname like '%' || substr(md5(current_database()), 1, 8)
+      where rolsuper or rolname like 'pg\\_%' or position(current_database() in rolname) > 0 or rolname
+        like '%' || substr(md5(current_database()), 1, 8)
       union all select 'none'`)
     // Those of other tests come and go meanwhile.
     t.ok(roles.length > 15, `${roles.length} roles`)
     for (const { rolname } of roles) {
       const answer = await attack(
         acme,
-        sql`select set_config('role', ${rolname}, true), query_to_xml('select body from notes', true, true, '')::text, query_to_xml('select slug from tenancy.tenants', true, true, '')::text`
+        sql`select set_config('role', ${rolname}, true), query_to_xml('select body from notes', true,
+          true, '')::text, query_to_xml('select slug from tenancy.tenants', true, true, '')::text`
       )
       t.match(answer, /^error: permission denied/, rolname)
     }
   })
 
-  await t.test("INJ-10 a token that is forged, of another tenant's connection, expired, cut or stretched is an error, never an empty answer", async t => {
+  await t.test('INJ-10 a forged, foreign, expired, cut or stretched token is an error', async t => {
     const key = signingKey(testSecret)
     const pid = Number(
       (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(globex.db)).rows[0]?.pid
@@ -87,17 +94,21 @@ t.test("signed: no injected statement brings back another tenant's row", async t
       empty: ''
     }
     for (const [name, token] of Object.entries(tokens)) {
-      // The body is read by a second execution, inside query_to_xml, when both settings are in place.
+      // The body is read by a second execution, inside query_to_xml, when both settings are in
+      // place.
       const answer = await attack(
         acme,
-        sql`select ${toGlobex}, set_config('tenancy.token', ${token}, true), query_to_xml('select body from notes', true, true, '')::text`
+        sql`select ${toGlobex}, set_config('tenancy.token', ${token}, true),
+          query_to_xml('select body from notes', true, true, '')::text`
       )
       t.match(answer, /^error: tenant context refused/, name)
     }
-    // What the tests hold and an attacker does not: with the secret, the same statement does get through.
+    // What the tests hold and an attacker does not: with the secret, the same statement does get
+    // through.
     const control = await attack(
       acme,
-      sql`select ${toGlobex}, set_config('tenancy.token', ${good}, true), query_to_xml('select body from notes', true, true, '')::text`
+      sql`select ${toGlobex}, set_config('tenancy.token', ${good}, true),
+        query_to_xml('select body from notes', true, true, '')::text`
     )
     t.match(control, /globex:1/, 'control: a token signed with the right key')
   })
@@ -115,7 +126,8 @@ t.test("signed: no injected statement brings back another tenant's row", async t
   t.match(
     await attack(
       acme,
-      sql`with was as (select ${toGlobex} as t), planted as (insert into notes (body) select 'planted' from was returning body) select * from planted`
+      sql`with was as (select ${toGlobex} as t), planted as (insert into notes (body) select 'planted'
+        from was returning body) select * from planted`
     ),
     /^error|\[\]/,
     'a default that was changed on the way'
@@ -149,7 +161,7 @@ t.test('a table in no list is refused, a shared one is read-only', async t => {
   await t.rejects(sql`select * into planted from notes`.execute(acme.db), { code: '42501' })
 })
 
-t.test('plain: the policy stops mistakes, and an attacker gets through, as the README says', async t => {
+t.test('plain: the policy stops mistakes, and an attacker gets through, as the guide says', async t => {
   const on = await provision(t, { secret: false })
   const database = await open(t, on)
   const acme = handle(t, database, 'acme')

@@ -8,9 +8,7 @@ import { fill, makeHandle, runIsolationHarness } from './harness-handles.ts'
 
 for (const secret of [undefined, false] as const) {
   t.test(
-    `${
-      secret === false ? 'plain' : 'signed'
-    }: behind PgBouncer in transaction mode nothing leaks under the harness`,
+    `${secret === false ? 'plain' : 'signed'}: no leak behind PgBouncer in transaction mode`,
     { skip: noPgBouncer },
     async t => {
       const on = await provision(t, { secret })
@@ -30,7 +28,7 @@ for (const secret of [undefined, false] as const) {
   )
 }
 
-t.test('behind PgBouncer transactions, errors and repeated statements work, though no statement is named', {
+t.test('behind PgBouncer transactions, errors and repeated statements work without named statements', {
   skip: noPgBouncer
 }, async t => {
   const on = await provision(t)

@@ -56,7 +56,7 @@ for (const [mode, secret] of modes) {
   })
 }
 
-t.test('CTX-01 CTX-07 three hundred requests of seven tenants at once, with bodies of 100 kB, each see and write their own', async t => {
+t.test('CTX-01 CTX-07 300 concurrent requests with 100 kB bodies keep to their own rows', async t => {
   const on = await provision(t)
   const lines: string[] = []
   const app = await suite(t, on, {
@@ -100,7 +100,7 @@ t.test('CTX-01 CTX-07 three hundred requests of seven tenants at once, with bodi
   }
 })
 
-t.test('POOL-02 POOL-12 a handler that does not await, or keeps its handle, gets nothing after the reply', async t => {
+t.test('POOL-02 POOL-12 a missing await or a kept handle gives nothing after the reply', async t => {
   const on = await provision(t)
   const app = await suite(t, on, { database: { pool: { max: 1 } } })
   let kept: Kysely<never> | undefined
@@ -130,7 +130,7 @@ t.test('POOL-02 POOL-12 a handler that does not await, or keeps its handle, gets
   t.equal(await get('acme', '/notes'), '[]', 'nothing of it was committed')
 })
 
-t.test('CTX-04 request.db is one handle per request, and not a property that a logger would print', async t => {
+t.test('CTX-04 request.db is one handle per request, which a logger does not print', async t => {
   const on = await provision(t)
   const app = await suite(t, on)
   app.get(

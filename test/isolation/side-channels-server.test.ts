@@ -1,5 +1,5 @@
-// What the server itself tells about other tenants: texts of statements, counts, sequences and lock keys. Each row of the
-// README's table of side channels is played here, hardened and not.
+// What the server itself tells about other tenants: texts of statements, counts, sequences and lock
+// keys. Each row of docs/strategies.md on side channels is played here, hardened and not.
 import { createManager } from '@fastify-tenancy/manager'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import { sql, type Kysely } from 'kysely'
@@ -26,7 +26,10 @@ async function texts (client: pg.Client): Promise<string> {
   )
 }
 
-/** What a statement that was injected into globex's answers: as the tenant, and after it took the login's own role. */
+/**
+ * What a statement that was injected into globex's answers: as the tenant, and after it took the
+ * login's own role.
+ */
 async function injected (db: Kysely<never>, text: string): Promise<string> {
   const run = (query: string): Promise<string> =>
     sql<object>`${sql.raw(query)}`.execute(db).then(
@@ -35,7 +38,8 @@ async function injected (db: Kysely<never>, text: string): Promise<string> {
     )
   const tenant = await run(text)
   const login = await run(
-    `with step as materialized (select set_config('role', 'none', true) as role) select told.* from step cross join lateral (${text} where step.role is not null) told`
+    `with step as materialized (select set_config('role', 'none', true) as role) select told.* from step
+      cross join lateral (${text} where step.role is not null) told`
   )
   return `${tenant} | ${login}`
 }
@@ -75,7 +79,9 @@ t.test('CON-15 how many rows, changes and bytes the tables of all tenants have',
   const on = await provision(t)
   const database = await open(t, on)
   await on.admin(
-    "insert into notes (tenant_id, body) select 'acme', 'x' from generate_series(1, 500); insert into notes (tenant_id, body) values ('globex', 'y'); analyze notes; select pg_stat_force_next_flush()"
+    "insert into notes (tenant_id, body) select 'acme', 'x' from generate_series(1, 500); " +
+      "insert into notes (tenant_id, body) values ('globex', 'y'); analyze notes; " +
+      'select pg_stat_force_next_flush()'
   )
   const { db } = handle(t, database, 'globex')
   const counts = ["select n_tup_ins as n from pg_stat_user_tables where relname = 'notes'",
@@ -107,7 +113,8 @@ t.test('CON-15 a sequence that tenants share tells how many rows all have made',
   t.equal(await make(globex) - first, 8, "seven of somebody else's")
   t.equal((await globex.selectFrom('notes').selectAll().execute()).length, 2)
   await on.admin(
-    'alter table notes drop column id; alter table notes add column id uuid not null default gen_random_uuid()'
+    'alter table notes drop column id; alter table notes add column id uuid not null default ' +
+      'gen_random_uuid()'
   )
   const ids = [await make(globex), await make(globex)]
   t.match(ids.map(String), [/^[0-9a-f-]{36}$/, /^[0-9a-f-]{36}$/], 'a uuid tells nothing')

@@ -5,12 +5,15 @@ import { provision } from '../support/tenants.ts'
 import { createManager } from '@fastify-tenancy/manager'
 import { sql } from 'kysely'
 
-t.test('SID-01 SID-02 SID-03 RLS-10 an answer does not tell whether another tenant has a value or a row', async t => {
+t.test("SID-01 SID-02 SID-03 RLS-10 a reply does not reveal another tenant's value or row", async t => {
   const on = await provision(t)
   const tables = { tenant: ['accounts', 'invoices'] }
   await on.admin(`
-    create table accounts (tenant_id text not null, id int not null, email text not null, primary key (tenant_id, id), unique (email));
-    create table invoices (tenant_id text not null, id int not null, account_id int not null, primary key (tenant_id, id), foreign key (tenant_id, account_id) references accounts (tenant_id, id) on delete cascade)`)
+    create table accounts (tenant_id text not null, id int not null, email text not null, primary key
+      (tenant_id, id), unique (email));
+    create table invoices (tenant_id text not null, id int not null, account_id int not null, primary key
+      (tenant_id, id), foreign key (tenant_id, account_id) references accounts (tenant_id, id) on delete
+        cascade)`)
   const manager = createManager({
     database: on.superUrl,
     tables,

@@ -1,4 +1,4 @@
-// Making the tenant columns of a database in use: cut off anywhere, it is completed by the same call.
+// `prepare` on a database in use. A run that is killed at any point is completed by the same call.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
@@ -6,9 +6,9 @@ import t from 'tap'
 
 import { connect, loginOf } from '../support/sql.ts'
 import { until } from '../support/until.ts'
-import { backfill, none, old, prepared, shape, tables, work, wrong } from './adopt-world.ts'
+import { backfill, none, old, prepared, shape, tables, work, wrong } from './legacy-fixture.ts'
 
-t.test('a prepare that is cut off at every step in turn is completed by the same call', async t => {
+t.test('a prepare that is killed at every step in turn is completed by the same call', async t => {
   const done: string[] = []
   const { admin, legacy, manager } = await old(t, {
     progress: ({ step }) => {
@@ -35,7 +35,7 @@ t.test('a prepare that is cut off at every step in turn is completed by the same
   t.same((await admin.query(wrong)).rows, [none])
 })
 
-t.test('a prepare whose process is killed is completed by the same call of another one, which need not wait for its lock', async t => {
+t.test('a killed prepare is completed by the same call, without waiting for its lock', async t => {
   const { url, admin, legacy } = await old(t)
   const code = await work(legacy)
   const options = JSON.stringify({
@@ -77,7 +77,8 @@ t.test('an index whose building was cut short is built again', async t => {
   await manager.protect({ stage: 'prepare' })
   t.same(
     (await admin.query(
-      "select indexrelid::regclass::text as name, indisvalid as valid from pg_index where indrelid = 'projects'::regclass and not indisprimary"
+      'select indexrelid::regclass::text as name, indisvalid as valid from pg_index ' +
+        "where indrelid = 'projects'::regclass and not indisprimary"
     )).rows,
     [{ name: 'projects_tenant_id_idx', valid: true }]
   )

@@ -1,4 +1,5 @@
-// The suite in an application that is being taken over: which queries break, or will, by route and shape.
+// Adoption: reports by route and shape which queries of old and new code fail, or would fail under
+// `enforce`.
 import { toTenant, memoryRegistry } from '@fastify-tenancy/core'
 import type { ObservedQuery } from '@fastify-tenancy/database'
 import { createManager } from '@fastify-tenancy/manager'
@@ -22,7 +23,7 @@ interface App {
   readonly lines: { readonly msg: string; readonly query?: ObservedQuery }[]
 }
 
-/** A database under observation, and an application on it that has both code. */
+/** A database under observation, and an application on it that runs old and new code. */
 async function adopted (t: Test): Promise<App> {
   const url = await freshDatabase(t)
   const legacy = loginUrl(url, 'legacy')
@@ -31,7 +32,9 @@ async function adopted (t: Test): Promise<App> {
     `create role "${user}" login password '${password}'; grant all on schema public to "${user}"`
   )
   await (await connect(t, legacy)).query(
-    "create table notes (id serial primary key, body text); insert into notes (body) values ('old'); create table other (v text); create view board as select body from notes; create view top_board as select * from board"
+    "create table notes (id serial primary key, body text); insert into notes (body) values ('old'); " +
+      'create table other (v text); create view board as select body from notes; create view top_board as ' +
+      'select * from board'
   )
   const tables = { tenant: ['notes'] }
   const manager = createManager({
@@ -83,7 +86,7 @@ t.test('a route that reaches a table through views is reported, too', async t =>
   t.same(app.tenantDatabase.observed.map(({ route }) => route).toSorted(), ['GET /board', 'GET /top'])
 })
 
-t.test('queries of the old login, and those of request.db that were refused, are reported by route and shape, once', async t => {
+t.test('old and refused queries are reported once by route and shape', async t => {
   const { app, pool, lines } = await adopted(t)
   app.get(
     '/old/:id',
@@ -119,7 +122,7 @@ t.test('queries of the old login, and those of request.db that were refused, are
   subscribe('fastify-tenancy:observed-query', listen)
   t.teardown(() => unsubscribe('fastify-tenancy:observed-query', listen))
 
-  // All at once, on one connection: the queue must not mix routes up.
+  // All requests share one connection, so that a queue that mixed up their routes would be seen.
   const get = async (url: string): Promise<number> => (await app.inject({ url, headers: hosts })).statusCode
   t.same(
     await Promise.all(['/old/1', '/old/2', '/client', '/new', '/off', '/old/3', '/client'].map(get)),
@@ -210,7 +213,7 @@ t.test('an observed pool answers as ever: promises, callbacks, errors, transacti
   t.equal(heard.length, 7)
 })
 
-t.test('a fingerprint keeps the shape of a query and none of its values', async t => {
+t.test('a fingerprint keeps the shape of a query and no values', async t => {
   const texts: [string, string][] = [
     ['select  *\nfrom notes -- all\n where id=42', 'select * from notes where id=?'],
     ['select * from notes where id in ($1, $2,$3)', 'select * from notes where id in (?)'],

@@ -1,4 +1,5 @@
-// --print and --format: what is printed, run by another tool, leaves the database as the real run leaves it.
+// --print and --format: another tool runs the printed script, and the database is as after the real
+// run.
 import { createManager, type Manager, type SetupReport } from '@fastify-tenancy/manager'
 import { signingKey } from '@fastify-tenancy/postgres/context-token'
 import type pg from 'pg'
@@ -11,8 +12,9 @@ import { runScript } from '../support/script.ts'
 import { connect, loginUrl } from '../support/sql.ts'
 
 const secret = 'a secret of the tests that is long enough'
-const ddl =
-  'create table projects (id serial primary key, tenant_id text not null, name text); create table countries (code text primary key); create table other (v text); grant select on other to public'
+const ddl = 'create table projects (id serial primary key, tenant_id text not null, name text); ' +
+  'create table countries (code text primary key); create table other (v text); ' +
+  'grant select on other to public'
 
 interface Place {
   readonly url: string
@@ -34,15 +36,19 @@ async function place (t: Test): Promise<Place> {
   return { url, admin, manager }
 }
 
-// Also what set-up changes outside the schemas of the golden dump: privileges of the database and of the server's own functions, logins and what they may become.
+// Adds what the golden dump leaves out: privileges of the database and of built-in functions,
+// logins and their memberships.
 async function dump ({ url, admin }: Place): Promise<string> {
   const hash = /_([0-9a-f]{8})@/.exec(loginUrl(url, 'app').replace(/:[^:@]*@/, '@'))?.[1] ?? ''
   const { rows } = await admin.query<{ line: string }>(
     `
     select coalesce(datacl::text, '') as line from pg_database where datname = current_database()
-    union all select p.oid::regprocedure || ' ' || proacl::text from pg_proc p where pronamespace = 'pg_catalog'::regnamespace and proacl is not null
-    union all select format('%s in %s %s', m.member::regrole, m.roleid::regrole, to_jsonb(m) - 'oid' - 'roleid' - 'member' - 'grantor') from pg_auth_members m where m.member::regrole::text like '%' || $1
-    union all select format('%s %s %s', rolname, rolcanlogin, rolinherit) from pg_roles where rolname like '%' || $1`,
+    union all select p.oid::regprocedure || ' ' || proacl::text from pg_proc p
+      where pronamespace = 'pg_catalog'::regnamespace and proacl is not null
+    union all select format('%s in %s %s', m.member::regrole, m.roleid::regrole, to_jsonb(m) - 'oid' -
+      'roleid' - 'member' - 'grantor') from pg_auth_members m where m.member::regrole::text like '%' || $1
+    union all select format('%s %s %s', rolname, rolcanlogin, rolinherit) from pg_roles
+      where rolname like '%' || $1`,
     [hash]
   )
   return `${await dumpCatalog(admin)}\n${rows.map(({ line }) => line).toSorted().join('\n')}`.replaceAll(
@@ -59,7 +65,7 @@ function only ({ scripts }: SetupReport): string {
   return scripts.map(({ text }) => text).join('')
 }
 
-t.test("what init and protect print, run by another tool, is what they do; as SQL, and as Kysely's migrations", async t => {
+t.test('what init and protect print has the effect of the real run', async t => {
   const real = await place(t)
   await real.manager.init({ url: real.url, harden: true })
   await real.manager.protect({ url: real.url })
@@ -75,7 +81,7 @@ t.test("what init and protect print, run by another tool, is what they do; as SQ
   await runScript(twin.url, protect)
   t.equal(await dump(twin), golden)
 
-  await t.test("the keys and passwords follow from the real commands, as the owner's login, which may create nothing", async t => {
+  await t.test("keys and passwords are set later by the owner's login, which may create nothing", async t => {
     const [app, owner] = ['app', 'owner'].map(use => new URL(loginUrl(twin.url, use)))
     for (const { username, password } of [app, owner] as URL[])
       await twin.admin.query(`alter role "${username}" password '${decodeURIComponent(password)}'`)
@@ -92,7 +98,7 @@ t.test("what init and protect print, run by another tool, is what they do; as SQ
     /made for another database/,
     'names of roles carry a hash of the database: a script is for one'
   )
-  // Made from one database, and run on another.
+  // A script that was made for one database, run on another.
   const elsewhere = await place(t)
   const rename = (text: string): string =>
     ['app', 'owner'].reduce(
@@ -106,7 +112,7 @@ t.test("what init and protect print, run by another tool, is what they do; as SQ
   t.equal(await dump(third), golden)
 })
 
-t.test('CLI-03 no password and no secret is printed, nor what would do in their place', async t => {
+t.test('CLI-03 no password, secret or equivalent of one is printed', async t => {
   const { url, manager } = await place(t)
   const { id, key, inner, outer } = signingKey(secret)
   for (const print of ['sql', 'kysely'] as const) {

@@ -1,4 +1,5 @@
-// A process of its own that prepares a database, and is killed for real at a step: argv is the manager's options and that step.
+// A process that prepares a database and kills itself with SIGKILL at a step. argv holds the
+// manager's options and that step.
 import { createManager, type ManagerOptions } from '@fastify-tenancy/manager'
 
 const [options = '{}', dieAt = ''] = process.argv.slice(2)

@@ -1,11 +1,12 @@
-// What an operator decides for an adoption: the rules that give rows their tenants, and the customers that become tenants.
+// What an operator decides for an adoption: the rules that assign rows to tenants, and the
+// customers that become tenants.
 import { createManager, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
 import t, { type Test } from 'tap'
 
 import { connect, loginOf, loginUrl } from '../support/sql.ts'
-import { acme, backfill, globex, none, old, tables, wrong, type Old } from './adopt-world.ts'
+import { acme, backfill, globex, none, old, tables, wrong, type Old } from './legacy-fixture.ts'
 
-/** A manager of another configuration. */
+/** A manager with other options on the same database. */
 function managerOf (t: Test, { url, legacy }: Old, options: Partial<ManagerOptions> = {}): Manager {
   const manager = createManager({
     database: { url: loginUrl(url, 'app'), ownerUrl: url },
@@ -42,10 +43,11 @@ t.test('prepare fills rows anew whose rule changed, and leaves those that new co
   t.match(await settings(world), [{}, { key: 'later', tenant_id: globex }, {}])
 })
 
-t.test('a changed rule changes the rows of child tables, also when the call was cut short between them', async t => {
+t.test('a changed rule changes the rows of child tables, also after an interrupted call', async t => {
   const world = await old(t)
   await (await connect(t, world.legacy)).query(
-    'create table boards (id int primary key); create table cards (board_id int not null references boards); insert into boards values (1), (2); insert into cards values (1), (2)'
+    'create table boards (id int primary key); create table cards (board_id int not null ' +
+      'references boards); insert into boards values (1), (2); insert into cards values (1), (2)'
   )
   const ruled = (value: string, progress: ManagerOptions['progress'] = () => {}): Manager =>
     managerOf(t, world, {
@@ -64,19 +66,21 @@ t.test('a changed rule changes the rows of child tables, also when the call was 
   t.same(await tenantsOf('cards'), [{ id: acme }], 'control: the child is not done yet')
   await ruled(globex).protect({ stage: 'prepare' })
   t.same(await tenantsOf('cards'), [{ id: globex }])
-  // A child that the call does not name is filled anew with its parent.
+  // A child table that the call does not name is refilled together with its parent.
   await ruled(acme).protect({ stage: 'prepare', only: ['boards'] })
   t.same(await tenantsOf('cards'), [{ id: acme }])
 })
 
-t.test('prepare asks for every decision at once, and counts the rows that a rule gives no tenant', async t => {
+t.test('prepare asks for every decision at once and counts the rows without a tenant', async t => {
   const world = await old(t)
   await world.admin.query("insert into events (user_id, at) values (777, '2025-02-02'), (778, '2025-02-02')")
   await t.rejects(
     managerOf(t, world, { adoption: { backfill: {}, legacy: {} } }).protect({ stage: 'prepare' }),
     {
-      message:
-        /3 decisions are missing: \(1\) .*'events'.*\(2\) .*'settings'.*\(3\) role 'login_legacy_\w+' would lose organizations, users/
+      message: new RegExp(
+        String.raw`3 decisions are missing: \(1\) .*'events'.*\(2\) .*'settings'.*\(3\) role ` +
+          String.raw`'login_legacy_\w+' would lose organizations, users`
+      )
     }
   )
   await t.rejects(world.manager.protect({ stage: 'prepare' }), {
@@ -84,7 +88,8 @@ t.test('prepare asks for every decision at once, and counts the rows that a rule
   })
   t.same(
     (await world.admin.query(
-      "select from pg_attribute where attname = 'tenant_id' and attrelid in ('tasks'::regclass, 'projects'::regclass)"
+      "select from pg_attribute where attname = 'tenant_id' and attrelid in ('tasks'::regclass, " +
+        "'projects'::regclass)"
     )).rows,
     []
   )
@@ -93,7 +98,7 @@ t.test('prepare asks for every decision at once, and counts the rows that a rule
   t.same((await world.admin.query(wrong)).rows, [none])
 })
 
-t.test('tenants are made of the customers that a query finds: all are checked first, and again makes none', async t => {
+t.test('customers of a query become tenants after a check of all, and a repeat makes none', async t => {
   const world = await old(t)
   const manager = managerOf(t, world)
   const from = (query: string): ReturnType<Manager['createFrom']> => manager.createFrom({ query })
@@ -101,7 +106,7 @@ t.test('tenants are made of the customers that a query finds: all are checked fi
     from("select id, case name when 'Acme' then 'acme' else 'WWW!' end as slug from organizations"),
     {
       code: 'FST_TENANCY_SETUP_INVALID',
-      message: /no tenant was created.*1 customers.*'WWW!'/s
+      message: /no tenant was created.*1 rows of the query.*'WWW!'/s
     }
   )
   await t.rejects(from("select id, 'same' as slug from organizations"), { message: /has this slug/ })

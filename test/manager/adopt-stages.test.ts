@@ -1,4 +1,5 @@
-// Taking over a database that had data before it had tenants: from the tenant columns to policies for everybody.
+// Adoption of a database that has data from before it had tenants: from the tenant columns to
+// policies for all logins.
 import { createManager } from '@fastify-tenancy/manager'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import t from 'tap'
@@ -7,13 +8,13 @@ import { dumpCatalog } from '../postgres/catalog.ts'
 import { migrate } from '../support/migrate.ts'
 import { runScript } from '../support/script.ts'
 import { asTenant, connect, loginOf, loginUrl } from '../support/sql.ts'
-import { acme, backfill, globex, none, old, tables, work, wrong, type Old } from './adopt-world.ts'
+import { acme, backfill, globex, none, old, tables, work, wrong, type Old } from './legacy-fixture.ts'
 
 function nameless (dump: string, { legacy }: Pick<Old, 'legacy'>): string {
   return dump.replaceAll(loginOf(legacy).user, 'LEGACY').replaceAll(/login_(\w+)_[0-9a-f]{8}/g, 'login_$1')
 }
 
-t.test('observe holds new code to its tenant and leaves old code alone; enforce ends that on the last day', async t => {
+t.test('observe binds new code to its tenant but not old code, which enforce ends', async t => {
   const { admin, url, legacy, manager, progress } = await old(t)
   const { user } = loginOf(legacy)
   await t.rejects(manager.protect({ stage: 'observe' }), {
@@ -40,7 +41,7 @@ t.test('observe holds new code to its tenant and leaves old code alone; enforce 
   )
   await t.rejects(manager.protect({ stage: 'observe' }), {
     code: 'FST_TENANCY_SETUP_INVALID',
-    message: /everybody has privileges on table "public"\."users"/
+    message: /PUBLIC has privileges on table "public"\."users"/
   })
   await admin.query(
     `revoke all on users from public; alter role "${
@@ -57,7 +58,7 @@ t.test('observe holds new code to its tenant and leaves old code alone; enforce 
   const rounds = progress.length
   await manager.protect({ stage: 'observe' })
   await manager.protect({ stage: 'observe' })
-  await manager.protect() // as after any migration: what is under observation stays so
+  await manager.protect() // as after any migration: tables under observation stay under observation
   t.ok(progress.length > rounds)
   t.same(
     await manager.observed(),
@@ -83,7 +84,8 @@ t.test('observe holds new code to its tenant and leaves old code alone; enforce 
   })
   t.same(
     (await admin.query(
-      "select count(distinct tenant_id)::int as n, (select relowner::regrole::text from pg_class where relname = 'tasks') as owner from tasks"
+      'select count(distinct tenant_id)::int as n, (select relowner::regrole::text from pg_class ' +
+        "where relname = 'tasks') as owner from tasks"
     )).rows,
     [{ n: 2, owner: user }]
   )
@@ -92,18 +94,19 @@ t.test('observe holds new code to its tenant and leaves old code alone; enforce 
 
   await t.rejects(manager.protect({ stage: 'enforce' }), {
     code: 'FST_TENANCY_SETUP_INVALID',
-    message: /is still worked on by 'login_legacy_\w+' until 2999-12-31: wait, or say --yes/
+    message: /is still worked on by 'login_legacy_\w+' until 2999-12-31: wait, or run the command with --yes/
   })
   await manager.protect({ stage: 'enforce', only: ['tasks'], force: true })
   const client = await connect(t, legacy)
   await t.rejects(client.query('select from tasks'), { code: '42501' })
-  // The others are still its own, and so are those of no tenant.
+  // The old login still reaches the other tables and the rows without a tenant.
   await client.query(
-    "insert into projects (user_id, name) values (1, 'old'); insert into accounts (name) values ('old'); insert into countries values ('NL')"
+    "insert into projects (user_id, name) values (1, 'old'); insert into accounts (name) " +
+      "values ('old'); insert into countries values ('NL')"
   )
   t.equal((await manager.observed()).length, 5)
 
-  // The last day has passed.
+  // In this manager's options the last day of the observation has passed.
   const late = createManager({
     database: { url: loginUrl(url, 'app'), ownerUrl: url },
     tables: { ...tables, shared: ['countries'], global: ['accounts'] },
@@ -126,7 +129,8 @@ t.test('observe holds new code to its tenant and leaves old code alone; enforce 
   await t.rejects(client.query("select nextval('tasks_id_seq')"), { code: '42501' })
   t.same(
     (await admin.query(
-      "select tgname from pg_trigger where tgname like 'tenancy%' and tgrelid::regclass::text not like 'tenancy.%'"
+      "select tgname from pg_trigger where tgname like 'tenancy%' and tgrelid::regclass::text not like " +
+        "'tenancy.%'"
     )).rows,
     []
   )
@@ -153,11 +157,13 @@ t.test('observe holds new code to its tenant and leaves old code alone; enforce 
       t.same((await admin.query('select distinct tenant_id from tasks')).rows, [{ tenant_id: globex }])
   )
 
-  await t.test("the tables are then as if they had never been anybody else's", async t => {
+  await t.test('the tables are as if they had never had another owner', async t => {
     const twin = await old(t)
     await twin.manager.protect({ stage: 'prepare' })
     await twin.admin.query(
-      'drop trigger tenancy_fill on projects; drop trigger tenancy_fill on tasks; drop trigger tenancy_fill on events; drop trigger tenancy_fill on settings; drop trigger tenancy_refill on projects; drop trigger tenancy_refill on tasks'
+      'drop trigger tenancy_fill on projects; drop trigger tenancy_fill on tasks; ' +
+        'drop trigger tenancy_fill on events; drop trigger tenancy_fill on settings; ' +
+        'drop trigger tenancy_refill on projects; drop trigger tenancy_refill on tasks'
     )
     const plain = createManager({
       database: { url: loginUrl(twin.url, 'app'), ownerUrl: twin.url },
@@ -171,7 +177,7 @@ t.test('observe holds new code to its tenant and leaves old code alone; enforce 
   })
 })
 
-t.test("no superuser is needed: a login that made the roles, and is a member of the tables' owner, takes them over", async t => {
+t.test("a login that made the roles and is a member of the tables' owner needs no superuser", async t => {
   const { admin, url, legacy } = await old(t)
   const { user } = loginOf(legacy)
   const dba = loginUrl(url, 'dba')
@@ -208,7 +214,7 @@ t.test("no superuser is needed: a login that made the roles, and is a member of 
   await t.rejects((await connect(t, legacy)).query('select from tasks'), { code: '42501' })
 })
 
-t.test('each stage can be printed, and what is printed, run by another tool, leaves the same', async t => {
+t.test('each stage can be printed and has the same effect in another tool', async t => {
   const [real, twin, third] = [await old(t), await old(t), await old(t)]
   const files: Record<string, string> = {}
   for (const stage of ['prepare', 'observe', 'enforce'] as const) {

@@ -1,13 +1,14 @@
-// Taking over a database that had data before it had tenants: the stage that makes the tenant columns, with old code at work.
+// Adoption of a database that has data from before it had tenants: the stage that makes the tenant
+// columns, while old code runs.
 import { createManager, type ManagerOptions, type Progress } from '@fastify-tenancy/manager'
 import t from 'tap'
 
 import { dumpCatalog } from '../postgres/catalog.ts'
 import { connect } from '../support/sql.ts'
 import { until } from '../support/until.ts'
-import { acme, backfill, globex, none, old, prepared, shape, tables, work, wrong } from './adopt-world.ts'
+import { acme, backfill, globex, none, old, prepared, shape, tables, work, wrong } from './legacy-fixture.ts'
 
-t.test('MIG-06 prepare fills, requires and indexes the tenant columns while old code writes, and nobody waits for long', async t => {
+t.test('MIG-06 prepare fills and indexes tenant columns without long waits for old code', async t => {
   const progress: Progress[] = []
   let pauseAt = 'tasks: fill new rows'
   const { admin, legacy, manager } = await old(t, {
@@ -17,7 +18,8 @@ t.test('MIG-06 prepare fills, requires and indexes the tenant columns while old 
     }
   })
   const code = await work(legacy)
-  // Somebody reads for long: changes of the table queue behind this, and everybody else behind them.
+  // A long read. A change of the table queues behind it, and all later statements queue behind the
+  // change.
   const reader = await connect(t, legacy)
   await reader.query('begin; select count(*) from tasks; select count(*) from projects')
   const paused = t.rejects(manager.protect({ stage: 'prepare' }), { message: 'paused' })
@@ -30,11 +32,12 @@ t.test('MIG-06 prepare fills, requires and indexes the tenant columns while old 
     'it gave way, and tries again'
   )
   const seen = code.count
-  await until(() => code.count > seen + 1, 20_000) // between its attempts, though the reader is still there
+  // Between the attempts of `prepare`, while the long read still runs.
+  await until(() => code.count > seen + 1, 20_000)
   await reader.query('commit')
   await paused
   pauseAt = ''
-  // A row that somebody holds is passed over, and filled when it is free.
+  // A row that another transaction has locked is skipped, and filled once it is free.
   await reader.query('begin; update tasks set title = title where id = 7')
   const done = manager.protect({ stage: 'prepare' })
   await until(
@@ -57,7 +60,7 @@ t.test('MIG-06 prepare fills, requires and indexes the tenant columns while old 
     t.equal(await dumpCatalog(admin), before)
     t.same(progress, [])
   })
-  await t.test('what old code writes afterwards has its tenant, also when it changes hands', async t => {
+  await t.test('rows that old code writes later get their tenant, also when they change it', async t => {
     const { rows: [row] } = await admin.query(
       "insert into tasks (project_id, title) values (1, 'x') returning id, tenant_id"
     )
@@ -71,11 +74,11 @@ t.test('MIG-06 prepare fills, requires and indexes the tenant columns while old 
     }])
     await t.rejects(admin.query("insert into events (user_id, at) values (999, '2025-01-02')"), {
       code: '23502'
-    }, "a row that is nobody's")
+    }, 'a row without a tenant')
   })
 })
 
-t.test('prepare says what it cannot know, in words that mend it, before anything is changed', async t => {
+t.test('prepare asks for missing facts with a fix before any change', async t => {
   const { admin, url } = await old(t)
   const refuses = async (options: Partial<ManagerOptions>, message: RegExp): Promise<void> => {
     const manager = createManager({ database: { url, ownerUrl: url }, tables, ...options })
@@ -88,17 +91,20 @@ t.test('prepare says what it cannot know, in words that mend it, before anything
   }
   await refuses(
     { adoption: { backfill: {} } },
-    /nothing says whose the rows of table 'settings' are: give options\.adoption\.backfill\.settings/
+    /nothing identifies the tenant of rows of table 'settings': set options\.adoption\.backfill\.settings/
   )
   await refuses(
     { adoption: { backfill: { settings: { parent: 'users' } } } },
     /'settings' has no foreign key to 'users'/
   )
   await refuses({ adoption: { backfill: { settings: { sql: 'now()' } } } }, /is of type timestamptz: cast it/)
-  await refuses({ adoption: { backfill: { settings: { sql: 'no_such_column' } } } }, /is refused: mend it/)
+  await refuses(
+    { adoption: { backfill: { settings: { sql: 'no_such_column' } } } },
+    /PostgreSQL refuses options\.adoption\.backfill/
+  )
   await refuses(
     { adoption: { backfill: { settings: { value: acme } } }, tables: { tenant: ['settings'] } },
-    /of which type.*give options\.adoption\.type/
+    /the type .* cannot be inferred: set options\.adoption\.type/
   )
   t.throws(
     () => createManager({ database: 'postgres://h/d', adoption: { backfill: { x: { value: 'a b' } } } }),
@@ -109,7 +115,7 @@ t.test('prepare says what it cannot know, in words that mend it, before anything
     message: /must be a day/
   })
 
-  await t.test('rows for which the expression gives nothing stop it where nobody is kept from them', async t => {
+  await t.test('rows without a result of the expression stop prepare and block no reader', async t => {
     const { admin, legacy, manager } = await old(t)
     await admin.query("insert into events (user_id, at) values (777, '2025-02-02')")
     await t.rejects(manager.protect({ stage: 'prepare', only: ['events'] }), {
@@ -121,25 +127,25 @@ t.test('prepare says what it cannot know, in words that mend it, before anything
     await manager.protect({ stage: 'prepare' })
     t.same((await admin.query(shape)).rows, prepared)
   })
-  await t.test("rows that name another tenant's row are told of", async t => {
+  await t.test("rows that refer to another tenant's row are reported", async t => {
     const { admin, manager } = await old(t, {
       adoption: { backfill: { ...backfill, tasks: { value: acme } } }
     })
     await t.rejects(manager.protect({ stage: 'prepare' }), {
       code: 'FST_TENANCY_SETUP_INVALID',
-      message: /rows of tasks name rows of projects that are another tenant's: mend them \(project_id\)/
+      message: /rows of tasks refer to rows of projects of another tenant: correct project_id/
     })
     t.ok(admin)
   })
-  await t.test('a lock that is never to be had ends it, and who holds it goes on', async t => {
+  await t.test('a lock that cannot be had ends prepare, and its holder continues', async t => {
     const { legacy, manager } = await old(t, {
-      adoption: { backfill, lockTimeout: '20ms', lockRetry: '100ms' }
+      adoption: { backfill, lockTimeout: '20ms', lockWaitBudget: '100ms' }
     })
     const holder = await connect(t, legacy)
     await holder.query('begin; select from settings')
     await t.rejects(manager.protect({ stage: 'prepare', only: ['settings'] }), {
       code: 'FST_TENANCY_SETUP_INVALID',
-      message: /settings: add column: the lock was not to be had for 0\.1 s/
+      message: /settings: add column: the lock was not granted within 0\.1 s/
     })
     await holder.query('commit')
     await manager.protect({ stage: 'prepare', only: ['settings'] })

@@ -1,12 +1,13 @@
-// Export, import and move over random schemas: what comes back is equal, or the refusal came before the first row.
+// Export, import and move over random schemas: either the rows are equal afterwards, or the call
+// was refused before its first row.
 import fc from 'fast-check'
 import { readFileSync, readdirSync } from 'node:fs'
 import t, { type Test } from 'tap'
 
 import { isLong } from '../support/long.ts'
-import { folder, house, unique, type House } from './houses.ts'
+import { folder, managerFixture, unique, type ManagerFixture } from './manager-fixture.ts'
 
-/** Names that need quotes, fold, or are those of our own SQL. */
+/** Names that need quotes, that PostgreSQL folds to lower case, or that our own SQL uses. */
 const nameOf = fc.constantFrom(
   'r',
   't',
@@ -69,7 +70,7 @@ const values: Readonly<Record<string, readonly string[]>> = {
 }
 
 const column = fc.record({ name: nameOf, type: typeOf, isNotNull: fc.boolean(), hasCheck: fc.boolean() })
-// A child by INHERITS has no identity of its parent's.
+// A child by INHERITS does not get its parent's identity column.
 const table = fc.record({
   columns: fc.uniqueArray(column, { selector: ({ name }) => name, maxLength: 5 }),
   key: fc.constantFrom('none', 'serial', 'identity', 'sequence', 'descending'),
@@ -90,7 +91,8 @@ function build (tables: readonly Table[]): (isShared: boolean) => string {
     const own = isShared ? ['tenant_id text not null'] : []
     const lead = isShared ? 'tenant_id, ' : ''
     const statements = [
-      "create type mood as enum ('sad', 'happy'); create domain small as int check (value < 10); create sequence loose cache 5; create sequence falling increment -1"
+      "create type mood as enum ('sad', 'happy'); create domain small as int check (value < 10); " +
+      'create sequence loose cache 5; create sequence falling increment -1'
     ]
     for (const [index, { columns, key, form }] of tables.entries()) {
       const name = q(tableNames[index] ?? '')
@@ -151,7 +153,7 @@ function build (tables: readonly Table[]): (isShared: boolean) => string {
   }
 }
 
-// With the tenant column in the key, a hash of the id alone is no partition key.
+// When the tenant column is in the key, a hash of the id alone cannot be the partition key.
 const isPartitioned = ({ form, key }: Table): boolean => form === 'partitioned' && key !== 'none'
 
 function rowsOf (tables: readonly Table[], id: string): string {
@@ -179,7 +181,7 @@ function rowsOf (tables: readonly Table[], id: string): string {
   return statements.join('; ')
 }
 
-async function exported (t: Test, on: House, id: string): Promise<Record<string, string>> {
+async function exported (t: Test, on: ManagerFixture, id: string): Promise<Record<string, string>> {
   const at = `${folder(t)}/export`
   await on.manager.export({ id }, { to: at })
   return Object.fromEntries(
@@ -190,7 +192,7 @@ async function exported (t: Test, on: House, id: string): Promise<Record<string,
 const refusals = new Set(['FST_TENANCY_MOVE_FAILED', 'FST_TENANCY_IMPORT_REFUSED',
   'FST_TENANCY_EXPORT_REFUSED'])
 
-/** The code of a refusal; anything else is an error of the test. */
+/** Returns the code of a refusal. Any other error fails the test. */
 async function refusalOf (work: Promise<unknown>): Promise<string | undefined> {
   try {
     await work
@@ -203,7 +205,7 @@ async function refusalOf (work: Promise<unknown>): Promise<string | undefined> {
 }
 
 t.test(
-  'DAT-06 DAT-09 DAT-10 over random schemas, what an import and a move bring is equal, or was refused before the first row',
+  'DAT-06 DAT-09 DAT-10 random schemas: import and move bring equal rows or refuse before the first',
   { buffered: true },
   async t => {
     let moved = 0
@@ -212,7 +214,7 @@ t.test(
         const children = tables.flatMap(({ form }, index) =>
           form === 'inherited' ? [`${tableNames[index]} child`] : []
         )
-        const on = await house(t, {
+        const on = await managerFixture(t, {
           build: build(tables),
           tables: { tenant: [...tableNames.slice(0, tables.length), ...children], shared: ['countries'] }
         })

@@ -1,11 +1,12 @@
-// A tenant's migration stays within the tenant's schema wherever it runs: in `migrate --check`, in a database of its own, outside a transaction.
+// A tenant's migration stays within the tenant's schema wherever it runs: in `migrate --check`, in
+// the tenant's own database, and outside a transaction.
 import { sql, type Kysely } from 'kysely'
 import type { Migration, MigrationProvider } from 'kysely/migration'
 import t from 'tap'
 
 import { failure, migrations } from '../support/migrations.ts'
 import { connect } from '../support/sql.ts'
-import { house, unique } from './houses.ts'
+import { managerFixture, unique } from './manager-fixture.ts'
 
 type Up = string | readonly string[] | Migration['up']
 
@@ -31,21 +32,25 @@ const wrongs: readonly [string, RegExp][] = [
   ["insert into public.countries values ('DE')", /wrote public\.countries, outside/],
   ['alter table tenant_t0002.own add other int', /wrote tenant_t0002\.own, outside/]
 ]
-const state =
-  "select (select json_agg(n) from notes n) as notes, (select json_agg(c) from countries c) as countries, (select md5(string_agg(a::text, ',' order by attrelid, attnum)) from (select attrelid, attnum, attname from pg_attribute where attnum > 0 and attrelid >= 16384) a) as columns"
+const state = 'select (select json_agg(n) from notes n) as notes, (select json_agg(c) ' +
+  "from countries c) as countries, (select md5(string_agg(a::text, ',' order by attrelid, attnum)) " +
+  'from (select attrelid, attnum, attname from pg_attribute where attnum > 0 and attrelid >= 16384) a) ' +
+  'as columns'
 
 const inOne: Migration['up'] = async db => {
   await db.transaction().execute(trx => sql`update public.notes set id = 2`.execute(trx))
 }
 
 t.test(
-  'DAT-03 a check, too, names what a migration would do outside the schema',
+  'DAT-03 a check also names changes outside the schema',
   { buffered: true },
   async t => {
     const { admin, schemas, another, owner } = await migrations(t)
     await schemas(2)
     await admin(
-      `create table notes (id int); create table countries (code text primary key); alter table notes owner to "${owner}"; alter table countries owner to "${owner}"; grant create on schema public to "${owner}"`
+      'create table notes (id int); create table countries (code text primary key); ' +
+        `alter table notes owner to "${owner}"; alter table countries owner to "${owner}"; ` +
+        `grant create on schema public to "${owner}"`
     )
     const shared = provider({
       '001': "insert into countries values ('NL')",
@@ -82,19 +87,21 @@ t.test(
           { check: true }
         )
       ),
-      { message: /an extension is of the whole database|permission denied/ }
+      { message: /an extension belongs to the whole database|permission denied/ }
     )
     t.same(await admin(state), before)
   }
 )
 
-t.test('DAT-03 without a transaction: nothing outside stays, and what can run in none is named', {
+t.test('DAT-03 outside a transaction no change outside the schema stays', {
   buffered: true
 }, async t => {
   const { admin, schemas, another, owner } = await migrations(t)
   await schemas(2)
   await admin(
-    `create table notes (id int); create table countries (code text primary key); alter table notes owner to "${owner}"; alter table countries owner to "${owner}"; grant create on schema public to "${owner}"`
+    'create table notes (id int); create table countries (code text primary key); ' +
+      `alter table notes owner to "${owner}"; alter table countries owner to "${owner}"; ` +
+      `grant create on schema public to "${owner}"`
   )
   const first = {
     '001': [
@@ -105,7 +112,8 @@ t.test('DAT-03 without a transaction: nothing outside stays, and what can run in
       'create index concurrently on own (country)',
       'set search_path = pg_catalog',
       'vacuum tenant_t0001.own',
-      'do $$ begin for n in 1..3 loop insert into tenant_t0001.own (id) values (n) on conflict do nothing; commit; end loop; end $$'
+      'do $$ begin for n in 1..3 loop insert into tenant_t0001.own (id) values (n) ' +
+      'on conflict do nothing; commit; end loop; end $$'
     ]
   }
   const migrate = (files: Record<string, Up>): Promise<unknown> =>
@@ -148,7 +156,7 @@ t.test('DAT-03 without a transaction: nothing outside stays, and what can run in
 })
 
 t.test("DAT-03 in a tenant's own database", { buffered: true }, async t => {
-  const on = await house(t, { more: { isolation: 'database' } })
+  const on = await managerFixture(t, { more: { isolation: 'database' } })
   const id = unique(on, 'a')
   const managed = (up: Up, isAlone = false): ReturnType<typeof on.another> =>
     on.another({ isolation: 'database', migrations: { tenant: provider({ '001': up }, isAlone) } })
@@ -158,7 +166,8 @@ t.test("DAT-03 in a tenant's own database", { buffered: true }, async t => {
     "select pg_get_userbyid(nspowner) as owner from pg_namespace where nspname = 'tenancy'"
   )).rows[0]?.owner
   await own.query(
-    `create schema other authorization "${name}"; create table other.kept (id int); alter table other.kept owner to "${name}"; delete from tenancy.migration_ledger; drop table more`
+    `create schema other authorization "${name}"; create table other.kept (id int); ` +
+      `alter table other.kept owner to "${name}"; delete from tenancy.migration_ledger; drop table more`
   )
   for (const isAlone of [false, true]) {
     for (

@@ -1,4 +1,5 @@
-// A tenant's migration stays within the tenant's schema, though the schemas of extensions are on its path.
+// A tenant's migration stays within the tenant's schema, although the schemas of extensions are on
+// its search_path.
 import { sql, type Kysely } from 'kysely'
 import type { Migration, MigrationProvider } from 'kysely/migration'
 import t from 'tap'
@@ -21,23 +22,27 @@ const provider = (
 })
 
 t.test(
-  "DAT-03 SCH-01 what a tenant's migration makes, changes, drops or writes outside its schema is rolled back and named",
+  "DAT-03 SCH-01 a tenant's migration that leaves its schema is rolled back and named",
   { buffered: true },
   async t => {
     const world = await migrations(t)
     const { admin, schemas, another, owner } = world
     await schemas(2)
     await admin(
-      "create extension citext; create table notes (id int, email citext); create table countries (code text primary key); insert into countries values ('NL'); create sequence global_seq"
+      'create extension citext; create table notes (id int, email citext); ' +
+        "create table countries (code text primary key); insert into countries values ('NL'); " +
+        'create sequence global_seq'
     )
     await admin(
-      `alter table notes owner to "${owner}"; alter table countries owner to "${owner}"; alter sequence global_seq owner to "${owner}"; grant create on schema public to "${owner}"`
+      `alter table notes owner to "${owner}"; alter table countries owner to "${owner}"; ` +
+        `alter sequence global_seq owner to "${owner}"; grant create on schema public to "${owner}"`
     )
     const first = {
-      '001':
-        "create table own (id int primary key, email citext default 'A', country text references public.countries); create table gone (n int references own)",
-      '002':
-        "alter table own add n bigint default nextval('public.global_seq'); insert into own (id) values (1); alter table own alter n type int; drop table gone; create table step (n text); drop table step; create index on own (n)"
+      '001': "create table own (id int primary key, email citext default 'A', country text " +
+        'references public.countries); create table gone (n int references own)',
+      '002': "alter table own add n bigint default nextval('public.global_seq'); " +
+        'insert into own (id) values (1); alter table own alter n type int; drop table gone; ' +
+        'create table step (n text); drop table step; create index on own (n)'
     }
     t.match((await another({ migrations: { tenant: provider(first) } }).migrate()).tenants, {
       migrated: 2,
@@ -59,7 +64,8 @@ t.test(
       ['alter table tenant_t0002.own add other int', /tenant_t0002\.own/],
       ['drop table tenant_t0002.own', /dropped: tenant_t0002\.own/],
       [
-        'create trigger t before insert on public.countries for each row execute function suppress_redundant_updates_trigger()',
+        'create trigger t before insert on public.countries for each row ' +
+        'execute function suppress_redundant_updates_trigger()',
         /public\.countries/
       ],
       ['do $$ begin begin insert into notes values (1); exception when others then null; end; end $$',
@@ -67,7 +73,9 @@ t.test(
       ['alter table own rename to other; insert into notes values (2)', /public\.notes/]
     ]
     const before = await admin(
-      "select (select json_agg(n) from notes n) as notes, (select json_agg(c) from countries c) as countries, (select count(*)::int from pg_class where relnamespace = 'public'::regnamespace) as relations"
+      'select (select json_agg(n) from notes n) as notes, (select json_agg(c) ' +
+        'from countries c) as countries, (select count(*)::int from pg_class ' +
+        "where relnamespace = 'public'::regnamespace) as relations"
     )
     for (const [text, named] of wrongs) {
       await t.rejects(
@@ -80,7 +88,9 @@ t.test(
     }
     t.same(
       await admin(
-        "select (select json_agg(n) from notes n) as notes, (select json_agg(c) from countries c) as countries, (select count(*)::int from pg_class where relnamespace = 'public'::regnamespace) as relations"
+        'select (select json_agg(n) from notes n) as notes, (select json_agg(c) ' +
+          'from countries c) as countries, (select count(*)::int from pg_class ' +
+          "where relnamespace = 'public'::regnamespace) as relations"
       ),
       before
     )
@@ -89,8 +99,10 @@ t.test(
         migrations: { tenant: provider({ ...first, '003': 'create extension hstore schema tenant_t0001' }) }
       }).migrate({ only: { id: 't0001' } }),
       {
-        message:
-          /an extension is of the whole database.*create extension hstore schema extensions|permission denied/
+        message: new RegExp(
+          'an extension belongs to the whole database.*create extension hstore schema ' +
+            'extensions|permission denied'
+        )
       }
     )
     await admin(`grant create on database "${new URL(world.superUrl).pathname.slice(1)}" to "${owner}"`)
@@ -98,7 +110,7 @@ t.test(
       another({ migrations: { tenant: provider({ ...first, '003': 'create extension hstore' }) } }).migrate({
         only: { id: 't0001' }
       }),
-      { message: /an extension is of the whole database.*create extension hstore schema extensions/ }
+      { message: /an extension belongs to the whole database.*create extension hstore schema extensions/ }
     )
     t.same(await admin("select extname from pg_extension where extname = 'hstore'"), [])
   }
@@ -110,7 +122,9 @@ t.test('DAT-03 a migration outside a transaction has no schema on its path that 
   const { admin, schemas, another, owner } = await migrations(t)
   await schemas(1)
   await admin(
-    `create schema extensions; create extension citext schema extensions; create extension hstore; create table notes (id int); alter table notes owner to "${owner}"; grant usage on schema extensions to public`
+    'create schema extensions; create extension citext schema extensions; create extension hstore; ' +
+      `create table notes (id int); alter table notes owner to "${owner}"; ` +
+      'grant usage on schema extensions to public'
   )
   await t.rejects(
     another({

@@ -1,5 +1,5 @@
-// The process dies before any one of the statements that a create, a deletion and a purge send: within a step, between a step's
-// work and its record, with the lock held. The next one takes it up.
+// The process dies before each statement that a create, a deletion and a purge send: within a step,
+// between a step and its record, and with the lock held. The next process resumes.
 import { unreadyDatabase } from '@fastify-tenancy/core'
 import type { Manager } from '@fastify-tenancy/manager'
 import t from 'tap'
@@ -7,21 +7,27 @@ import t from 'tap'
 import { isLong } from '../support/long.ts'
 import { inLifeOf } from '../support/process-death.ts'
 import { until } from '../support/until.ts'
-import { idFor, lifeSteps, lifeWorld, type LifeWorld } from './life-world.ts'
+import { idFor, lifecycleSteps, lifecycleFixture, type LifecycleFixture } from './lifecycle-fixture.ts'
 
-/** Each statement is a life; every day takes one in 24, each strategy others. `npm run test:long` takes them all. */
+/**
+ * Step width over the statements: the daily run tries one in 24, at another offset for each
+ * strategy. `npm run test:long` tries all.
+ */
 const stride = isLong ? 1 : 24
 
-/** Calls `work` with managers that die after 0, 1, 2 … statements, until one lives to its end. @returns how many that takes */
+/**
+ * Calls `work` with managers that die after 0, 1, 2 … statements, until one completes.
+ * @returns the number of statements
+ */
 async function inShortLives (
-  world: LifeWorld,
+  world: LifecycleFixture,
   first: number,
   work: (mortal: Manager) => Promise<unknown>,
   afterDeath: () => Promise<void>
 ): Promise<number> {
   for (let statements = first % stride;; statements += stride) {
     const isDead = await inLifeOf(statements, async () => {
-      const mortal = world.another(lifeSteps)
+      const mortal = world.another(lifecycleSteps)
       await work(mortal)
       await mortal.close()
     })
@@ -30,7 +36,7 @@ async function inShortLives (
   }
 }
 
-/** Calls again while the server has not noticed that who held the lock is dead. */
+/** Retries while PostgreSQL has not yet noticed that the process that held the lock is dead. */
 async function patiently<T> (work: () => Promise<T>): Promise<T> {
   const { value } = await until(() =>
     work().then(value => ({ value }), (error: Error) => {
@@ -41,12 +47,14 @@ async function patiently<T> (work: () => Promise<T>): Promise<T> {
   return value
 }
 
-/** What is on the server of a tenant. */
-async function traces ({ admin }: LifeWorld, id: string): Promise<string[]> {
+/** Everything on the server that names the tenant. */
+async function traces ({ admin }: LifecycleFixture, id: string): Promise<string[]> {
   const found = await admin<{ name: string }>(
     `
-    select rolname as name from pg_roles where position($1 in rolname) > 0 union all select nspname from pg_namespace where position($1 in nspname) > 0
-    union all select datname from pg_database where position($1 in datname) > 0 or datname = $2 union all select id from (select tenant_id as id from projects) p where id = $1`,
+    select rolname as name from pg_roles where position($1 in rolname) > 0 union all select nspname
+      from pg_namespace where position($1 in nspname) > 0
+    union all select datname from pg_database where position($1 in datname) > 0 or datname = $2 union all
+      select id from (select tenant_id as id from projects) p where id = $1`,
     [id, unreadyDatabase(`tenant_${id}`)]
   )
   return found.map(({ name }) => name)
@@ -55,12 +63,12 @@ async function traces ({ admin }: LifeWorld, id: string): Promise<string[]> {
 t.jobs = 3
 for (const [index, strategy] of (['rls', 'schema', 'database'] as const).entries()) {
   t.test(
-    `LIF-01 LIF-07 ${strategy}: a process that dies before any of its statements leaves what the next one takes up, and never half a tenant`,
+    `LIF-01 LIF-07 ${strategy}: a process that dies before any statement leaves resumable work`,
     { buffered: true },
     async t => {
-      const world = await lifeWorld(t, strategy)
+      const world = await lifecycleFixture(t, strategy)
       const { admin } = world
-      const manager = world.another(lifeSteps)
+      const manager = world.another(lifecycleSteps)
       const database = await world.open()
       const status = async (id: string): Promise<string> =>
         (await admin<{ status: string }>('select status from tenancy.tenants where id = $1', [id]))[0]
@@ -76,7 +84,7 @@ for (const [index, strategy] of (['rls', 'schema', 'database'] as const).entries
       const created = await inShortLives(world, index, mortal => mortal.create(next()), async () => {
         t.match(await status(one.id), /^(?:none|provisioning|active)$/)
         if (count % 2 === 0) {
-          // Nobody goes on with it: it is cleaned up.
+          // No process resumes the create, so a deletion and a purge clean up.
           if (await status(one.id) === 'none') return
           await patiently(() => manager.delete({ id: one.id }, { grace: '0s' }))
           t.match(await manager.purgeDue(), {

@@ -1,17 +1,19 @@
-// A tenant column with a length: who casts an id to its type cuts the id, and has another tenant's.
+// A tenant column with a length limit: casting a longer id to its type cuts the id, so that it
+// equals another tenant's id.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 
-import { folder } from './houses.ts'
-import { lifeWorld, tables } from './life-world.ts'
+import { folder } from './manager-fixture.ts'
+import { lifecycleFixture, tables } from './lifecycle-fixture.ts'
 
-t.test('a tenant whose id is longer than a tenant column neither exports nor purges the rows of the tenant whose id it begins with', async t => {
-  const world = await lifeWorld(t, 'row')
+t.test('an id longer than the tenant column reaches no rows of the tenant that it is cut to', async t => {
+  const world = await lifecycleFixture(t, 'row')
   const { admin } = world
   await admin(`
     create table notes (tenant_id varchar(4) not null, id int not null, primary key (tenant_id, id));
-    create domain short as varchar(4); create table marks (tenant_id short not null, id int not null, primary key (tenant_id, id))`)
+    create domain short as varchar(4); create table marks (tenant_id short not null, id int not null,
+      primary key (tenant_id, id))`)
   for (const table of ['notes', 'marks'])
     await admin(`alter table ${table} owner to "${new URL(world.ownerUrl).username}"`)
   const manager = world.another({ tables: { ...tables, tenant: [...tables.tenant, 'notes', 'marks'] } })

@@ -1,4 +1,5 @@
-// What depends on a tenant's schema from outside: a drop that would take it along is refused by name.
+// Objects outside a tenant's schema that depend on it: a drop that would remove them is refused by
+// their names.
 import { tenantRole } from '@fastify-tenancy/core'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import t from 'tap'
@@ -6,7 +7,7 @@ import t from 'tap'
 import { freshDatabase } from '../support/fresh.ts'
 import { isLong } from '../support/long.ts'
 import { connect, databaseOf } from '../support/sql.ts'
-import { idFor, lifeWorld } from './life-world.ts'
+import { idFor, lifecycleFixture } from './lifecycle-fixture.ts'
 
 const conflict = (message: RegExp): { code: string; message: RegExp } => ({
   code: 'FST_TENANCY_TENANT_CONFLICT',
@@ -33,14 +34,14 @@ const outside: Readonly<
     drop: 'drop table games'
   },
   'a default': {
-    make:
-      "create function S.next () returns int language sql as 'select 1'; create table numbers (n int default S.next())",
+    make: "create function S.next () returns int language sql as 'select 1'; " +
+      'create table numbers (n int default S.next())',
     named: 'default value for public.numbers.n',
     drop: 'alter table numbers alter n drop default'
   },
   'a generated column': {
-    make:
-      "create function S.twice (int) returns int immutable language sql as 'select 2 * $1'; create table doubles (n int, m int generated always as (S.twice(n)) stored)",
+    make: "create function S.twice (int) returns int immutable language sql as 'select 2 * $1'; " +
+      'create table doubles (n int, m int generated always as (S.twice(n)) stored)',
     named: 'public.doubles.m',
     drop: 'alter table doubles drop column m'
   },
@@ -70,20 +71,21 @@ const outside: Readonly<
     drop: 'alter extension citext set schema public'
   },
   'a trigger': {
-    make:
-      "create function S.stamp () returns trigger language plpgsql as 'begin return new; end'; create table stamped (n int); create trigger stamp before insert on stamped for each row execute function S.stamp()",
+    make: "create function S.stamp () returns trigger language plpgsql as 'begin return new; end'; " +
+      'create table stamped (n int); create trigger stamp before insert on stamped for each row ' +
+      'execute function S.stamp()',
     named: 'trigger stamp on public.stamped',
     drop: 'drop trigger stamp on stamped'
   },
   'a policy': {
-    make:
-      "create function S.may () returns bool stable language sql as 'select true'; create table guarded (n int); create policy p on guarded using (S.may())",
+    make: "create function S.may () returns bool stable language sql as 'select true'; " +
+      'create table guarded (n int); create policy p on guarded using (S.may())',
     named: 'policy p on public.guarded',
     drop: 'drop policy p on guarded'
   },
   'a partition': {
-    make:
-      'create table S.log (n int) partition by range (n); alter table S.log owner to OWNER; create table log_old partition of S.log for values from (0) to (10)',
+    make: 'create table S.log (n int) partition by range (n); alter table S.log owner to OWNER; ' +
+      'create table log_old partition of S.log for values from (0) to (10)',
     named: 'table public.log_old',
     drop: 'alter table S.log detach partition log_old'
   },
@@ -93,15 +95,15 @@ const outside: Readonly<
     drop: 'alter table more_tasks no inherit S.tasks'
   },
   'an index over a function of the schema': {
-    make:
-      "create function S.low (text) returns text immutable language sql as 'select lower($1)'; create table words (w text); create index words_low on words (S.low(w))",
+    make: "create function S.low (text) returns text immutable language sql as 'select lower($1)'; " +
+      'create table words (w text); create index words_low on words (S.low(w))',
     named: 'index public.words_low',
     drop: 'drop index words_low'
   }
 }
 
-t.test('DAT-01 a schema that an object outside needs is not dropped, the dry run and the error name it, and nothing is lost', async t => {
-  const world = await lifeWorld(t, 'schema')
+t.test('DAT-01 a schema that an outside object needs is not dropped, and the object is named', async t => {
+  const world = await lifecycleFixture(t, 'schema')
   const { manager, admin } = world
   const owner = rolesOf(databaseOf(world.superUrl)).owner
   for (const [n, [name, { make, named, drop }]] of Object.entries(outside).entries()) {
@@ -142,14 +144,15 @@ t.test('DAT-01 a schema that an object outside needs is not dropped, the dry run
   }
 })
 
-t.test("DAT-01 what the tenant's role owns elsewhere is named and stays, and what it may use elsewhere is named", async t => {
-  const world = await lifeWorld(t, 'schema')
+t.test("DAT-01 what the tenant's role owns or may use elsewhere is named and stays", async t => {
+  const world = await lifecycleFixture(t, 'schema')
   const { manager, admin } = world
   const id = idFor(world, 'a')
   await manager.create({ id, slug: 'acme' })
   const role = `"${tenantRole(id, databaseOf(world.superUrl))}"`
   await admin(
-    `create table notes (n int); insert into notes values (1); alter table notes owner to ${role}; create view report as select 1; grant select on report to ${role}`
+    `create table notes (n int); insert into notes values (1); alter table notes owner to ${role}; ` +
+      `create view report as select 1; grant select on report to ${role}`
   )
   const { dependents, grants, grantsElsewhere } = await manager.delete({ id }, { dryRun: true })
   t.same({ dependents, grants, grantsElsewhere }, {
@@ -162,7 +165,7 @@ t.test("DAT-01 what the tenant's role owns elsewhere is named and stays, and wha
   await admin('alter table notes owner to current_user')
   await t.rejects(
     manager.purge({ id }),
-    conflict(/keep the role of the tenant from being dropped: view public\.report;/),
+    conflict(/cannot be dropped, because it has privileges on view public\.report:/),
     "granted by a superuser: the owner's login cannot take it back"
   )
   t.match(
@@ -176,8 +179,8 @@ t.test("DAT-01 what the tenant's role owns elsewhere is named and stays, and wha
 })
 
 for (const strategy of ['schema', 'role'] as const) {
-  t.test(`DAT-01 ${strategy}: privileges of the tenant's role in another database refuse the purge by object and database, before anything goes`, async t => {
-    const world = await lifeWorld(t, strategy)
+  t.test(`DAT-01 ${strategy}: a role's privileges in another database refuse the purge`, async t => {
+    const world = await lifecycleFixture(t, strategy)
     const { manager, admin } = world
     const id = idFor(world, 'a')
     const tenant = await manager.create({ id, slug: 'acme' })
@@ -191,7 +194,13 @@ for (const strategy of ['schema', 'role'] as const) {
     await manager.delete({ id }, { grace: '0s' })
     await t.rejects(
       manager.purge({ id }),
-      conflict(new RegExp(`keep the role of the tenant from being dropped: ${told.replaceAll('.', '\\.')}`))
+      conflict(
+        new RegExp(
+          `the role of the tenant cannot be dropped, because it has privileges on ${
+            told.replaceAll('.', '\\.')
+          }`
+        )
+      )
     )
     t.match(
       await admin(
@@ -204,8 +213,8 @@ for (const strategy of ['schema', 'role'] as const) {
   })
 }
 
-t.test('DAT-01 the old schema of a moved tenant stays while an object outside depends on it, named by confirmMove and by a purge', async t => {
-  const world = await lifeWorld(t, 'schema')
+t.test("DAT-01 a moved tenant's old schema stays while an outside object depends on it", async t => {
+  const world = await lifecycleFixture(t, 'schema')
   const { manager, admin } = world
   const id = idFor(world, 'a')
   await manager.create({ id, slug: 'acme' })
@@ -220,8 +229,8 @@ t.test('DAT-01 the old schema of a moved tenant stays while an object outside de
   t.match(await manager.purge({ id }), { tenant: { status: 'deleted' } })
 })
 
-t.test('DAT-08 the tables of a schema are dropped in portions whose locks fit one transaction, and a drop that was cut short goes on', async t => {
-  const world = await lifeWorld(t, 'schema')
+t.test('DAT-08 a schema is dropped in chunks whose locks fit one transaction', async t => {
+  const world = await lifecycleFixture(t, 'schema')
   const { admin } = world
   const id = idFor(world, 'a')
   const { placement: { schema } } = await world.manager.create({ id, slug: 'acme' })
@@ -232,7 +241,8 @@ t.test('DAT-08 the tables of a schema are dropped in portions whose locks fit on
       `do $$ begin execute 'set local role "${owner}"'; for n in ${from}..${
         Math.min(from + 99, count - 1)
       } loop
-      execute format('create table "${schema}".t%s (id int primary key%s, body text unique)', n, case when n % 10 > 0 then ' references "${schema}".t' || n - 1 end); end loop; end $$`
+      execute format('create table "${schema}".t%s (id int primary key%s, body text unique)', n, case
+        when n % 10 > 0 then ' references "${schema}".t' || n - 1 end); end loop; end $$`
     )
   }
   const portions: number[] = []

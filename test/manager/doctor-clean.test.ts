@@ -1,6 +1,6 @@
 import t from 'tap'
 
-import { doctorWorld, names, secret } from './doctor-world.ts'
+import { doctorWorld, names, secret } from './doctor-fixture.ts'
 
 const ownTables = 'create table notes (id serial primary key, body text)'
 const worlds = {
@@ -17,14 +17,15 @@ const worlds = {
 } as const
 
 for (const [name, options] of Object.entries(worlds)) {
-  t.test(`CLI-06 nothing is found in what init and protect have made, nor by the probe: ${name}`, async t => {
+  t.test(`CLI-06 doctor and probe find nothing after init and protect: ${name}`, async t => {
     const on = await doctorWorld(t, options)
     for (const id of ['0190f2a4-0000-7000-8000-000000000001', '0190f2a4-0000-7000-8000-000000000002']) {
       const { slug } = await on.manager.create({ slug: `tenant-${id.slice(-1)}`, id })
       t.ok(slug)
     }
     await on.admin(
-      "set row_security = off; insert into notes (tenant_id, title) select ('0190f2a4-0000-7000-8000-00000000000' || n)::uuid, 't' from generate_series(1, 2) n"
+      'set row_security = off; insert into notes (tenant_id, title) ' +
+        "select ('0190f2a4-0000-7000-8000-00000000000' || n)::uuid, 't' from generate_series(1, 2) n"
     )
     const report = await on.manager.doctor({ probe: true })
     t.same(names(report, ['error', 'warning']), [])

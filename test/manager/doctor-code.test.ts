@@ -4,7 +4,7 @@ import { runHoles } from './doctor-holes.ts'
 
 const made = 'create function leak() returns setof notes language sql'
 
-t.test('CLI-06 RLS-06 RLS-10 keys, views and functions that policies do not bind are found, and mended by their fix', async t => {
+t.test('CLI-06 RLS-06 RLS-10 keys, views and functions that bypass policies are found and fixed', async t => {
   await runHoles(t, [
     {
       name: 'no index that the tenant column leads',
@@ -14,8 +14,8 @@ t.test('CLI-06 RLS-06 RLS-10 keys, views and functions that policies do not bind
     {
       name: 'a unique index that serves only some rows',
       finds: ['D121 table public.events'],
-      plant:
-        'drop index if exists events_tenant_id_idx1, events_tenant_id_idx; create index on events (tenant_id) where day > 1'
+      plant: 'drop index if exists events_tenant_id_idx1, events_tenant_id_idx; ' +
+        'create index on events (tenant_id) where day > 1'
     },
     {
       name: 'a unique key without the tenant column',
@@ -32,8 +32,8 @@ t.test('CLI-06 RLS-06 RLS-10 keys, views and functions that policies do not bind
     {
       name: 'an exclusion without it',
       finds: ['D122 table constraint apart on public.notes'],
-      plant:
-        'create extension if not exists btree_gist; alter table notes add constraint apart exclude using gist (title with =)',
+      plant: 'create extension if not exists btree_gist; alter table notes add constraint apart exclude ' +
+        'using gist (title with =)',
       after: 'alter table notes drop constraint apart'
     },
     {
@@ -45,15 +45,16 @@ t.test('CLI-06 RLS-06 RLS-10 keys, views and functions that policies do not bind
     {
       name: 'RLS-10 a foreign key between tenant tables without it',
       finds: ['D124 table constraint to_note on public.tasks', 'D123 table constraint by_id on public.notes'],
-      plant:
-        'alter table notes add constraint by_id unique (id); alter table tasks add constraint to_note foreign key (note_id) references notes (id)',
+      plant: 'alter table notes add constraint by_id unique (id); ' +
+        'alter table tasks add constraint to_note foreign key (note_id) references notes (id)',
       after: 'alter table tasks drop constraint to_note; alter table notes drop constraint by_id'
     },
     {
       name: 'RLS-10 a foreign key that cascades',
       finds: ['D125 table constraint to_note on public.tasks', 'D123 table constraint by_id on public.notes'],
-      plant:
-        'alter table notes add constraint by_id unique (id); alter table tasks add constraint to_note foreign key (note_id) references notes (id) on delete cascade',
+      plant: 'alter table notes add constraint by_id unique (id); ' +
+        'alter table tasks add constraint to_note foreign key (note_id) references notes (id) ' +
+        'on delete cascade',
       after: 'alter table tasks drop constraint to_note; alter table notes drop constraint by_id'
     },
     {
@@ -75,10 +76,10 @@ t.test('CLI-06 RLS-06 RLS-10 keys, views and functions that policies do not bind
       after: 'drop view all_notes'
     },
     {
-      name: 'RLS-06 a view over a view, open to everybody',
+      name: 'RLS-06 a view over a view, granted to public',
       finds: ['D201 view public.outer_notes'],
-      plant:
-        'create view inner_notes as select * from notes; create view outer_notes as select * from inner_notes; grant select on outer_notes to public',
+      plant: 'create view inner_notes as select * from notes; create view outer_notes as select * ' +
+        'from inner_notes; grant select on outer_notes to public',
       after: 'drop view inner_notes cascade'
     },
     {
@@ -96,8 +97,8 @@ t.test('CLI-06 RLS-06 RLS-10 keys, views and functions that policies do not bind
     {
       name: 'RLS-06 a materialized view over a view, one of whose columns is open',
       finds: ['D202 materialized view public.kept'],
-      plant:
-        'create view inner_notes as select * from notes; create materialized view kept as select * from inner_notes; grant select (title) on kept to {app}',
+      plant: 'create view inner_notes as select * from notes; create materialized view kept as select * ' +
+        'from inner_notes; grant select (title) on kept to {app}',
       after: 'drop view inner_notes cascade'
     },
     {
@@ -110,29 +111,31 @@ t.test('CLI-06 RLS-06 RLS-10 keys, views and functions that policies do not bind
     {
       name: 'a SECURITY DEFINER function of the owner, with an unpinned search_path',
       finds: ['D203 function public.leak()', 'D206 function public.leak()'],
-      plant:
-        `${made} security definer as 'select * from notes'; alter function leak() owner to {owner}; revoke execute on function leak() from public; grant execute on function leak() to {app}`,
+      plant: `${made} security definer as 'select * from notes'; alter function leak() owner to {owner}; ` +
+        'revoke execute on function leak() from public; grant execute on function leak() to {app}',
       after: 'drop function leak()'
     },
     {
-      name: 'a SECURITY DEFINER function of somebody who is bound',
+      name: 'a SECURITY DEFINER function of an owner whom policies bind',
       finds: ['D204 function public.harmless()'],
-      plant:
-        "create role plain{suffix}; create function harmless() returns int language sql security definer set search_path = pg_catalog as 'select 1'; alter function harmless() owner to plain{suffix}",
+      plant: 'create role plain{suffix}; create function harmless() returns int ' +
+        "language sql security definer set search_path = pg_catalog as 'select 1'; " +
+        'alter function harmless() owner to plain{suffix}',
       after: 'drop function harmless(); drop role plain{suffix}'
     },
     {
       name: 'a trigger whose function is SECURITY DEFINER',
       finds: ['D205 trigger fire on public.notes', 'D206 function public.fire()'],
       plant:
-        "create function fire() returns trigger language plpgsql security definer as 'begin return new; end'; create trigger fire before insert on notes for each row execute function fire()",
+        "create function fire() returns trigger language plpgsql security definer as 'begin return new; " +
+        "end'; create trigger fire before insert on notes for each row execute function fire()",
       after: 'drop function fire() cascade'
     },
     {
       name: 'an IMMUTABLE function over the setting',
       finds: ['D207 function public.who_am_i()'],
-      plant:
-        "create function who_am_i() returns text language sql immutable as 'select current_setting(''tenancy.tenant'', true)'",
+      plant: 'create function who_am_i() returns text ' +
+        "language sql immutable as 'select current_setting(''tenancy.tenant'', true)'",
       after: 'drop function who_am_i()'
     },
     {
@@ -152,28 +155,33 @@ t.test('CLI-06 RLS-06 RLS-10 keys, views and functions that policies do not bind
       name: 'a policy that calls a function for each row',
       finds: ['D109 policy tenancy_tenant on public.notes', 'D208 policy tenancy_tenant on public.notes'],
       plant: 'alter policy tenancy_tenant on notes using (tenant_id = tenancy.verified_tenant()::uuid)',
-      mend:
-        'drop policy tenancy_tenant on notes; create policy tenancy_tenant on notes to {app} using ("tenant_id" = nullif(pg_catalog.current_setting(\'tenancy.tenant\', true), \'\')::pg_catalog.uuid and "tenant_id" operator(tenancy.===) (select tenancy.verified_tenant()::pg_catalog.uuid)) with check ("tenant_id" = nullif(pg_catalog.current_setting(\'tenancy.tenant\', true), \'\')::pg_catalog.uuid and "tenant_id" operator(tenancy.===) (select tenancy.verified_tenant()::pg_catalog.uuid))'
+      mend: 'drop policy tenancy_tenant on notes; create policy tenancy_tenant on notes to {app} ' +
+        'using ("tenant_id" = nullif(pg_catalog.current_setting(\'tenancy.tenant\', true), ' +
+        '\'\')::pg_catalog.uuid and "tenant_id" operator(tenancy.===) (select ' +
+        'tenancy.verified_tenant()::pg_catalog.uuid)) ' +
+        'with check ("tenant_id" = nullif(pg_catalog.current_setting(\'tenancy.tenant\', true), ' +
+        '\'\')::pg_catalog.uuid and "tenant_id" operator(tenancy.===) (select ' +
+        'tenancy.verified_tenant()::pg_catalog.uuid))'
     },
     {
       name: 'a LEAKPROOF function',
       finds: ['D209 function public.peek(pg_catalog.text)'],
-      plant:
-        "create function peek(text) returns bool language plpgsql leakproof stable as 'begin return true; end'",
+      plant: 'create function peek(text) returns bool language plpgsql leakproof stable as ' +
+        "'begin return true; end'",
       after: 'drop function peek(text)'
     },
     {
       name: 'a foreign table',
       finds: ['D210 foreign table public.far'],
-      plant:
-        'create foreign data wrapper nowhere; create server nowhere foreign data wrapper nowhere; create foreign table far (x int) server nowhere; grant select on far to {app}',
+      plant: 'create foreign data wrapper nowhere; create server nowhere foreign data wrapper nowhere; ' +
+        'create foreign table far (x int) server nowhere; grant select on far to {app}',
       after: 'drop foreign data wrapper nowhere cascade'
     },
     {
       name: 'a rule on a tenant table',
       finds: ['D211 rule copy on public.notes'],
-      plant:
-        'create table copies (id int, title text); create rule copy as on insert to notes do also insert into copies select id, title from notes',
+      plant: 'create table copies (id int, title text); create rule copy as on insert to notes do also ' +
+        'insert into copies select id, title from notes',
       after: 'drop table copies'
     },
     {

@@ -1,4 +1,4 @@
-// Holes that do not stand in the text of the object itself, each beside a twin that is none.
+// Holes that are not visible in the object's own definition, each beside a harmless twin.
 import t from 'tap'
 
 import { connect } from '../support/sql.ts'
@@ -6,11 +6,11 @@ import { freshDatabase } from '../support/fresh.ts'
 import { runHoles } from './doctor-holes.ts'
 
 const definer = 'create function act() returns int language sql security definer'
-const plain =
-  'create role plain{suffix}; grant usage on schema public to plain{suffix}; alter function act() owner to plain{suffix}'
+const plain = 'create role plain{suffix}; grant usage on schema public to plain{suffix}; ' +
+  'alter function act() owner to plain{suffix}'
 const gone = 'drop function act(); drop owned by plain{suffix}; drop role plain{suffix}'
-const reader =
-  "create function inner_most() returns text language sql stable as $$ select current_setting('tenancy.tenant', true) $$"
+const reader = 'create function inner_most() returns text language sql stable as $$ ' +
+  "select current_setting('tenancy.tenant', true) $$"
 
 function wrapper (name: string, body: string, volatility = 'immutable'): string {
   return `create function ${name}() returns text language sql ${volatility} as $$ select ${body} $$`
@@ -43,8 +43,9 @@ t.test("CLI-06 a definer function that looks into its caller's temporary schema 
     {
       name: "a trigger's function",
       finds: ['D205 trigger fire on public.notes', 'D212 function public.fire()'],
-      plant:
-        "create function fire() returns trigger language plpgsql security definer set search_path = pg_temp, public as 'begin return new; end'; create trigger fire before insert on notes for each row execute function fire()",
+      plant: 'create function fire() returns trigger language plpgsql security definer ' +
+        "set search_path = pg_temp, public as 'begin return new; end'; " +
+        'create trigger fire before insert on notes for each row execute function fire()',
       after: 'drop function fire() cascade'
     },
     {
@@ -60,10 +61,10 @@ t.test("CLI-06 a definer function that looks into its caller's temporary schema 
       after: gone
     },
     {
-      name: 'a function that nobody of ours may call is none',
+      name: 'a function that no login of ours may call is none',
       finds: [],
-      plant:
-        `${definer} set search_path = pg_temp, public as 'select 1'; revoke execute on function act() from public; ${plain}`,
+      plant: `${definer} set search_path = pg_temp, public as 'select 1'; revoke execute on function act() ` +
+        `from public; ${plain}`,
       mend: 'select 1',
       after: gone
     }
@@ -84,23 +85,23 @@ t.test('CLI-06 an IMMUTABLE function that reads a setting through others is foun
       plant: `${reader}; ${wrapper('second', 'public.inner_most ()', 'stable')}; ${
         wrapper('"Third"', 'second()', 'volatile')
       }; ${wrapper('outer_most', '"Third"()')}`,
-      after:
-        'drop function outer_most(); drop function "Third"(); drop function second(); drop function inner_most()'
+      after: 'drop function outer_most(); drop function "Third"(); drop function second(); ' +
+        'drop function inner_most()'
     },
     {
       name: 'through PL/pgSQL that runs a text',
       finds: ['D207 function public.outer_most()'],
       plant:
-        `${reader}; create function outer_most() returns text language plpgsql immutable as $$ declare found text; begin execute 'select inner_most()' into found; return found; end $$`,
+        `${reader}; create function outer_most() returns text language plpgsql immutable as $$ declare ` +
+        `found text; begin execute 'select inner_most()' into found; return found; end $$`,
       after: 'drop function outer_most(); drop function inner_most()'
     },
     {
       name: 'through a view',
       finds: ['D207 function public.outer_most()'],
       plant:
-        `create view mine with (security_invoker = true) as select current_setting('tenancy.tenant', true) as tenant; ${
-          wrapper('outer_most', '(select tenant from public.mine)')
-        }`,
+        `create view mine with (security_invoker = true) as select current_setting('tenancy.tenant', true) as
+          tenant; ${wrapper('outer_most', '(select tenant from public.mine)')}`,
       after: 'drop function outer_most(); drop view mine'
     },
     {
@@ -126,8 +127,9 @@ t.test('CLI-06 an IMMUTABLE function that reads a setting through others is foun
     {
       name: 'functions that call each other are no loop',
       finds: [],
-      plant:
-        'create function ping() returns text language plpgsql immutable as $$ begin return pong(); end $$; create function pong() returns text language plpgsql immutable as $$ begin return ping(); end $$',
+      plant: 'create function ping() returns text language plpgsql immutable as $$ begin return pong(); ' +
+        'end $$; create function pong() returns text language plpgsql immutable as $$ ' +
+        'begin return ping(); end $$',
       mend: 'drop function ping(); drop function pong()'
     }
   ])
@@ -144,8 +146,8 @@ t.test('CLI-06 a function of row.functions that costs less than the tenant predi
     {
       name: 'in a schema of its own',
       finds: ['D213 function app.pricey()'],
-      plant:
-        "create schema app; create function app.pricey() returns bool language plpgsql cost 0.5 as 'begin return true; end'",
+      plant: 'create schema app; create function app.pricey() returns bool ' +
+        "language plpgsql cost 0.5 as 'begin return true; end'",
       after: 'drop schema app cascade'
     },
     {
@@ -171,21 +173,23 @@ t.test('CLI-06 a function of row.functions that costs less than the tenant predi
     {
       name: 'one of the name elsewhere is none',
       finds: [],
-      plant:
-        "create schema elsewhere; create function elsewhere.cheap(text) returns bool language plpgsql cost 0.1 as 'begin return true; end'",
+      plant: 'create schema elsewhere; create function elsewhere.cheap(text) returns bool ' +
+        "language plpgsql cost 0.1 as 'begin return true; end'",
       mend: 'drop schema elsewhere cascade'
     }
   ], { isolation: 'row', row: { functions: ['cheap', 'app.pricey'] } })
 })
 
-t.test('CLI-06 control: a cheap condition gets the rows of other tenants before the predicate has sorted them out', async t => {
+t.test("CLI-06 control: a cheap condition reads other tenants' rows before the predicate runs", async t => {
   const client = await connect(t, await freshDatabase(t))
   await client.query(
-    "create table notes (tenant_id int, title text); insert into notes values (1, 'acme:1'), (2, 'globex:1'); create table seen (title text)"
+    "create table notes (tenant_id int, title text); insert into notes values (1, 'acme:1'), " +
+      "(2, 'globex:1'); create table seen (title text)"
   )
   const run = async (cost: number): Promise<unknown[]> => {
     await client.query(
-      `create or replace function peek(text) returns bool language plpgsql cost ${cost} as $$ begin insert into seen values ($1); return true; end $$; truncate seen`
+      `create or replace function peek(text) returns bool language plpgsql cost ${cost} as $$ begin ` +
+        'insert into seen values ($1); return true; end $$; truncate seen'
     )
     await client.query('select from notes where tenant_id = $1 and peek(title)', [1])
     return (await client.query('select title from seen order by 1')).rows
@@ -202,7 +206,7 @@ t.test('CLI-06 MAINTAIN on a table of tenants is found', { skip: await isOld() }
       plant: 'grant maintain on notes to {app}'
     },
     {
-      name: 'of everybody, on a shared table',
+      name: 'of public, on a reference table',
       finds: ['D420 table public.countries'],
       plant: 'grant maintain on countries to public'
     },

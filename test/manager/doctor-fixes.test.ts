@@ -1,19 +1,21 @@
-// A fix of the doctor, applied to a database with data: the finding is gone, and nothing else is lost or broken.
+// Applies a fix of the doctor to a database with data: the finding is gone, and nothing else is
+// lost or broken.
 import t, { type Test } from 'tap'
 
 import { onePerLine } from '../../packages/postgres/src/doctor/one-per-line.ts'
-import { doctorWorld, type DoctorWorld } from './doctor-world.ts'
+import { doctorWorld, type DoctorWorld } from './doctor-fixture.ts'
 
 const [acme, globex] = ['00000000-0000-4000-8000-00000000000a', '00000000-0000-4000-8000-00000000000b']
 
 const fill = `
   insert into countries values ('de'), ('fr');
   insert into people (email) values ('a@example.com'), ('b@example.com');
-  insert into notes (tenant_id, title) select tenant::uuid, tenant || ':' || n from unnest(array['${acme}', '${globex}']) tenant, generate_series(1, 3) n;
+  insert into notes (tenant_id, title) select tenant::uuid, tenant || ':' || n
+    from unnest(array['${acme}', '${globex}']) tenant, generate_series(1, 3) n;
   insert into tasks (tenant_id, note_id, country) select tenant_id, id, 'de' from notes;
   insert into events values ('${acme}', 1, 'x'), ('${globex}', 2, 'y')`
 
-/** Every row and every constraint, index and action of the tables, as texts. */
+/** Every row, constraint and index of the tables, with the actions of foreign keys, as text. */
 async function everything (on: DoctorWorld): Promise<{ rows: unknown; constraints: Map<string, string> }> {
   const tables = ['countries', 'people', 'notes', 'tasks', 'events', 'steps']
   const rows = []
@@ -23,10 +25,13 @@ async function everything (on: DoctorWorld): Promise<{ rows: unknown; constraint
         .rows
     )
   const { rows: found } = await on.admin(`
-    select conrelid::regclass || '.' || conname as name, pg_get_constraintdef(oid) || ' ' || convalidated as definition
+    select conrelid::regclass || '.' || conname as name, pg_get_constraintdef(oid) || ' ' || convalidated as
+    definition
     from pg_constraint where connamespace = 'public'::regnamespace and conparentid = 0
-    union all select indexrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index i join pg_class c on c.oid = indexrelid
-    where relnamespace = 'public'::regnamespace and not exists (select from pg_constraint where conindid = indexrelid)`) as {
+    union all select indexrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index i
+      join pg_class c on c.oid = indexrelid
+    where relnamespace = 'public'::regnamespace and not exists (select from pg_constraint
+      where conindid = indexrelid)`) as {
     rows: { name: string; definition: string }[]
   }
   return { rows, constraints: new Map(found.map(({ name, definition }) => [name, definition])) }
@@ -35,9 +40,12 @@ async function everything (on: DoctorWorld): Promise<{ rows: unknown; constraint
 interface Case {
   readonly name: string
   readonly plant: string
-  /** The checks that must be found; their fixes are applied line by line, in this order. */
+  /** The checks that must be found. Their fixes are applied line by line, in this order. */
   readonly finds: readonly string[]
-  /** What the fix changes, by the name of a constraint or index. Everything else stays. */
+  /**
+   * Names of the constraints and indexes that the fix changes, with the result. All others must
+   * stay.
+   */
   readonly changes: Readonly<Record<string, RegExp>>
 }
 
@@ -66,11 +74,14 @@ const cases: readonly Case[] = [
     name: 'SET NULL keeps the tenant column out of its action',
     plant: `alter table notes add constraint by_id unique (id);
       alter table tasks drop constraint tasks_tenant_id_note_id_fkey;
-      alter table tasks add constraint to_note foreign key (note_id) references notes (id) on delete set null deferrable`,
+      alter table tasks add constraint to_note foreign key (note_id) references notes (id) on delete
+        set null deferrable`,
     finds: ['D125', 'D123'],
     changes: {
-      'tasks.to_note':
-        /^FOREIGN KEY \(tenant_id, note_id\) REFERENCES notes\(tenant_id, id\) ON DELETE SET NULL \(note_id\) DEFERRABLE true$/,
+      'tasks.to_note': new RegExp(
+        String.raw`^FOREIGN KEY \(tenant_id, note_id\) REFERENCES notes\(tenant_id, id\) ON DELETE SET ` +
+          String.raw`NULL \(note_id\) DEFERRABLE true$`
+      ),
       'notes.by_id': /^UNIQUE \(tenant_id, id\)/
     }
   },
@@ -80,8 +91,10 @@ const cases: readonly Case[] = [
       "create unique index by_title on notes using btree (lower(title) desc) include (id) where title <> ''",
     finds: ['D122'],
     changes: {
-      by_title:
-        /^CREATE UNIQUE INDEX by_title ON public\.notes USING btree \(tenant_id, lower\(title\) DESC\) INCLUDE \(id\) WHERE/
+      by_title: new RegExp(
+        String.raw`^CREATE UNIQUE INDEX by_title ON public\.notes USING btree \(tenant_id, ` +
+          String.raw`lower\(title\) DESC\) INCLUDE \(id\) WHERE`
+      )
     }
   },
   {
@@ -101,11 +114,12 @@ const cases: readonly Case[] = [
 t.jobs = 3
 for (const one of cases) t.test(`DAT-15 ${one.name}`, { buffered: true }, t => check(t, one))
 
-t.test('DAT-15 a key to which a table without the tenant column refers is left alone, and the fix says why', async t => {
+t.test('DAT-15 a key that a table without tenant column references is kept, with a reason', async t => {
   const on = await doctorWorld(t)
   await on.admin(fill)
   await on.admin(`alter table notes add constraint by_id unique (id);
-    alter table people add column note int, add constraint favourite foreign key (note) references notes (id) on delete set null;
+    alter table people add column note int, add constraint favourite foreign key (note)
+      references notes (id) on delete set null;
     update people set note = 1`)
   const finding = (await on.manager.doctor()).findings.find(({ id }) => id === 'D123')
   t.match(
@@ -121,7 +135,8 @@ t.test('DAT-15 a fix that the data does not allow fails as a whole, and loses no
   await on.admin(`alter table notes add constraint by_id unique (id);
     alter table tasks drop constraint tasks_tenant_id_note_id_fkey;
     alter table tasks add constraint to_note foreign key (note_id) references notes (id);
-    update tasks set note_id = (select min(id) from notes where tenant_id = '${globex}') where tenant_id = '${acme}'`)
+    update tasks set note_id = (select min(id) from notes where tenant_id = '${globex}')
+      where tenant_id = '${acme}'`)
   const before = await everything(on)
   for (const id of ['D124', 'D123']) {
     const finding = (await on.manager.doctor()).findings.find(found => found.id === id)

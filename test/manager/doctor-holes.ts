@@ -1,25 +1,28 @@
-// Holes to plant, and the one finding that each must give.
+// Plants security holes, each with the one finding that the doctor must report.
 import type { Test } from 'tap'
 
-import { doctorWorld, type DoctorWorld } from './doctor-world.ts'
+import { doctorWorld, type DoctorWorld } from './doctor-fixture.ts'
 import type { ManagerOptions } from '@fastify-tenancy/manager'
 
 export interface Hole {
-  /** What it is, as a sentence. */
+  /** Describes the hole in a sentence. */
   readonly name: string
-  /** All that is found, errors first: `D101 table public.notes`. */
+  /** All expected findings, errors first: `D101 table public.notes`. */
   readonly finds: readonly string[]
-  /** With the names of the roles in braces: `{app}`, `{login}`, `{owner}`, `{system}`, `{database}`. */
+  /**
+   * SQL that makes the hole. Names of roles are in braces: `{app}`, `{login}`, `{owner}`,
+   * `{system}`, `{database}`.
+   */
   readonly plant: string
-  /** In place of the fix, where that is no SQL. */
+  /** SQL that replaces the fix, if the fix is not SQL. */
   readonly mend?: string
-  /** Takes away what the fix leaves. */
+  /** SQL that removes what the fix leaves. */
   readonly after?: string
 }
 
 /**
- * Plants one hole after the other in one database: each is found, alone, so that the fix of the one before must have made that
- * go away. After the last, nothing is left.
+ * Plants the holes one after the other in one database. Each must be the only finding, so the
+ * previous fix must have removed its own. After the last fix nothing is found.
  */
 export async function runHoles (
   t: Test,
@@ -34,9 +37,13 @@ export async function runHoles (
     })
 }
 
-/** Rows of two tenants, and a table without a tenant whose rows go and are changed with those that they refer to. */
+/**
+ * Rows of two tenants, and a table without a tenant column whose foreign keys cascade deletes and
+ * updates.
+ */
 const rowsOfTenants = `
-  create table favourites (country text references countries on delete cascade, person int references people on delete set null);
+  create table favourites (country text references countries on delete cascade, person int
+    references people on delete set null);
   alter table favourites owner to {owner};
   insert into countries values ('de'), ('fr');
   insert into people (email) values ('a@example.com'), ('b@example.com');
@@ -45,14 +52,17 @@ const rowsOfTenants = `
   insert into tasks (tenant_id, note_id, country) select tenant_id, id, 'de' from notes;
   insert into steps (task_tenant, task_id, n) select tenant_id, id, 1 from tasks`
 
-/** The rows of every table of the application, and every constraint, index, column and policy by its name. */
+/**
+ * Every row of the application's tables, and every constraint, index, column and policy by name.
+ */
 async function contents (
   { admin }: DoctorWorld
 ): Promise<{ rows: Record<string, string>; parts: Record<string, string> }> {
   const application =
     "n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'tenancy', 'tenancy_ddl')"
   const { rows: tables } = await admin(
-    `select format('%I.%I', n.nspname, c.relname) as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    `select format('%I.%I', n.nspname, c.relname) as name from pg_class c
+      join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p') and ${application} order by 1`
   ) as { rows: { name: string }[] }
   const rows: Record<string, string> = {}
@@ -63,12 +73,17 @@ async function contents (
     rows[name] = row?.rows ?? ''
   }
   const { rows: parts } = await admin(`
-    select k.conname || ' of ' || k.conrelid::regclass as name, pg_get_constraintdef(k.oid) || k.convalidated as definition
-    from pg_constraint k join pg_namespace n on n.oid = k.connamespace where k.conrelid <> 0 and ${application}
+    select k.conname || ' of ' || k.conrelid::regclass as name, pg_get_constraintdef(k.oid) || k.convalidated
+    as definition
+    from pg_constraint k join pg_namespace n on n.oid = k.connamespace
+      where k.conrelid <> 0 and ${application}
     union all select c.relname || ' of ' || i.indrelid::regclass, pg_get_indexdef(c.oid)
-    from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace where ${application}
-    union all select a.attname || ' of ' || c.oid::regclass, format_type(a.atttypid, a.atttypmod) || a.attnotnull
-      || coalesce((select pg_get_expr(adbin, adrelid) from pg_attrdef where adrelid = c.oid and adnum = a.attnum), '')
+    from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace
+      where ${application}
+    union all select a.attname || ' of ' || c.oid::regclass, format_type(a.atttypid, a.atttypmod) ||
+      a.attnotnull
+      || coalesce((select pg_get_expr(adbin, adrelid) from pg_attrdef
+        where adrelid = c.oid and adnum = a.attnum), '')
     from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
     where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p') and ${application}`) as {
     rows: { name: string; definition: string }[]
@@ -86,14 +101,14 @@ async function runHole (t: Test, on: DoctorWorld, { finds, plant, mend, after }:
   for (const { id, object, fix, meaning } of findings) {
     t.match(meaning, /^\S.*[^.]$/, `${id}: one sentence`)
     if (mend !== undefined) continue
-    if (fix.startsWith('-- mended by the fix of ')) continue
+    if (fix.startsWith('-- fixed by the fix of ')) continue
     t.notMatch(fix, /^--/, `${id} ${object}: ${fix}`)
     const before = await contents(on)
-    // With values, the server takes one statement at a time.
+    // With a list of values pg uses the extended protocol, which takes one statement at a time.
     for (const line of fix.split('\n')) if (!line.startsWith('--')) await on.admin(line, [])
     const after = await contents(on)
     t.same(after.rows, before.rows, `DAT-15 ${id} ${object}: no row is changed`)
-    // What a fix replaces it names.
+    // A fix may change only the objects that it names.
     for (const [name, definition] of Object.entries(before.parts)) {
       if (!fix.includes(name.split(' of ')[0] ?? ''))
         t.equal(after.parts[name], definition, `DAT-15 ${id} ${object}: ${name}`)
@@ -103,7 +118,7 @@ async function runHole (t: Test, on: DoctorWorld, { finds, plant, mend, after }:
   if (after !== undefined) await on.admin(filled(after))
 }
 
-/** What every server shows that was not hardened. */
+/** Findings of every server that was not hardened. */
 const always: readonly string[] = ['D415', 'D417', 'D418', 'D419', 'D422', 'D423', 'D424']
 
 export function fill (

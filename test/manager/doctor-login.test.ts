@@ -2,7 +2,7 @@ import t from 'tap'
 
 import { runHoles } from './doctor-holes.ts'
 
-t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found, and mended by its fix', async t => {
+t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found and fixed', async t => {
   await runHoles(t, [
     { name: 'BYPASSRLS', finds: ['D302 role {login}'], plant: 'alter role {login} bypassrls' },
     { name: 'CREATEROLE', finds: ['D303 role {login}'], plant: 'alter role {login} createrole' },
@@ -68,8 +68,8 @@ t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found,
     {
       name: "a tenant's role is none",
       finds: [],
-      plant:
-        'create role tenant_a{suffix}; grant {app} to tenant_a{suffix}; grant tenant_a{suffix} to {login} with inherit false',
+      plant: 'create role tenant_a{suffix}; grant {app} to tenant_a{suffix}; ' +
+        'grant tenant_a{suffix} to {login} with inherit false',
       mend: 'drop role tenant_a{suffix}'
     },
     {
@@ -83,15 +83,17 @@ t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found,
       plant: 'alter role {login} in database {database} set role = {app}'
     },
     {
-      name: 'search_path of everybody in this database',
+      name: 'search_path of all roles in this database',
       finds: ['D311 setting search_path of every role in this database'],
       plant: 'alter database {database} set search_path = public'
     },
     {
       name: 'CON-25 a setting that a function of the application left on its login',
       finds: ['D314 setting work_mem of role {login}'],
-      plant:
-        "create function leave() returns void language plpgsql as $$ begin execute format('alter role %I set work_mem = 64', session_user); end $$; set session authorization {login}; select leave(); reset session authorization; drop function leave()"
+      plant: 'create function leave() returns void language plpgsql as $$ begin ' +
+        "execute format('alter role %I set work_mem = 64', session_user); end $$; " +
+        'set session authorization {login}; select leave(); reset session authorization; ' +
+        'drop function leave()'
     },
     {
       name: 'CON-25 one that only holds in this database',
@@ -104,7 +106,7 @@ t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found,
       plant: 'alter role login_global{suffix} set lock_timeout = 1'
     },
     {
-      name: 'CON-25 one on the role of statements is read by nobody',
+      name: 'CON-25 a setting on the role of statements has no effect',
       finds: [],
       plant: 'alter role {app} set work_mem = 64',
       mend: 'alter role {app} reset work_mem'
@@ -133,10 +135,11 @@ t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found,
     {
       name: 'more than 500 roles of tenants',
       finds: ['D310 role {login}'],
-      plant:
-        "do $$ begin for n in 1..501 loop execute format('create role %I nologin; grant %I to %I; grant %I to %I with inherit false', 'tenant_n' || n || '{suffix}', '{app}', 'tenant_n' || n || '{suffix}', 'tenant_n' || n || '{suffix}', '{login}'); end loop; end $$",
-      mend:
-        "do $$ begin for n in 1..501 loop execute format('drop role %I', 'tenant_n' || n || '{suffix}'); end loop; end $$"
+      plant: "do $$ begin for n in 1..501 loop execute format('create role %I nologin; grant %I to %I; " +
+        "grant %I to %I with inherit false', 'tenant_n' || n || '{suffix}', '{app}', " +
+        "'tenant_n' || n || '{suffix}', 'tenant_n' || n || '{suffix}', '{login}'); end loop; end $$",
+      mend: "do $$ begin for n in 1..501 loop execute format('drop role %I', 'tenant_n' || n || " +
+        "'{suffix}'); end loop; end $$"
     }
   ])
 })

@@ -1,16 +1,16 @@
-// What the doctor looks at inside the databases of tenants' own: the extensions that the shared database has.
+// What the doctor checks in tenants' own databases: the extensions that the shared database has.
 import t from 'tap'
 
 import { connect } from '../support/sql.ts'
-import { house, unique } from './houses.ts'
+import { managerFixture, unique } from './manager-fixture.ts'
 
 t.test(
-  "DAT-03 the doctor names the extensions that a tenant's own database lacks, and the SQL that installs them",
+  "DAT-03 the doctor names extensions that a tenant's own database lacks, and their SQL",
   {
     buffered: true
   },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const ids = [unique(on, 'a'), unique(on, 'b')] as const
     for (const [index, id] of ids.entries())
       await on.manager.create({
@@ -25,7 +25,9 @@ t.test(
     t.same(await found(), [], 'nothing where the two are alike')
 
     await on.admin(
-      'create schema extensions; create extension citext schema extensions; create extension ltree; create extension "uuid-ossp"; create extension pgcrypto; alter table labels add key uuid default uuid_generate_v4()'
+      'create schema extensions; create extension citext schema extensions; create extension ltree; ' +
+        'create extension "uuid-ossp"; create extension pgcrypto; ' +
+        'alter table labels add key uuid default uuid_generate_v4()'
     )
     const objects = ids.map(id => `database tenant_${id} of tenant ${id}`)
     t.same(await found(), [

@@ -1,12 +1,12 @@
 import t from 'tap'
 
 import { runHoles } from './doctor-holes.ts'
-import { doctorWorld, names } from './doctor-world.ts'
+import { doctorWorld, names } from './doctor-fixture.ts'
 
-t.test('CLI-06 RLS-03 privileges that the application should not have are found, and mended by their fix', async t => {
+t.test('CLI-06 RLS-03 excess privileges of the application are found and fixed', async t => {
   await runHoles(t, [
     {
-      name: 'everybody may read a tenant table',
+      name: 'public may read a tenant table',
       finds: ['D401 table public.notes'],
       plant: 'grant select on notes to public'
     },
@@ -37,8 +37,8 @@ t.test('CLI-06 RLS-03 privileges that the application should not have are found,
     {
       name: 'a table of another schema',
       finds: ['D405 table elsewhere.fresh'],
-      plant:
-        'create schema elsewhere; create table elsewhere.fresh (x int); grant select on elsewhere.fresh to {login}',
+      plant: 'create schema elsewhere; create table elsewhere.fresh (x int); ' +
+        'grant select on elsewhere.fresh to {login}',
       after: 'drop schema elsewhere cascade'
     },
     { name: 'a global table', finds: ['D405 table public.people'], plant: 'grant select on people to {app}' },
@@ -58,7 +58,7 @@ t.test('CLI-06 RLS-03 privileges that the application should not have are found,
       plant: 'alter default privileges in schema public grant select on tables to {app}'
     },
     {
-      name: 'RLS-03 default privileges of every schema, for everybody',
+      name: 'RLS-03 default privileges of every schema, for public',
       finds: ['D408 default acl for role {owner} on tables'],
       plant: 'alter default privileges for role {owner} grant insert on tables to public'
     },
@@ -88,7 +88,7 @@ t.test('CLI-06 RLS-03 privileges that the application should not have are found,
       plant: 'grant select (slug) on tenancy.tenants to {login}'
     },
     {
-      name: 'the fences can be written',
+      name: 'the lockouts can be written',
       finds: ['D411 table tenancy.lockouts'],
       plant: 'grant delete on tenancy.lockouts to {app}'
     },
@@ -105,7 +105,7 @@ t.test('CLI-06 RLS-03 privileges that the application should not have are found,
   ])
 })
 
-t.test('CLI-06 what only --harden takes away is of level info, and its fix takes it away', async t => {
+t.test('CLI-06 findings that only --harden fixes are of level info, with that fix', async t => {
   const on = await doctorWorld(t, { rls: {} })
   const report = await on.manager.doctor({ probe: true })
   t.same(report.findings.map(({ id, level }) => `${level} ${id}`), ['info D415', 'info D416', 'info D417',
@@ -122,7 +122,7 @@ t.test('CLI-06 what only --harden takes away is of level info, and its fix takes
   )
 })
 
-/** What no privilege hides. */
+/** Findings that no lack of privileges hides. */
 function rest ({ superUrl }: { readonly superUrl: string }): string {
   return `D424 statistics of database ${new URL(superUrl).pathname.slice(1)}`
 }

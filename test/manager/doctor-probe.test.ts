@@ -1,10 +1,10 @@
 import { createManager, type Manager } from '@fastify-tenancy/manager'
 import t from 'tap'
 
-import { databaseTemplate, dropDatabases } from '../strategies/world.ts'
+import { databaseTemplate, dropDatabases } from '../strategies/strategy-fixture.ts'
 import { loginOf, loginUrl } from '../support/sql.ts'
 import { fill } from './doctor-holes.ts'
-import { doctorWorld, names as namesOf } from './doctor-world.ts'
+import { doctorWorld, names as namesOf } from './doctor-fixture.ts'
 
 const [one, other] = ['0190f2a4-0000-7000-8000-000000000001', '0190f2a4-0000-7000-8000-000000000002'] as const
 const probed = async (manager: Manager): Promise<string[]> =>
@@ -12,13 +12,14 @@ const probed = async (manager: Manager): Promise<string[]> =>
     id.startsWith('P') && level !== 'info'
   ).map(({ id, object }) => `${id} ${object}`)
 
-t.test('INJ-17 INJ-20 INJ-11 INJ-12 RLS-01 RLS-06 each attack that goes through is found, by trying it', async t => {
+t.test('INJ-17 INJ-20 INJ-11 INJ-12 RLS-01 RLS-06 the probe finds each attack that succeeds', async t => {
   const on = await doctorWorld(t)
   await on.admin(`
     insert into notes (tenant_id, title) values ('${one}', 'a'), ('${other}', 'b');
-    insert into tasks (tenant_id) values ('${one}'); insert into events values ('${one}', 1, 'x'); insert into steps values ('${one}', 1, 1); insert into people (email) values ('a@example.com')`)
+    insert into tasks (tenant_id) values ('${one}'); insert into events values ('${one}', 1, 'x');
+    insert into steps values ('${one}', 1, 1); insert into people (email) values ('a@example.com')`)
   t.same(await probed(on.manager), [], 'nothing before')
-  // Several holes at once, none of which hides another.
+  // Several holes at once. None of them may hide another.
   const rounds: [string[], string[], string[]][] = [
     [
       ['grant select on people to {login}',
@@ -34,8 +35,8 @@ t.test('INJ-17 INJ-20 INJ-11 INJ-12 RLS-01 RLS-06 each attack that goes through 
     [
       ['grant select on people to {app}',
         'create materialized view kept as select * from notes; grant select on kept to public',
-        "create policy open on notes for select to {app} using (current_setting('tenancy.tenant', true) <> '')",
-        'grant pg_read_all_data to {login} with inherit false',
+        "create policy open on notes for select to {app} using (current_setting('tenancy.tenant', true) " +
+        "<> '')", 'grant pg_read_all_data to {login} with inherit false',
         'grant select on tenancy.signing_keys to {login}'],
       ['revoke select on people from {app}', 'drop materialized view kept', 'drop policy open on notes',
         'revoke pg_read_all_data from {login}', 'revoke select on tenancy.signing_keys from {login}'],
@@ -44,8 +45,8 @@ t.test('INJ-17 INJ-20 INJ-11 INJ-12 RLS-01 RLS-06 each attack that goes through 
         'P10 relation public.notes']
     ],
     [
-      ['alter table events disable row level security',
-        "alter policy tenancy_tenant on notes using (tenant_id = nullif(current_setting('tenancy.tenant', true), '')::uuid)"],
+      ['alter table events disable row level security', 'alter policy tenancy_tenant on notes ' +
+        "using (tenant_id = nullif(current_setting('tenancy.tenant', true), '')::uuid)"],
       ['alter table events enable row level security', 'drop policy tenancy_tenant on notes'],
       ['P02 relation public.events', 'P06 relation public.events', 'P10 relation public.events',
         'P10 relation public.notes']
@@ -63,13 +64,15 @@ t.test('INJ-17 INJ-20 INJ-11 INJ-12 RLS-01 RLS-06 each attack that goes through 
   t.same(rows, [{ n: 2 }], 'and everything was rolled back')
 })
 
-t.test('the fix of what the probe found keeps the attack from going through', async t => {
+t.test("the fix of a probe's finding stops the attack", async t => {
   const on = await doctorWorld(t)
   await on.admin(
     fill(
       `insert into people (email) values ('a@example.com'); insert into notes (tenant_id) values ('${one}');
-    grant select on people to {login}; create view all_notes as select * from notes; grant select on all_notes to {app}; grant {system} to {login};
-    grant select on tenancy.signing_keys to {login}; grant truncate on notes to public; grant create on schema public to {app}`,
+    grant select on people to {login}; create view all_notes as select * from notes;
+    grant select on all_notes to {app}; grant {system} to {login};
+    grant select on tenancy.signing_keys to {login}; grant truncate on notes to public;
+    grant create on schema public to {app}`,
       on
     )
   )
@@ -80,7 +83,7 @@ t.test('the fix of what the probe found keeps the attack from going through', as
   t.same(await probed(on.manager), [])
 })
 
-t.test('one login for everything is what the probe finds first', async t => {
+t.test('the probe reports one login for everything first', async t => {
   const on = await doctorWorld(t)
   await on.admin(fill('alter role {login} superuser', on))
   await on.admin(`insert into notes (tenant_id) values ('${one}')`)
@@ -122,7 +125,8 @@ t.test('SCH-04 a role that reads the schema of another tenant is found', async t
   t.same(await probed(on.manager), [])
   await on.admin(
     fill(
-      'grant usage on schema tenant_other to "tenant_one{suffix}"; grant select on tenant_other.own to "tenant_one{suffix}"',
+      'grant usage on schema tenant_other to "tenant_one{suffix}"; ' +
+        'grant select on tenant_other.own to "tenant_one{suffix}"',
       on
     )
   )

@@ -2,16 +2,16 @@ import { createManager } from '@fastify-tenancy/manager'
 import t from 'tap'
 
 import { runHoles } from './doctor-holes.ts'
-import { doctorWorld, tables } from './doctor-world.ts'
+import { doctorWorld, tables } from './doctor-fixture.ts'
 
 const setting = "nullif(current_setting('tenancy.tenant', true), '')::uuid"
 
-const observed =
-  'create role old{suffix}; alter table notes no force row level security; create policy tenancy_legacy on notes to old{suffix} using (true) with check (true)'
+const observed = 'create role old{suffix}; alter table notes no force row level security; ' +
+  'create policy tenancy_legacy on notes to old{suffix} using (true) with check (true)'
 const unobserved =
   'drop policy tenancy_legacy on notes; alter table notes force row level security; drop role old{suffix}'
 
-t.test('CLI-06 RLS-03 RLS-04 RLS-05 every way in which a tenant table can lose its policy is found, and mended by its fix', async t => {
+t.test("CLI-06 RLS-03 RLS-04 RLS-05 every way to lose a table's policy is found and fixed", async t => {
   await runHoles(t, [
     {
       name: 'row-level security is off, and the policies are there',
@@ -21,8 +21,8 @@ t.test('CLI-06 RLS-03 RLS-04 RLS-05 every way in which a tenant table can lose i
     {
       name: 'row-level security is off, without a policy',
       finds: ['D101 table public.notes'],
-      plant:
-        'drop policy tenancy_tenant on notes; drop policy tenancy_system on notes; alter table notes disable row level security'
+      plant: 'drop policy tenancy_tenant on notes; drop policy tenancy_system on notes; ' +
+        'alter table notes disable row level security'
     },
     {
       name: 'RLS-04 row-level security is not forced',
@@ -55,7 +55,7 @@ t.test('CLI-06 RLS-03 RLS-04 RLS-05 every way in which a tenant table can lose i
       plant: 'create policy reading on events for select to {app} using (true)'
     },
     {
-      name: 'our own second policy, opened for everybody',
+      name: 'our own second policy, opened for public',
       finds: ['D105 policy tenancy_system on public.notes'],
       plant: 'alter policy tenancy_system on notes to public'
     },
@@ -82,8 +82,8 @@ t.test('CLI-06 RLS-03 RLS-04 RLS-05 every way in which a tenant table can lose i
     {
       name: 'a bypass by a setting',
       finds: ['D107 policy bypass on public.notes'],
-      plant:
-        "create policy bypass on notes for select using (tenant_id is null or current_setting('app.bypass', true) = 'on')"
+      plant: 'create policy bypass on notes for select ' +
+        "using (tenant_id is null or current_setting('app.bypass', true) = 'on')"
     },
     {
       name: 'rows are written unchecked',
@@ -103,8 +103,8 @@ t.test('CLI-06 RLS-03 RLS-04 RLS-05 every way in which a tenant table can lose i
     {
       name: 'our own policy without the signature',
       finds: ['D109 policy tenancy_tenant on public.notes'],
-      plant:
-        `alter policy tenancy_tenant on notes using (tenant_id = ${setting}) with check (tenant_id = ${setting})`
+      plant: `alter policy tenancy_tenant on notes using (tenant_id = ${setting}) ` +
+        `with check (tenant_id = ${setting})`
     },
     {
       name: 'our own policy with an OR in it',
@@ -112,15 +112,15 @@ t.test('CLI-06 RLS-03 RLS-04 RLS-05 every way in which a tenant table can lose i
       plant: `alter policy tenancy_tenant on events using (tenant_id = ${setting} or tenant_id is null)`
     },
     {
-      name: 'our own policy for everybody',
+      name: 'our own policy for public',
       finds: ['D109 policy tenancy_tenant on public.notes'],
       plant: 'alter policy tenancy_tenant on notes to public'
     },
     {
       name: 'a policy by the foreign key asks for another column',
       finds: ['D109 policy tenancy_tenant on public.steps'],
-      plant:
-        'alter policy tenancy_tenant on steps using (exists (select from tasks parent where parent.id = steps.task_id))'
+      plant: 'alter policy tenancy_tenant on steps using (exists (select from tasks parent ' +
+        'where parent.id = steps.task_id))'
     },
     {
       name: 'our own policy with nothing in it',
@@ -143,7 +143,8 @@ t.test('CLI-06 RLS-03 RLS-04 RLS-05 every way in which a tenant table can lose i
       name: 'a policy that only looks like one of observation',
       finds: ['D102 table public.notes', 'D105 policy tenancy_legacy on public.notes'],
       plant:
-        'alter table notes no force row level security; create policy tenancy_legacy on notes to {app} using (true)'
+        'alter table notes no force row level security; create policy tenancy_legacy on notes to {app} ' +
+        'using (true)'
     },
     {
       name: 'a restrictive policy',
@@ -160,9 +161,10 @@ t.test('CLI-06 RLS-03 RLS-04 RLS-05 every way in which a tenant table can lose i
 })
 
 const make = (type: string): string =>
-  `create table typed_${type} ("Tenant Id" ${type} not null, id int, primary key ("Tenant Id", id)); create index on typed_${type} ("Tenant Id")`
+  `create table typed_${type} ("Tenant Id" ${type} not null, id int, primary key ("Tenant Id", id)); ` +
+  `create index on typed_${type} ("Tenant Id")`
 
-t.test('the policy is held against the mode: plain, with a role per tenant, and for each type of column', async t => {
+t.test('the policy is compared with the mode and with the type of the column', async t => {
   const types = ['text', 'uuid', 'int', 'bigint']
   const typed = Object.fromEntries(types.map(type => [`typed_${type}`, 'Tenant Id']))
   for (const rls of [{}, { context: 'role' }] as const) {
@@ -170,7 +172,8 @@ t.test('the policy is held against the mode: plain, with a role per tenant, and 
       const on = await doctorWorld(t, { rls, tables: { ...tables, tenant: {} } })
       await on.admin(types.map(make).join(';'))
       await on.admin(
-        'create table parent (x text not null, y int not null, primary key (x, y), foreign key (x, y) references typed_text)'
+        'create table parent (x text not null, y int not null, primary key (x, y), foreign key (x, y) ' +
+          'references typed_text)'
       )
       const options = { ...on.options, tables: { tenant: { ...typed, parent: 'Tenant Id' } } }
       const manager = createManager(options)

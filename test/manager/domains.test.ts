@@ -1,4 +1,5 @@
-// Custom domains: who may claim what, what proves it, and what a proof that is gone leads to.
+// Custom domains: who may claim which, what proves a claim, and what follows when the proof is
+// gone.
 import Fastify from 'fastify'
 import tenancy from 'fastify-tenancy'
 import t, { type Test } from 'tap'
@@ -6,16 +7,16 @@ import type { DatabaseConnectionOptions } from '@fastify-tenancy/database'
 
 import { dnsServer, type DnsServer } from '../support/dns.ts'
 import { until } from '../support/until.ts'
-import { lifeWorld, tables, type LifeWorld } from './life-world.ts'
+import { lifecycleFixture, tables, type LifecycleFixture } from './lifecycle-fixture.ts'
 
 const conflict = (message: RegExp): { code: string; message: RegExp } => ({
   code: 'FST_TENANCY_TENANT_CONFLICT',
   message
 })
 
-async function domainWorld (t: Test): Promise<LifeWorld & { dns: DnsServer }> {
+async function domainWorld (t: Test): Promise<LifecycleFixture & { dns: DnsServer }> {
   const dns = await dnsServer(t)
-  const world = await lifeWorld(t, 'rls', {
+  const world = await lifecycleFixture(t, 'rls', {
     baseDomain: 'example.com',
     hosts: ['{tenant}--{any}.preview.dev'],
     dns: { servers: [dns.address], timeout: '1s', misses: 2 }
@@ -23,7 +24,7 @@ async function domainWorld (t: Test): Promise<LifeWorld & { dns: DnsServer }> {
   return { ...world, dns }
 }
 
-t.test('DOM-01 a domain at or under a base domain, an address, a public suffix and what is no host name are refused', async t => {
+t.test('DOM-01 base domains, addresses, public suffixes and invalid host names are refused', async t => {
   const { manager } = await domainWorld(t)
   await manager.create({ slug: 'acme' })
   for (
@@ -32,11 +33,11 @@ t.test('DOM-01 a domain at or under a base domain, an address, a public suffix a
       ['acme.example.com', /own domain/],
       ['a.b.EXAMPLE.com.', /own domain/],
       ['x.preview.dev', /own domain 'preview\.dev'/],
-      ['127.0.0.1', /no IP address/],
-      ['[::1]', /no IP address/],
-      ['::1', /no IP address/],
-      ['1.2', /no IP address/],
-      ['0x7f.1', /no IP address/],
+      ['127.0.0.1', /not an IP address/],
+      ['[::1]', /not an IP address/],
+      ['::1', /not an IP address/],
+      ['1.2', /not an IP address/],
+      ['0x7f.1', /not an IP address/],
       ['com', /at least two labels/],
       ['localhost', /at least two labels/],
       ['co.uk', /public suffix/],
@@ -64,7 +65,7 @@ t.test('DOM-01 a domain at or under a base domain, an address, a public suffix a
   await t.rejects(manager.domains.add({ slug: 'nobody' }, 'acme.com'), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
 })
 
-t.test("DOM-01 only the record makes a domain its tenant's; of two who claim it, the one who shows it", async t => {
+t.test('DOM-01 only the DNS record gives a domain to one of two claimants', async t => {
   const { manager, dns, admin } = await domainWorld(t)
   const [acme, globex] = [await manager.create({ slug: 'acme' }), await manager.create({ slug: 'globex' })]
   const { record } = await manager.domains.add({ slug: 'acme' }, 'shop.com')
@@ -79,7 +80,7 @@ t.test("DOM-01 only the record makes a domain its tenant's; of two who claim it,
   await t.rejects(manager.domains.verify({ slug: 'acme' }, 'shop.com'), {
     code: 'FST_TENANCY_DOMAIN_UNVERIFIED',
     statusCode: 422,
-    message: new RegExp(`no TXT record _tenancy\\.shop\\.com of the value ${record.value}`)
+    message: new RegExp(`no TXT record _tenancy\\.shop\\.com with the value ${record.value}`)
   })
   dns.records.set('_tenancy.shop.com', ['v=spf1 -all', other.record.value])
   await t.rejects(manager.domains.verify({ slug: 'acme' }, 'shop.com'), {
@@ -88,7 +89,7 @@ t.test("DOM-01 only the record makes a domain its tenant's; of two who claim it,
   dns.isBroken = true
   await t.rejects(manager.domains.verify({ slug: 'globex' }, 'shop.com'), {
     code: 'FST_TENANCY_DOMAIN_UNVERIFIED',
-    message: /did not answer/
+    message: /no DNS server answered/
   })
   dns.isBroken = false
   t.same(await verified(), [])
@@ -117,7 +118,7 @@ t.test("DOM-01 only the record makes a domain its tenant's; of two who claim it,
   )
 })
 
-t.test('DOM-01 a proof that is gone lapses after the misses that were asked for, everywhere at once; an outage of the DNS changes nothing', async t => {
+t.test('DOM-01 a missing proof lapses after the configured misses, but not in a DNS outage', async t => {
   const { manager, dns, options, admin } = await domainWorld(t)
   await manager.create({ slug: 'acme' })
   const { id } = await manager.create({ slug: 'globex', domains: ['given.com'] })
@@ -137,7 +138,7 @@ t.test('DOM-01 a proof that is gone lapses after the misses that were asked for,
     const { statusCode, body } = await app.inject({ url: '/', headers: { host } })
     return statusCode === 200 ? body : statusCode
   }
-  t.equal(await served('shop.com'), 404, "a claim alone is nobody's domain")
+  t.equal(await served('shop.com'), 404, 'a claim alone gives no tenant a domain')
   dns.records.set('_tenancy.shop.com', [record.value])
   await manager.domains.verify({ slug: 'acme' }, 'shop.com')
   await until(async () => await served('shop.com') === 'acme')
@@ -161,12 +162,12 @@ t.test('DOM-01 a proof that is gone lapses after the misses that were asked for,
   t.same(await check(), ['shop.com restored'])
   await until(async () => await served('shop.com') === 'acme')
   t.equal(await served('given.com'), 'globex')
-  // A writer who has read the tenant before must not write its old domains back.
+  // A writer that read the tenant before the lapse must not write the old domains back.
   const old = await manager.get({ id })
   await manager.domains.remove({ id }, 'given.com')
   await t.rejects(
     manager.update({ id }, { name: 'Late', version: old!.version }),
-    conflict(/changed by somebody else/)
+    conflict(/changed meanwhile/)
   )
   await until(async () => await served('given.com') === 404)
   t.same(
@@ -180,7 +181,7 @@ t.test('DOM-01 a proof that is gone lapses after the misses that were asked for,
 
 t.test('a function may answer in the place of DNS servers; wrong options are named', async t => {
   const asked: string[] = []
-  const world = await lifeWorld(t, 'rls', {
+  const world = await lifecycleFixture(t, 'rls', {
     dns: {
       resolve: async name => {
         asked.push(name)

@@ -6,9 +6,9 @@ import t from 'tap'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { connect } from '../support/sql.ts'
-import { contents, folder, house, unique } from './houses.ts'
+import { contents, folder, managerFixture, unique } from './manager-fixture.ts'
 
-/** Values as PostgreSQL reads them, by type: any that it takes may be in a table. */
+/** Values as PostgreSQL reads them, by type. Any value that it accepts may be in a table. */
 const text = fc.string({
   unit: fc.oneof(
     fc.constantFrom(
@@ -119,7 +119,9 @@ const build = (isShared: boolean): string =>
   `
   ${
     isShared
-      ? "create type public.mood as enum ('calm', 'it''s \"odd\", \\ and\nlong'); create type public.pair as (n int, word text); create domain public.short as varchar(5); create domain public.document as jsonb not null;"
+      ? "create type public.mood as enum ('calm', 'it''s \"odd\", \\ and\nlong'); " +
+        'create type public.pair as (n int, word text); create domain public.short as varchar(5); ' +
+        'create domain public.document as jsonb not null;'
       : ''
   }
   create table values (${isShared ? 'tenant_id text not null, ' : ''}id serial, ${
@@ -133,8 +135,8 @@ const build = (isShared: boolean): string =>
     .replaceAll(' values (', ' "values" (')
 const given = { build, tables: { tenant: ['values'], shared: ['countries'] } }
 
-t.test('every value of every type comes out of an export and into another place as it was, whatever the settings of the two', async t => {
-  const on = await house(t, given)
+t.test("every value of every type survives export and import, whatever the servers' settings", async t => {
+  const on = await managerFixture(t, given)
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   const row = fc.record(
@@ -152,7 +154,7 @@ t.test('every value of every type comes out of an export and into another place 
       [id, ...columns.map(type => values[type])]
     )
   }
-  // A server whose settings are none that anybody would choose.
+  // A server with unusual settings for the formats of values.
   await client.query(
     `alter database "${new URL(on.superUrl).pathname.slice(1)}" set datestyle = 'SQL, DMY'; alter database "${
       new URL(on.superUrl).pathname.slice(1)
@@ -197,11 +199,12 @@ t.test('every value of every type comes out of an export and into another place 
 })
 
 t.test('memory does not grow with the rows of an export', async t => {
-  const on = await house(t)
+  const on = await managerFixture(t)
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await on.admin(
-    'insert into labels (tenant_id, word) select $1, repeat(md5(g::text), 20) from generate_series(1, 50000) g',
+    'insert into labels (tenant_id, word) select $1, repeat(md5(g::text), 20) ' +
+      'from generate_series(1, 50000) g',
     [id]
   )
   const to = join(folder(t), 'export')

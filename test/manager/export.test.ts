@@ -6,7 +6,7 @@ import t from 'tap'
 
 import { until } from '../support/until.ts'
 import { connect } from '../support/sql.ts'
-import { contents, ddl, fill, folder, house, unique } from './houses.ts'
+import { contents, ddl, fill, folder, managerFixture, unique } from './manager-fixture.ts'
 
 interface Row {
   [column: string]: string | null
@@ -28,10 +28,10 @@ const withEvil = (isShared: boolean): string =>
 t.jobs = 2
 
 t.test(
-  'LIF-11 while others write, an export is of one moment: no child without its parent, only its own rows',
+  "LIF-11 an export is of one moment while others write, and holds only its tenant's rows",
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await on.manager.create({ slug: 'globex', id: 'globex-1' })
@@ -41,9 +41,11 @@ t.test(
     const writers = ['globex-1', id].map(async tenant => {
       const client = await connect(t, on.superUrl)
       for (; !stopping.signal.aborted; rounds++) {
-        // A project always comes and goes with its task, and each of both kinds of rows is there in pairs.
+        // A project is inserted and deleted together with its task, so an export of one moment
+        // holds both or neither.
         await client.query(
-          'with p as (insert into projects (tenant_id, name) values ($1, $1 || $2) returning id) insert into labels (tenant_id, word) select $1, $1 || $2 from p',
+          'with p as (insert into projects (tenant_id, name) values ($1, $1 || $2) returning id) ' +
+            'insert into labels (tenant_id, word) select $1, $1 || $2 from p',
           [tenant, ` pair ${rounds}`]
         )
         await client.query('begin; savepoint s')
@@ -83,10 +85,10 @@ t.test(
 )
 
 t.test(
-  'LIF-14 nothing of another tenant is in any file: not from rows, nor from sequences, defaults, comments, types and policies',
+  "LIF-14 no file holds another tenant's data, not even in sequences, defaults or comments",
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await on.manager.create({
@@ -114,7 +116,8 @@ t.test(
     for (const file of files) {
       const text = readFileSync(file, 'utf8')
       t.notMatch(text, /globex|987654321/, file)
-      // The tenant column says whose they are: whoever imports them decides that anew.
+      // The manifest names the tenant column but no tenant: the import decides again which tenant
+      // the rows belong to.
       t.notMatch(text, /tenant_id/, file)
     }
     t.match(
@@ -127,10 +130,10 @@ t.test(
 )
 
 t.test(
-  'CLI-02 an export overwrites nothing that is not an earlier one, which it replaces only if it is told to; names lead nowhere else',
+  'CLI-02 an export replaces only an earlier export, only with `force`, and follows no names',
   { buffered: true },
   async t => {
-    const on = await house(t, {
+    const on = await managerFixture(t, {
       build: withEvil,
       tables: { tenant: ['projects', 'tasks', 'labels', '../../Evil..', 'evil'], shared: ['countries'] }
     })
@@ -185,10 +188,10 @@ t.test(
 )
 
 t.test(
-  'CLI-02 an export that is ended, or that finds no space, leaves nothing, and the connection is as good as before',
+  'CLI-02 an export that is aborted or runs out of space leaves nothing behind',
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await fill(on, id, 2_000)
@@ -207,9 +210,10 @@ t.test(
       t.equal((await manager.export({ id }, { to: join(at, 'whole') })).tables.length, 3, 'the next one')
       rmSync(join(at, 'whole'), { recursive: true })
     }
-    // The kernel refuses the bytes above 64 KB of a file, as it does those above the disk's.
+    // `ulimit -f` makes the kernel refuse bytes above 64 KB of a file (EFBIG), as a full disk would
+    // (ENOSPC).
     const order = JSON.stringify({ superUrl: on.superUrl, id, verb: { export: join(at, 'full') }, dieAt: [] })
-    // Without the runner's environment, whose coverage would write more than that.
+    // Without the runner's environment: its coverage files would exceed the limit.
     const child = spawn('/bin/sh', ['-c', 'ulimit -f 128; exec env -i "$0" "$@"', process.execPath,
       '--conditions=@fastify-tenancy/source', join(import.meta.dirname, '../support/transfer-process.ts'),
       order], { stdio: ['ignore', 'ignore', 'pipe'] })
@@ -217,11 +221,12 @@ t.test(
     child.stderr.on('data', chunk => {
       text += String(chunk)
     })
-    const [code] = await once(child, 'close') as [number] // at its exit, what it wrote need not be read yet
+    // 'close' and not 'exit': at 'exit' the last output may not have been read yet.
+    const [code] = await once(child, 'close') as [number]
     t.not(code, 0)
     t.match(text, /EFBIG/)
     t.same(readdirSync(at), [])
-    // Killed for good, it leaves a folder that has not its name.
+    // An export that is killed leaves its temporary folder, never a folder with the final name.
     const killed = fork(join(import.meta.dirname, '../support/transfer-process.ts'), [
       JSON.stringify({ superUrl: on.superUrl, id, verb: { export: join(at, 'killed') }, dieAt: ['projects'] })
     ], { execArgv: ['--conditions=@fastify-tenancy/source'], silent: true })
@@ -229,13 +234,15 @@ t.test(
     t.notOk(existsSync(join(at, 'killed')))
     await until(async () =>
       (await on.admin(
-        "select from pg_stat_activity where datname = current_database() and query like 'copy%' and pid <> pg_backend_pid()"
+        "select from pg_stat_activity where datname = current_database() and query like 'copy%' " +
+          'and pid <> pg_backend_pid()'
       )).length === 0
     )
     const [left = '', ...more] = readdirSync(at)
     t.match(left, new RegExp(`^\\.killed-[0-9a-f]{12}-${killed.pid}-`), 'control')
     t.same(more, [])
-    // A process that lives, another machine's, an earlier export that was being replaced, and another name's.
+    // Folders that must stay: of a living process, of another machine, of an export being replaced,
+    // and of another name.
     const others = [left.replace(`-${killed.pid}-`, `-${process.ppid}-`),
       left.replace(/-[0-9a-f]{12}-/, '-0123456789ab-'), `${left}.old`, left.replace('.killed', '.other')]
     for (const name of others) mkdirSync(join(at, name))
@@ -258,7 +265,7 @@ t.test(
 )
 
 t.test("the files of the application's own resources are part of an export", { buffered: true }, async t => {
-  const on = await house(t)
+  const on = await managerFixture(t)
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   const at = folder(t)

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import t from 'tap'
 
 import { until } from '../support/until.ts'
-import { contents, fill, folder, house, unique } from './houses.ts'
+import { contents, fill, folder, managerFixture, unique } from './manager-fixture.ts'
 
 interface Draft {
   version: number
@@ -20,7 +20,10 @@ interface Draft {
   }[]
 }
 
-/** A copy of an export that is altered, with checksums that fit wherever who alters it could have made them fit. */
+/**
+ * Alters a copy of an export. Its checksums are made to match wherever an attacker could do so as
+ * well.
+ */
 class Copy {
   readonly path: string
 
@@ -77,7 +80,9 @@ class Copy {
 
 const withoutKeys = (isShared: boolean): string => {
   const column = isShared ? 'tenant_id text not null, ' : ''
-  return `create table projects (${column}id serial primary key, name text not null); create table tasks (id serial primary key, project_id int not null references projects, title text not null);
+  return `create table projects (${column}id serial primary key, name text not null);
+    create table tasks (id serial primary key, project_id int not null
+      references projects, title text not null);
     create table labels (${column}word text not null, project_id int references projects)`
 }
 
@@ -85,10 +90,10 @@ const strategies: readonly Isolation[] = ['rls', 'row', 'schema', 'database']
 t.jobs = 2
 
 t.test(
-  'export, import and export again are the same, on an empty server and beside others, in every strategy',
+  'export, import and export again are equal in every strategy, alone and beside others',
   { buffered: true },
   async t => {
-    const home = await house(t)
+    const home = await managerFixture(t)
     const id = unique(home, 'acme')
     await home.manager.create({ slug: 'acme', id, plan: 'pro', settings: { theme: 'dark' } })
     await home.manager.create({ slug: 'globex', id: 'globex-1' })
@@ -99,7 +104,7 @@ t.test(
     t.match(manifest.tenant, { id, plan: 'pro', settings: { theme: 'dark' } })
     t.same(manifest.tables.map(({ name, rows }) => [name, rows]), [['labels', 3], ['projects', 3], ['tasks',
       6]])
-    const away = await house(t)
+    const away = await managerFixture(t)
     const there = await away.manager.import(join(at, 'first'), { slug: 'acme' })
     t.match(there, {
       id,
@@ -134,10 +139,10 @@ t.test(
 )
 
 t.test(
-  "IMP-01 what was altered, is another tenant's, or meets what is there is refused before the first row, and nothing is left of the tenant",
+  'IMP-01 altered or conflicting rows are refused before the first row, and nothing is left',
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const { manager } = on
     const id = unique(on, 'a')
     await manager.create({ slug: 'acme', id })
@@ -149,9 +154,14 @@ t.test(
     await manager.export({ id }, { to: good })
     const everything = async (): Promise<unknown> =>
       on.admin(`
-    select 'projects' as name, tenant_id, id::text, name as text from projects union all select 'tasks', tenant_id, id::text, title from tasks union all select 'labels', tenant_id, '', word from labels
-    union all select 'tenant', id, slug, status from tenancy.tenants union all select 'name', tenant_id, name, '' from tenancy.names union all select 'schema', '', nspname, '' from pg_namespace where nspname like 'tenant_%'
-    union all select 'role', '', rolname, '' from pg_roles where rolname like 'tenant_' || current_database() || '%' union all select 'operation', tenant_id, kind, '' from tenancy.operations where finished_at is null order by 1, 2, 3, 4`)
+    select 'projects' as name, tenant_id, id::text, name as text from projects union all select 'tasks',
+      tenant_id, id::text, title from tasks union all select 'labels', tenant_id, '', word from labels
+    union all select 'tenant', id, slug, status from tenancy.tenants union all select 'name', tenant_id, name,
+      '' from tenancy.names union all select 'schema', '', nspname, '' from pg_namespace
+        where nspname like 'tenant_%'
+    union all select 'role', '', rolname, '' from pg_roles where rolname like 'tenant_' || current_database()
+      || '%' union all select 'operation', tenant_id, kind, '' from tenancy.operations
+        where finished_at is null order by 1, 2, 3, 4`)
     const before = await everything()
     const attempts: readonly [string, (copy: Copy) => void, RegExp][] = [
       ["another tenant's id in a row", copy => {
@@ -162,7 +172,7 @@ t.test(
           name: 'tenant_id',
           type: 'text'
         }])
-      }, /no column 'tenant_id' that tenants' rows may fill/],
+      }, /no writable column 'tenant_id'/],
       ['a row with a column more', copy => {
         copy.rows('labels', ([first, ...rest]) => [{ ...first, more: '1' }, ...rest])
       }, /line 1 of tables\/labels.ndjson has a column 'more'/],
@@ -174,26 +184,26 @@ t.test(
       }, /neither text nor null/],
       ['a line that is no JSON', copy => {
         copy.text('tables/labels.ndjson', text => `${text}\\.\n`)
-      }, /not an object of JSON/],
+      }, /not a JSON object/],
       ['a checksum that is wrong', copy => {
         copy.text('tables/labels.ndjson', text => text.replace('label 1', 'label 9'))
-      }, /is not what the manifest says/],
+      }, /does not match the manifest/],
       ['a file that is cut', copy => {
         copy.text('tables/tasks.ndjson', text => text.slice(0, text.lastIndexOf('{')))
-      }, /is not what the manifest says/],
+      }, /does not match the manifest/],
       ['a file that is missing', copy => {
         rmSync(join(copy.path, 'tables/tasks.ndjson'))
       }, /cannot be read/],
       ["a file that is another place's", copy => {
         rmSync(join(copy.path, 'tables/labels.ndjson'))
         symlinkSync('/etc/passwd', join(copy.path, 'tables/labels.ndjson'))
-      }, /not an object of JSON/],
+      }, /not a JSON object/],
       ['no manifest', copy => {
         rmSync(join(copy.path, 'manifest.json'))
-      }, /holds no manifest.json/],
+      }, /cannot read manifest.json/],
       ['a manifest that is no JSON', copy => {
         copy.text('manifest.json', () => '{')
-      }, /no export of a format/],
+      }, /not an export, or its format is newer/],
       ['a later format', copy => {
         copy.manifest(manifest => {
           manifest.version = 2
@@ -204,18 +214,18 @@ t.test(
           tables.push(tables[0]!)
         })
       }, /lists table 'labels' twice/],
-      ["a table of nobody's", copy => {
+      ['a table that is in no list', copy => {
         copy.rename('labels', 'countries')
-      }, /no table 'countries'/],
+      }, /no tenant table 'countries'/],
       ['a table that is none', copy => {
         copy.rename('labels', 'labels"; drop table projects; --')
-      }, /no table 'labels"; drop table projects; --'/],
+      }, /no tenant table 'labels"; drop table projects; --'/],
       ['a table elsewhere', copy => {
         copy.rename('labels', '../../../etc/passwd')
-      }, /no table '\.\.\//],
+      }, /no tenant table '\.\.\//],
       ['the registry', copy => {
         copy.rename('labels', 'tenancy.tenants')
-      }, /no table 'tenancy.tenants'/],
+      }, /no tenant table 'tenancy.tenants'/],
       ['a column that is none', copy => {
         copy.manifest(({ tables }) => {
           tables[0]!.columns[0]!.name = 'word" from tenancy.signing_keys --'
@@ -225,7 +235,7 @@ t.test(
         copy.manifest(({ tables }) => {
           tables[0]!.columns[0]!.type = 'text; drop table projects'
         })
-      }, /is text here, and was text; drop table/],
+      }, /is text in the target, but text; drop table/],
       ['rows out of a constraint', copy => {
         copy.rows('labels', ([first]) => [{ ...first, country: 'XX' }])
       }, /do not fit the tables \(table labels, constraint labels_country_fkey\)/],
@@ -272,10 +282,11 @@ t.test(
 )
 
 t.test(
-  "IMP-01 keys without the tenant column let nobody in beside others; a row cannot be hung on another tenant's",
+  "IMP-01 a key without the tenant column gives no access to another tenant's rows",
   { buffered: true },
   async t => {
-    const [on, away] = [await house(t, { build: withoutKeys }), await house(t, { build: withoutKeys })]
+    const [on, away] = [await managerFixture(t, { build: withoutKeys }),
+      await managerFixture(t, { build: withoutKeys })]
     await on.manager.create({ slug: 'acme', id: 'a' })
     for (const tenant of ['a', 'b']) {
       await on.admin(
@@ -301,17 +312,18 @@ t.test(
       code: 'FST_TENANCY_IMPORT_REFUSED',
       message: /key 'projects_pkey' of table 'projects' does not have the tenant column/
     })
-    // Only labels, of which no key could meet another's, that point at projects of the tenant whose tables these are.
+    // Only labels, whose keys cannot collide with another tenant's, but which refer to projects of
+    // the tenant in these tables.
     const copy = new Copy(join(at, 'export'), join(at, 'copy'))
     for (const table of ['projects', 'tasks']) copy.rows(table, () => [])
     await t.rejects(on.manager.import(copy.path, { slug: 'copy', isolation: 'rls' }), {
       code: 'FST_TENANCY_IMPORT_REFUSED',
-      message: /'labels' points at a row that is not in the export/
+      message: /'labels' refers to a row that is not in the export/
     })
     t.same(await on.admin('select count(*)::int from labels'), [{ count: 6 }])
     t.match(await on.manager.import(join(at, 'export'), { slug: 'schema', isolation: 'schema' }), {
       status: 'active'
-    }, 'in tables of its own it meets nobody')
+    }, 'in its own tables it conflicts with no row')
     const there = await away.manager.import(join(at, 'export'), { slug: 'acme' })
     await away.manager.export(there, { to: join(at, 'again') })
     t.same(contents(join(at, 'again')), contents(join(at, 'export')), 'empty tables take it')
@@ -324,10 +336,10 @@ t.test(
   }
 )
 
-t.test('a process that is killed in the middle of an import leaves what the same call takes up', {
+t.test('a process killed in the middle of an import leaves work that the same call resumes', {
   buffered: true
 }, async t => {
-  const on = await house(t)
+  const on = await managerFixture(t)
   await on.manager.create({ slug: 'acme', id: unique(on, 'a') })
   await fill(on, unique(on, 'a'), 10)
   const at = folder(t)
@@ -354,7 +366,8 @@ t.test('a process that is killed in the middle of an import leaves what the same
       )
       await until(async () =>
         (await on.admin(
-          "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+          "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database " +
+            'where datname = current_database())'
         )).length === 0
       )
     }
@@ -371,10 +384,10 @@ t.test('a process that is killed in the middle of an import leaves what the same
 })
 
 t.test(
-  'an import that was cut short after its rows goes on with its own export alone; when it cannot any more, its rows go with the tenant',
+  'an import cut short after its rows resumes only with its own export',
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const { manager } = on
     const at = folder(t)
     for (const [slug, count] of [['acme', 3], ['globex', 2]] as const) {
@@ -394,7 +407,7 @@ t.test(
     for (const done of ['rows are written down', 'rows are not']) {
       await t.rejects(manager.import(join(at, 'globex'), { slug: 'copy', id }), {
         code: 'FST_TENANCY_TENANT_CONFLICT',
-        message: /an import of another export/
+        message: /the import of another export/
       }, done)
       t.equal((await manager.get({ id }))?.status, 'provisioning')
       t.same(await rows(), { count: 3 }, 'the rows are those of the first')
@@ -408,6 +421,6 @@ t.test(
       message: /column 'more'/
     })
     t.equal(await manager.get({ id }), undefined)
-    t.same(await rows(), { count: 0 }, 'nobody who gets this id finds them')
+    t.same(await rows(), { count: 0 }, 'a later tenant with this id finds no rows')
   }
 )

@@ -1,11 +1,12 @@
-// update, suspend, resume, rename, delete: what each does to the record, the names and the fence, and what it refuses.
+// update, suspend, resume, rename, delete: what each changes in the record, the names and the
+// lockout, and what it refuses.
 import { createManager } from '@fastify-tenancy/manager'
 import { sql } from 'kysely'
 import type { MigrationProvider } from 'kysely/migration'
 import { mock } from 'node:test'
 import t from 'tap'
 
-import { lifeWorld } from './life-world.ts'
+import { lifecycleFixture } from './lifecycle-fixture.ts'
 
 const conflict = (message: RegExp): { code: string; message: RegExp } => ({
   code: 'FST_TENANCY_TENANT_CONFLICT',
@@ -13,15 +14,15 @@ const conflict = (message: RegExp): { code: string; message: RegExp } => ({
 })
 const unknown = { code: 'FST_TENANCY_TENANT_UNKNOWN', statusCode: 404 }
 
-t.test('update changes what is given, once; a writer who has read an older version is told', async t => {
-  const { manager, admin } = await lifeWorld(t)
+t.test('update changes only its input, and refuses an outdated version', async t => {
+  const { manager, admin } = await lifecycleFixture(t)
   const acme = await manager.create({ slug: 'acme', settings: { theme: 'dark' } })
   const pro = await manager.update({ slug: 'acme' }, { plan: 'pro', name: 'Acme' })
   t.match(pro, { plan: 'pro', name: 'Acme', settings: { theme: 'dark' }, version: 2 })
   t.equal((await manager.update({ id: acme.id }, { plan: 'pro' })).version, 2, 'again: nothing is written')
   await t.rejects(
     manager.update({ id: acme.id }, { plan: 'free', version: 1 }),
-    conflict(/is of version 2, and not 1; read it again/)
+    conflict(/its version is 2, not 1\. Read the tenant, then update it again/)
   )
   t.match(await manager.update({ id: acme.id }, { settings: {}, version: 2 }), { settings: {}, version: 3 })
   const both = await Promise.allSettled(
@@ -44,38 +45,38 @@ t.test('update changes what is given, once; a writer who has read an older versi
 })
 
 t.test('suspend and resume run twice as well as once; forbidden ways say which are open', async t => {
-  const { manager, admin } = await lifeWorld(t)
+  const { manager, admin } = await lifecycleFixture(t)
   const { id } = await manager.create({ slug: 'acme' })
-  const fences = async (): Promise<string[]> =>
+  const lockouts = async (): Promise<string[]> =>
     (await admin<{ reason: string }>('select reason from tenancy.lockouts')).map(({ reason }) => reason)
   const suspended = await manager.suspend({ id }, { reason: 'unpaid' })
   t.equal(suspended.status, 'suspended')
   t.equal((await manager.suspend({ id })).version, suspended.version)
-  t.same(await fences(), ['suspended'])
+  t.same(await lockouts(), ['suspended'])
   t.equal((await manager.resume({ id })).status, 'active')
   t.equal((await manager.resume({ id })).status, 'active')
-  t.same(await fences(), [])
+  t.same(await lockouts(), [])
   for (const verb of ['suspend', 'resume', 'delete', 'purge'] as const)
     await t.rejects(async () => manager[verb]({ slug: 'nobody' }), unknown, verb)
   await t.rejects(manager.purge({ id }), conflict(/is active: it can be suspended or deleted/))
 
   await manager.delete({ id })
-  t.same(await fences(), ['deleting'])
+  t.same(await lockouts(), ['deleting'])
   await t.rejects(manager.suspend({ id }), conflict(/is being deleted: it can be resumed or purged/))
   await t.rejects(manager.update({ id }, { plan: 'pro' }), conflict(/is being deleted/))
   await t.rejects(manager.rename({ id }, 'other'), conflict(/is being deleted/))
   await t.rejects(manager.create({ slug: 'acme' }), conflict(/taken/), 'the slug is held for the whole grace')
   t.equal((await manager.resume({ id })).status, 'active', 'a deletion is taken back')
-  t.same(await fences(), [])
+  t.same(await lockouts(), [])
   await manager.suspend({ id })
   await manager.delete({ id })
   t.equal((await manager.resume({ id })).status, 'suspended', 'to what the tenant was before')
-  t.same(await fences(), ['suspended'])
+  t.same(await lockouts(), ['suspended'])
 
   await manager.delete({ id })
   await manager.purge({ id })
-  await t.rejects(manager.resume({ id }), conflict(/is deleted, for good/))
-  await t.rejects(manager.delete({ id }), conflict(/is deleted, for good/))
+  await t.rejects(manager.resume({ id }), conflict(/is deleted and cannot be restored/))
+  await t.rejects(manager.delete({ id }), conflict(/is deleted and cannot be restored/))
   t.same(
     await admin('select action from tenancy.audit where tenant_id = $1 order by id', [id]),
     ['create', 'suspend', 'resume', 'delete', 'undelete', 'suspend', 'delete', 'undelete', 'delete', 'purge']
@@ -83,8 +84,8 @@ t.test('suspend and resume run twice as well as once; forbidden ways say which a
   )
 })
 
-t.test("SLG-01 SLG-02 a renamed slug is nobody else's for 30 days, and its own tenant's at any time", async t => {
-  const { manager, admin } = await lifeWorld(t)
+t.test('SLG-01 SLG-02 a renamed slug is free only for its own tenant for 30 days', async t => {
+  const { manager, admin } = await lifecycleFixture(t)
   const { id } = await manager.create({ slug: 'acme' })
   const renamed = await manager.rename({ slug: 'acme' }, 'acme-corp')
   t.equal(renamed.slug, 'acme-corp')
@@ -102,13 +103,13 @@ t.test("SLG-01 SLG-02 a renamed slug is nobody else's for 30 days, and its own t
   await manager.rename({ slug: 'globex' }, 'acme')
 })
 
-t.test('LIF-03 reserved, too long, look-alike, upper-case and colliding slugs and ids are refused at create', async t => {
-  const { manager, admin } = await lifeWorld(t, 'schema')
+t.test('LIF-03 reserved, too long, look-alike and colliding slugs and ids are refused', async t => {
+  const { manager, admin } = await lifecycleFixture(t, 'schema')
   for (
     const slug of ['www', 'a'.repeat(64), 'xn--80ak6aa92e', 'аcme', 'Acme', 'acme.', 'a_b', '-a', 'a-',
       '1234']
   ) await t.rejects(manager.create({ slug }), conflict(/slug/), slug)
-  // Both would be cut to one name of 63 bytes.
+  // PostgreSQL would cut both names to the same 63 bytes.
   const [one, two] = [`${'x'.repeat(58)}_1`, `${'x'.repeat(58)}_2`]
   const schemas = [await manager.create({ slug: 'one', id: one }),
     await manager.create({ slug: 'two', id: two })].map(({ placement }) => placement.schema)
@@ -120,8 +121,8 @@ t.test('LIF-03 reserved, too long, look-alike, upper-case and colliding slugs an
   t.equal(roles.length, 2)
 })
 
-t.test('LIF-10 a deletion says what it removes and when; the last tenant, an unknown one and twice are clear', async t => {
-  const world = await lifeWorld(t)
+t.test('LIF-10 a deletion says what it removes and when, and refuses the last tenant', async t => {
+  const world = await lifecycleFixture(t)
   const { manager, admin } = world
   const acme = await manager.create({ slug: 'acme' })
   await world.fill(acme)
@@ -134,7 +135,7 @@ t.test('LIF-10 a deletion says what it removes and when; the last tenant, an unk
   const report = await manager.delete({ slug: 'acme' })
   t.match(report, { isDryRun: false, tenant: { status: 'deleting' } })
   t.ok(Math.abs(report.due.getTime() - Date.now() - 7 * 86_400_000) < 60_000, 'seven days, unless it is told')
-  t.same(await manager.purgeDue(), { purged: [], failed: [] }, "nobody's time has come")
+  t.same(await manager.purgeDue(), { purged: [], failed: [] }, 'no tenant is due')
   t.same(await admin('select count(*)::int from projects'), [{ count: 2 }])
   await manager.delete({ slug: 'acme' }, { grace: '0s' })
   const { purged, failed } = await manager.purgeDue()
@@ -154,8 +155,8 @@ t.test('LIF-10 a deletion says what it removes and when; the last tenant, an unk
     })
 })
 
-t.test("LIF-10 the database's clock says what is due, and not that of who asks", async t => {
-  const world = await lifeWorld(t)
+t.test("LIF-10 the database's clock decides what is due, not the caller's", async t => {
+  const world = await lifecycleFixture(t)
   const { manager, admin } = world
   const { id } = await manager.create({ slug: 'acme' })
   mock.timers.enable({ apis: ['Date'], now: Date.now() - 30 * 86_400_000 })

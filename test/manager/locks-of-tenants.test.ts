@@ -1,4 +1,5 @@
-// A tenant's SQL can take any advisory lock whose key it can name. The manager's own locks are none of those.
+// A tenant's SQL can take any advisory lock whose key it can compute. The manager's locks must not
+// be among these.
 import { createManager, type Manager } from '@fastify-tenancy/manager'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import type pg from 'pg'
@@ -15,7 +16,7 @@ const secret = 'a secret of the tests, 32 characters and more'
 interface World {
   readonly superUrl: string
   readonly manager: Manager
-  /** A connection of the application's login, as which injected SQL runs. */
+  /** A connection of the application's login, which injected SQL would run as. */
   readonly tenant: pg.Client
   admin(text: string, values?: unknown[]): Promise<pg.QueryResult>
 }
@@ -50,7 +51,7 @@ async function world (t: Test): Promise<World> {
   return { superUrl, manager, tenant, admin: (text, values) => admin.query(text, values) }
 }
 
-/** Every name that a manager has ever locked by, in both forms of a key. */
+/** Every lock name of a manager so far, in both forms of a key. */
 const names = ['tenancy init', 'tenancy protect', 'tenancy migrate ', ...['acme', 'globex', 'hooli'].flatMap(
   id => [`tenancy tenant ${id}`, `tenancy slug the-${id}`, `tenancy migrate ${id}`,
     `tenancy migrate alone ${id}`]
@@ -58,12 +59,13 @@ const names = ['tenancy init', 'tenancy protect', 'tenancy migrate ', ...['acme'
 
 async function holdAll (tenant: pg.Client): Promise<void> {
   await tenant.query(
-    'select pg_advisory_lock(hashtext(name)), pg_advisory_lock(hashtextextended(name, 0)), pg_advisory_lock(hashtext(name), 0) from unnest($1::text[]) name',
+    'select pg_advisory_lock(hashtext(name)), pg_advisory_lock(hashtextextended(name, 0)), ' +
+      'pg_advisory_lock(hashtext(name), 0) from unnest($1::text[]) name',
     [names]
   )
 }
 
-t.test('CON-14 a tenant holds every lock that it can name: the manager goes on with all of its work', async t => {
+t.test('CON-14 a tenant that holds every lock it can name does not block the manager', async t => {
   const on = await world(t)
   await holdAll(on.tenant)
   const { rows } = await on.admin(
@@ -96,7 +98,7 @@ t.test('CON-14 tables of locks are closed to tenants, in every mode that would b
     await t.rejects(on.tenant.query(text), { code: '42501' }, text)
     await on.tenant.query('rollback')
   }
-  // A statement that is only prepared is not checked yet, and keeps its lock of the table.
+  // PREPARE checks no privileges yet, but keeps its lock on the table until the transaction ends.
   await on.tenant.query('begin')
   await on.tenant.query('prepare stuck as update tenancy.locks set pid = 1')
   await on.tenant.query('prepare looking as select from tenancy.locks for update')
@@ -105,7 +107,7 @@ t.test('CON-14 tables of locks are closed to tenants, in every mode that would b
   await on.tenant.query('rollback')
 })
 
-t.test("CON-14 LIF-02 a lock is one manager's alone, and gone with its session, whoever holds its key meanwhile", async t => {
+t.test('CON-14 LIF-02 a lock belongs to one manager and ends with its session', async t => {
   const on = await world(t)
   const pool = new pgDriver.Pool({ connectionString: on.superUrl })
   pool.on('error', () => {})
@@ -128,9 +130,12 @@ t.test("CON-14 LIF-02 a lock is one manager's alone, and gone with its session, 
   await t.rejects(on.manager.suspend({ id: 'acme' }), { code: 'FST_TENANCY_TENANT_CONFLICT' })
   t.equal((await on.manager.suspend({ id: 'globex' })).status, 'suspended', 'of another tenant it is not')
 
-  // The key can be read, and be waited for: the tenant has it from the moment when the manager is gone.
+  // A tenant can read the key in pg_locks and wait for it. It gets that lock as soon as the
+  // manager's session ends.
   const { rows: [row] } = await on.tenant.query<{ key: string }>(
-    "select (classid::bigint << 32 | objid::bigint)::text as key from pg_locks where locktype = 'advisory' and objsubid = 1 and database = (select oid from pg_database where datname = current_database())"
+    'select (classid::bigint << 32 | objid::bigint)::text as key from pg_locks ' +
+      "where locktype = 'advisory' and objsubid = 1 and database = (select oid from pg_database " +
+      'where datname = current_database())'
   )
   const waiting = on.tenant.query('select pg_advisory_lock($1)', [row?.key])
   await on.admin("select pg_terminate_backend(pid) from tenancy.locks where name = 'tenancy tenant acme'")

@@ -1,4 +1,4 @@
-// The connection that holds the locks of tenants: what its loss means for whoever comes next.
+// The connection that holds tenants' locks: what its loss means for the next caller.
 import { init } from '@fastify-tenancy/postgres/install'
 import { Socket } from 'node:net'
 import pg from 'pg'
@@ -38,12 +38,13 @@ t.test('LIF-02 the late end of a lost connection takes no lock from the next one
   lost?.destroy()
   t.equal(await next, 'done', 'its work may go on')
   const { rows } = await pool.query(
-    "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+    "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database " +
+      'where datname = current_database())'
   )
   t.equal(rows.length, 0, 'and its lock is given back')
 })
 
-t.test('LIF-02 behind a pooler, where two managers may share a session, nobody gets a lock', {
+t.test('LIF-02 behind a pooler where two managers may share a session, no manager gets a lock', {
   skip: noPgBouncer
 }, async t => {
   const pooled = await pgBouncer(t, await initialised(t))
@@ -67,7 +68,7 @@ t.test('LIF-02 behind a pooler, where two managers may share a session, nobody g
 })
 
 t.test(
-  'a pooler that gives each connection a session of its own does no harm',
+  'a pooler with one session per connection is accepted',
   { skip: noPgBouncer },
   async t => {
     const pooled = await pgBouncer(t, await initialised(t), 'session')

@@ -19,7 +19,8 @@ t.test('on an empty database: init, tables, protect, create, get, list', async t
       const manager = createManager({ database: pool, rls: { secret }, tables: { tenant: ['projects'] } })
       await manager.init()
       await pool.query(
-        'create table projects (id int generated always as identity primary key, tenant_id uuid not null, name text not null)'
+        'create table projects (id int generated always as identity primary key, tenant_id uuid ' +
+          'not null, name text not null)'
       )
       await manager.protect()
       const acme = await manager.create({
@@ -57,8 +58,8 @@ function refused (message: RegExp | string): { code: string; message: RegExp | s
   return { code: 'FST_TENANCY_OPTION_INVALID', message }
 }
 
-t.test('what a call is told that nobody reads, or that is no tenant, is refused before anything is done', async t => {
-  // Nothing listens there.
+t.test('unknown options and invalid tenants are refused before any change', async t => {
+  // No server listens on this port.
   const manager = createManager({
     database: 'postgres://nobody@127.0.0.1:1/nothing',
     rls: { secret },
@@ -132,7 +133,7 @@ t.test('a table that no list names is not said to be protected', async t => {
   await manager.protect({ only: ['notes'] })
 })
 
-t.test('RES-05 INJ-15 SLG-01 a slug or id that breaks its rule is refused before anything is written', async t => {
+t.test('RES-05 INJ-15 SLG-01 an invalid slug or id is refused before any write', async t => {
   const url = await freshDatabase(t)
   const manager = createManager({ database: url, reserved: ['mine'] })
   t.teardown(() => manager.close())
@@ -149,16 +150,16 @@ t.test('RES-05 INJ-15 SLG-01 a slug or id that breaks its rule is refused before
       { code: 'FST_TENANCY_TENANT_CONFLICT' },
       JSON.stringify(id)
     )
-  await manager.create({ slug: 'www' }) // reserved by default, and not by this list
+  await manager.create({ slug: 'www' }) // reserved by default, but not in this manager's own list
   const { rows } = await (await connect(t, url)).query('select slug from tenancy.tenants')
   t.same(rows, [{ slug: 'www' }])
 })
 
-t.test('LIF-02 of two creates of one slug on two machines one wins, and the other gets a conflict', async t => {
+t.test('LIF-02 of two concurrent creates of one slug one gets a conflict', async t => {
   const url = await freshDatabase(t)
   const managers = Array.from({ length: 4 }, () => createManager({ database: url }))
   t.teardown(() => Promise.all(managers.map(manager => manager.close())))
-  await Promise.all(managers.map(manager => manager.init())) // all at once: no harm
+  await Promise.all(managers.map(manager => manager.init())) // concurrent calls of init() must all succeed
   const results = await Promise.allSettled(managers.map(manager => manager.create({ slug: 'acme' })))
   t.equal(results.filter(({ status }) => status === 'fulfilled').length, 1)
   for (const result of results)
@@ -175,7 +176,7 @@ t.test('an id must be written as the tenant column writes it', async t => {
   const manager = createManager({ database: url, tables: { tenant: { numbers: 'n', uuids: 'u' } } })
   t.teardown(() => manager.close())
   await manager.init()
-  await manager.create({ slug: 'early', id: '007' }) // no table says otherwise yet
+  await manager.create({ slug: 'early', id: '007' }) // allowed, because no tenant column exists yet
   await client.query('create table numbers (n int not null)')
   for (const id of ['007', 'x', '99999999999'])
     await t.rejects(manager.create({ slug: 'late', id }), { code: 'FST_TENANCY_TENANT_CONFLICT' })
@@ -217,7 +218,8 @@ t.test('a server that is down is an error, and a lost connection does not end th
   const admin = new pg.Client(url)
   await admin.connect()
   await admin.query(
-    'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'
+    'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() ' +
+      'and pid <> pg_backend_pid()'
   )
   await admin.end()
   t.equal(await other.get({ slug: 'nobody' }).catch(() => undefined), undefined)

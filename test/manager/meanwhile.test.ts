@@ -1,9 +1,10 @@
-// What was read before a tenant's lock was had, and is not so any more when it is.
+// State that was read before the tenant's lock was taken, and that has changed by the time the lock
+// is held.
 import t from 'tap'
 
 import { connect } from '../support/sql.ts'
 import { until } from '../support/until.ts'
-import { lifeWorld } from './life-world.ts'
+import { lifecycleFixture } from './lifecycle-fixture.ts'
 
 const conflict = (message: RegExp): { code: string; message: RegExp } => ({
   code: 'FST_TENANCY_TENANT_CONFLICT',
@@ -11,7 +12,7 @@ const conflict = (message: RegExp): { code: string; message: RegExp } => ({
 })
 
 t.test('LIF-02 a purge that has read a tenant just before it is resumed touches nothing of it', async t => {
-  const world = await lifeWorld(t)
+  const world = await lifecycleFixture(t)
   const { manager, admin } = world
   const acme = await manager.create({ slug: 'acme' })
   await world.fill(acme)
@@ -22,14 +23,16 @@ t.test('LIF-02 a purge that has read a tenant just before it is resumed touches 
   const ended = purge.then(() => 'purged', (error: unknown) => error)
   await until(async () =>
     (await admin(
-      'select from pg_locks where not granted and database = (select oid from pg_database where datname = current_database())'
+      'select from pg_locks where not granted and database = (select oid from pg_database ' +
+        'where datname = current_database())'
     )).length > 0
   )
-  // All that a resumption writes, between the purge's last look and its lock.
+  // Everything that a resume writes, between the purge's last read and its lock.
   await other.query(
-    `update tenancy.tenants set status = 'active'; delete from tenancy.deletions; delete from tenancy.lockouts; commit`
+    `update tenancy.tenants set status = 'active'; delete from tenancy.deletions; ` +
+      'delete from tenancy.lockouts; commit'
   )
-  t.match(await ended, conflict(/somebody else has just changed the tenant/))
+  t.match(await ended, conflict(/the tenant was changed meanwhile/))
   t.same(await admin('select count(*)::int as count from projects'), [{ count: 2 }])
   t.same(await admin('select from tenancy.lockouts'), [])
   t.equal((await manager.suspend({ id: acme.id })).status, 'suspended', 'and nothing is left unfinished')
@@ -42,7 +45,7 @@ t.test('LIF-02 a purge that has read a tenant just before it is resumed touches 
 })
 
 t.test('a creation that was cut short, and then its deletion, is not made active by a resume', async t => {
-  const world = await lifeWorld(t, 'schema')
+  const world = await lifecycleFixture(t, 'schema')
   const { admin } = world
   const manager = world.another({
     seed: async () => {
@@ -51,9 +54,11 @@ t.test('a creation that was cut short, and then its deletion, is not made active
   })
   await t.rejects(manager.create({ slug: 'acme' }), { message: 'never' })
   const [tenant] = await admin<{ id: string }>('select id from tenancy.tenants')
-  // As a deletion leaves it that died between its fence and its mark.
+  // The state that a deletion leaves if it dies between its lockout and its status change.
   await admin(
-    `update tenancy.operations set finished_at = now(); insert into tenancy.operations (tenant_id, kind, done) select id, 'delete', '{fence}' from tenancy.tenants`
+    'update tenancy.operations set finished_at = now(); ' +
+      `insert into tenancy.operations (tenant_id, kind, done) select id, 'delete', '{lockout}' ` +
+      'from tenancy.tenants'
   )
   await t.rejects(
     manager.resume({ slug: 'acme' }),

@@ -1,4 +1,4 @@
-// `migrate --check`: what a run would come to, found without one.
+// `migrate --check`: predicts the result of a run without one.
 import type { Manager } from '@fastify-tenancy/manager'
 import { sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
@@ -7,26 +7,35 @@ import t from 'tap'
 import { transactionWords } from '../../packages/manager/src/migrations/transaction-words.ts'
 import { failure, migrations, type Migrations } from '../support/migrations.ts'
 import { connect } from '../support/sql.ts'
-import { house, unique } from './houses.ts'
+import { managerFixture, unique } from './manager-fixture.ts'
 
-const notes =
-  "await db.schema.createTable('notes').addColumn('id', 'serial', c => c.primaryKey()).addColumn('body', 'text').execute()"
+const notes = "await db.schema.createTable('notes').addColumn('id', 'serial', " +
+  "c => c.primaryKey()).addColumn('body', 'text').execute()"
 
-/** All that a migration could change in the catalog, the roles, and what the suite itself writes down. */
+/**
+ * Everything that a migration could change: the catalog, the roles, and the suite's own records.
+ */
 const everything = `
   select md5(string_agg(line, e'\\n' order by line)) as digest, count(*)::int as lines from (
-    select 'class ' || c::text as line from (select oid, relname, relnamespace, relowner, relkind, relacl, relrowsecurity, relforcerowsecurity from pg_class) c
-    union all select 'attribute ' || a::text from (select attrelid, attname, atttypid, attnotnull, attisdropped from pg_attribute) a
-    union all select 'constraint ' || c::text from pg_constraint c union all select 'policy ' || p::text from pg_policy p
-    union all select 'namespace ' || n::text from pg_namespace n union all select 'proc ' || p.oid::text from pg_proc p
-    union all select 'trigger ' || g::text from pg_trigger g union all select 'type ' || y.oid::text from pg_type y
-    union all select 'default ' || d::text from pg_default_acl d union all select 'depend ' || d::text from pg_shdepend d where dbid = (select oid from pg_database where datname = current_database())
-    union all select 'ledger ' || l::text from tenancy.migration_ledger l union all select 'audit ' || a::text from tenancy.audit a
+    select 'class ' || c::text as line from (select oid, relname, relnamespace, relowner, relkind, relacl,
+    relrowsecurity, relforcerowsecurity from pg_class) c
+    union all select 'attribute ' || a::text from (select attrelid, attname, atttypid, attnotnull,
+      attisdropped from pg_attribute) a
+    union all select 'constraint ' || c::text from pg_constraint c union all select 'policy ' || p::text
+      from pg_policy p
+    union all select 'namespace ' || n::text from pg_namespace n union all select 'proc ' || p.oid::text
+      from pg_proc p
+    union all select 'trigger ' || g::text from pg_trigger g union all select 'type ' || y.oid::text
+      from pg_type y
+    union all select 'default ' || d::text from pg_default_acl d union all select 'depend ' || d::text
+      from pg_shdepend d where dbid = (select oid from pg_database where datname = current_database())
+    union all select 'ledger ' || l::text from tenancy.migration_ledger l union all select 'audit ' || a::text
+      from tenancy.audit a
     union all select 'tenant ' || t::text from tenancy.tenants t) lines`
 
 const digest = async (admin: Migrations['admin']): Promise<unknown> => (await admin(everything))[0]
 
-t.test("MIG-13 a check tries the tenants' set on the one that is furthest behind, on the tables that the shared set would make, and leaves nothing", async t => {
+t.test("MIG-13 a check tries the tenants' set on the tenant furthest behind and leaves nothing", async t => {
   const { manager, write, schemas, admin, another } = await migrations(t, {
     tables: { shared: ['countries'] }
   })
@@ -51,13 +60,13 @@ t.test("MIG-13 a check tries the tenants' set on the one that is furthest behind
   write('tenant', '003_wrong', 'await sql`alter table notes add country text`.execute(db)')
   t.match(await failure(manager.migrate({ check: true })), {
     code: 'FST_TENANCY_MIGRATION_FAILED',
-    message: /^migration '003_wrong' of tenant st0002 failed: .*already exists: all was taken back$/,
+    message:
+      /^migration '003_wrong' of tenant st0002 failed: .*already exists: all changes were rolled back$/,
     report: { failures: [{ shard: 'default', tenant: 't0002', migration: '003_wrong' }] }
   })
   write('tenant', '003_wrong', 'await sql`create table public.leaks (tenant_id text, what text)`.execute(db)')
   t.match(await failure(manager.migrate({ check: true })), {
-    message: /'leaks' without a policy/,
-    report: { shared: [{ unprotected: ['leaks'] }] }
+    message: /public\.leaks, outside the tenant's schema/
   }, "a table of all tenants in the tenants' set")
   t.match(await failure(manager.migrate({ check: true, set: 'tenant' })), {
     message: /migration '002_country' of tenant st0002 failed: relation "public.countries" does not exist/
@@ -75,12 +84,12 @@ t.test("MIG-13 a check tries the tenants' set on the one that is furthest behind
   write('tenant', '002_another', notes)
   await t.rejects(another().migrate({ check: true }), {
     code: 'FST_TENANCY_MIGRATION_INVALID',
-    message: /'002_another' has not run, and comes before '002_country'/
+    message: /'002_another' has not run, but sorts before '002_country'/
   })
 })
 
-t.test("MIG-08 a check refuses a migration that was changed after it had run, also where only the tenant's own database knows of it", async t => {
-  const on = await house(t, { more: { isolation: 'database' } })
+t.test("MIG-08 a check refuses a changed migration that only a tenant's own database has run", async t => {
+  const on = await managerFixture(t, { more: { isolation: 'database' } })
   const managed = (up: Migration['up']): Manager =>
     on.another({
       isolation: 'database',
@@ -98,7 +107,7 @@ t.test("MIG-08 a check refuses a migration that was changed after it had run, al
     code: 'FST_TENANCY_MIGRATION_INVALID',
     message: /'001_more' was changed after it had run/
   })
-  // The default shard's copy is behind: the database itself is what counts.
+  // The default shard's copy of the ledger is behind. The tenant's own database decides.
   await on.admin('delete from tenancy.migration_ledger')
   await t.rejects(other.migrate({ check: true }), {
     code: 'FST_TENANCY_MIGRATION_INVALID',
@@ -109,7 +118,8 @@ t.test("MIG-08 a check refuses a migration that was changed after it had run, al
   const own = await connect(t, on.superUrl.replace(/\/[^/]*$/, `/tenant_${id}`))
   const tables = async (): Promise<unknown> =>
     (await own.query(
-      "select relname from pg_class where relnamespace = 'public'::regnamespace union all select name from tenancy.migration_ledger order by 1"
+      "select relname from pg_class where relnamespace = 'public'::regnamespace union all select name " +
+        'from tenancy.migration_ledger order by 1'
     )).rows
   const before = await tables()
   await own.query('delete from tenancy.migration_ledger')
@@ -119,7 +129,8 @@ t.test("MIG-08 a check refuses a migration that was changed after it had run, al
   await own.query('drop table more')
   t.match(await manager.migrate({ check: true }), { failures: [] })
   await own.query(
-    "insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) values ($1, '001_more', 'x', now())",
+    'insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) ' +
+      "values ($1, '001_more', 'x', now())",
     [id]
   )
   await own.query('create table more (id int)')
@@ -127,7 +138,7 @@ t.test("MIG-08 a check refuses a migration that was changed after it had run, al
   await own.end()
 })
 
-t.test("where there is no tenant yet, the whole of the tenants' set is tried in a schema that is gone afterwards", async t => {
+t.test("without tenants, a check tries the tenants' set in a temporary schema", async t => {
   const { manager, write, admin } = await migrations(t, { tables: { shared: ['countries'] } })
   write('shared', '001_countries', 'await sql`create table countries (code text primary key)`.execute(db)')
   write('tenant', '001_notes', notes)
@@ -141,7 +152,7 @@ t.test("where there is no tenant yet, the whole of the tenants' set is tried in 
   write('tenant', '003_tags', 'await sql`alter table tags add id int`.execute(db)')
   t.match(await failure(manager.migrate({ check: true })), {
     message:
-      /^migration '003_tags' of a new tenant failed: relation "tags" does not exist: all was taken back$/
+      /^migration '003_tags' of a new tenant failed: relation "tags" does not exist: all changes were .* back$/
   })
   write(
     'tenant',
@@ -155,7 +166,7 @@ t.test("where there is no tenant yet, the whole of the tenants' set is tried in 
   t.same(await digest(admin), before)
 })
 
-t.test('MIG-13 a migration that says commit or rollback is refused before that is sent: a check of it leaves nothing', async t => {
+t.test('MIG-13 a migration with commit or rollback is refused before that statement is sent', async t => {
   const { manager, write, schemas, admin } = await migrations(t)
   await schemas(1)
   write(
@@ -173,14 +184,16 @@ t.test('MIG-13 a migration that says commit or rollback is refused before that i
       }).execute(db); await sql\`create table stray (id int)\`.execute(db); await sql\`select 1\`.execute(db)`
     )
     t.match(await failure(manager.migrate({ check: true })), {
-      message: new RegExp(`'002_ends' of the shared tables .* take '${word}' out of it: all was taken back$`)
+      message: new RegExp(
+        `'002_ends' of the shared tables .* remove '${word}' from it: all changes were rolled back$`
+      )
     }, statements)
   }
   await refused('commit', 'commit')
   await refused('/* back */ ROLLBACK', 'rollback')
   await refused('create table a (id int); end; create table b (id int)', 'end')
   t.same(await digest(admin), before)
-  // What these words mean is then not what they look like.
+  // With this setting the backslash escapes the quote, so `commit` is no part of the string.
   write(
     'shared',
     '002_ends',
@@ -190,12 +203,12 @@ t.test('MIG-13 a migration that says commit or rollback is refused before that i
   )
   t.match(await failure(manager.migrate({ check: true })), {
     message:
-      /ended the transaction that it ran in, and what it did until then stays: take commit and rollback out of it$/
+      /ended its transaction, so its earlier statements stay committed: remove commit and rollback from it$/
   }, 'what could not be taken back is said')
   t.not(JSON.stringify(await digest(admin)), JSON.stringify(before), 'control: it shows')
 })
 
-t.test('MIG-06 what a check holds it cannot hold for ever: of a process that hangs or is gone, and of a statement that does not end', async t => {
+t.test("MIG-06 a check's locks end in bounded time when its process hangs or dies", async t => {
   const { another, url, ownerUrl } = await migrations(t)
   const heard: unknown[] = []
   const up: Migration['up'] = async db => {
@@ -231,7 +244,8 @@ t.test('a statement that ends a transaction is found wherever it is one, and now
       ["select e'\\''; commit", 'commit'],
       ['select a$b$ from c; commit; select d$b$', 'commit'],
       [
-        'create function f () returns int begin atomic select case when true then 1 end; select 2; end; commit',
+        'create function f () returns int begin atomic select case when true then 1 end; select 2; end; ' +
+        'commit',
         'commit'
       ]
     ] as const

@@ -12,7 +12,7 @@ import { temporaryFolder } from '../support/services.ts'
 import { connect } from '../support/sql.ts'
 import { until } from '../support/until.ts'
 
-// Five processes of one program: compiled once.
+// Five processes run one program, so compile it once.
 const cache = temporaryFolder()
 t.teardown(() => rmSync(cache, { recursive: true, force: true }))
 
@@ -30,10 +30,11 @@ async function signalOf (child: ChildProcess): Promise<unknown> {
   return signal ?? code
 }
 
-/** What the ledger says and what the tables say, which must be one. */
+/** What the ledger says and what the tables show. Both must agree. */
 async function done (t: Test, { admin }: Migrations): Promise<string[]> {
   const ledger = await admin<{ id: string }>(
-    "select tenant_id as id from tenancy.migration_ledger where applied_at is not null and name = '001_notes' order by 1"
+    'select tenant_id as id from tenancy.migration_ledger where applied_at is not null ' +
+      "and name = '001_notes' order by 1"
   )
   const tables = await admin<{ id: string }>(
     "select substr(schemaname, 8) as id from pg_tables where tablename = 'notes' order by 1"
@@ -45,12 +46,13 @@ async function done (t: Test, { admin }: Migrations): Promise<string[]> {
 async function noLocks ({ admin }: Migrations): Promise<void> {
   await until(async () =>
     (await admin<{ n: number }>(
-      "select count(*)::int as n from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+      "select count(*)::int as n from pg_locks where locktype = 'advisory' and database = (select oid " +
+        'from pg_database where datname = current_database())'
     ))[0]?.n === 0
   )
 }
 
-t.test('MIG-03 a runner that is killed at any step leaves no lock and nothing half done, and the same call goes on', async t => {
+t.test('MIG-03 a runner killed at any step leaves no lock, and the same call resumes', async t => {
   const world = await migrations(t)
   const { write, schemas, options, admin, manager } = world
   const ids = await schemas(3)
@@ -80,7 +82,7 @@ t.test('MIG-03 a runner that is killed at any step leaves no lock and nothing ha
   t.same(await done(t, world), ids)
 })
 
-t.test('MIG-03 a runner that is killed while it waits for a lock frees what it holds, and another goes on at once', async t => {
+t.test('MIG-03 a runner killed while it waits for a lock frees its locks for the next runner', async t => {
   const world = await migrations(t)
   const { write, schemas, options, admin, manager, superUrl } = world
   await schemas(1)
@@ -93,7 +95,8 @@ t.test('MIG-03 a runner that is killed while it waits for a lock frees what it h
   await until(
     async () =>
       (await admin(
-        "select from pg_locks l join pg_class c on c.oid = l.relation where not l.granted and c.relname = 'notes'"
+        'select from pg_locks l join pg_class c on c.oid = l.relation where not l.granted ' +
+          "and c.relname = 'notes'"
       )).length === 1,
     10_000
   )
@@ -106,7 +109,7 @@ t.test('MIG-03 a runner that is killed while it waits for a lock frees what it h
   t.match((await manager.status()).tenants, [{ version: '002_color', isBehind: false }])
 })
 
-t.test('MIG-06 a migration behind a long transaction waits a bounded time and is tried again; readers wait no longer than that', async t => {
+t.test('MIG-06 behind a long transaction a migration retries with bounded waits for readers', async t => {
   const { another, schemas, superUrl, admin } = await migrations(t)
   await schemas(1)
   let attempts = 0
@@ -141,18 +144,20 @@ t.test('MIG-06 a migration behind a long transaction waits a bounded time and is
   }
   await long.query('begin; select * from tenant_t0001.notes')
 
-  // The control: without a bound, who reads waits for as long as the long transaction takes.
+  // Control: without a bound, readers wait as long as the long transaction takes.
   await naive.query('begin')
   const altering = failure(naive.query('alter table tenant_t0001.notes add naive int'))
   await until(async () =>
     (await admin(
-      'select from pg_locks where not granted and database = (select oid from pg_database where datname = current_database())'
+      'select from pg_locks where not granted and database = (select oid from pg_database ' +
+        'where datname = current_database())'
     )).length > 0
   )
   await reader.query('set statement_timeout = 1000')
   await t.rejects(reader.query('select * from tenant_t0001.notes'), { code: '57014' })
   await admin(
-    "select pg_cancel_backend(pid) from pg_stat_activity where datname = current_database() and query like 'alter table%naive%' and state = 'active'"
+    'select pg_cancel_backend(pid) from pg_stat_activity where datname = current_database() ' +
+      "and query like 'alter table%naive%' and state = 'active'"
   )
   t.match(await altering, { code: '57014' })
   await naive.query('rollback')

@@ -8,11 +8,11 @@ import t from 'tap'
 import { freshDatabase } from '../support/fresh.ts'
 import { failure, handle, migrations } from '../support/migrations.ts'
 import { connect, databaseOf, loginUrl } from '../support/sql.ts'
-import { databaseTemplate, dropDatabases } from '../strategies/world.ts'
+import { databaseTemplate, dropDatabases } from '../strategies/strategy-fixture.ts'
 
 const notes = 'await sql`create table notes (id serial primary key, body text)`.execute(db)'
 
-t.test('tenants with databases of their own are migrated in them; what each database says is true, and the default shard remembers', async t => {
+t.test("tenants' own databases are migrated, and the default shard records their state", async t => {
   const { write, another, admin, url, superUrl } = await migrations(t)
   const mark = databaseOf(superUrl).slice(2)
   const ids = ['x', 'y', 'z'].map(name => `${name}-${mark}`)
@@ -62,7 +62,8 @@ t.test('tenants with databases of their own are migrated in them; what each data
     'the same handle, as soon as it is there'
   )
 
-  // A database that was put back to an older day: what it says counts, and not what is remembered.
+  // A database that was restored to an earlier day: its own ledger counts, not the copy in the
+  // default shard.
   await inside(y, 'alter table notes drop color')
   await inside(
     z,
@@ -86,7 +87,7 @@ t.test('tenants with databases of their own are migrated in them; what each data
   )
 })
 
-t.test('requireMigration keeps a tenant of strategy schema waiting with 503 until its tables are there, whatever the process believed', async t => {
+t.test('requireMigration answers 503 for a schema tenant until its tables are there', async t => {
   const { manager, write, url, options } = await migrations(t)
   write('tenant', '001_notes', notes)
   await manager.create({ slug: 'acme', id: 'acme-1' })
@@ -147,7 +148,7 @@ t.test('the shared set runs once on each shard, and schemas where they are', asy
     "select table_schema as schema from information_schema.columns where column_name = 'color' order by 1"
   t.same((await first.query(columns)).rows, [{ schema: 'tenant_a-here' }])
   t.same((await second.query(columns)).rows, [{ schema: 'tenant_a-gone' }, { schema: 'tenant_a-there' }])
-  // Where the registry is elsewhere, the tenant's lock and status are looked at there.
+  // With a registry elsewhere, the lock and the status of the tenant are checked in that registry.
   write('tenant', '003_more', 'await sql`create table more ()`.execute(db)')
   await first.query("update tenancy.tenants set status = 'deleting' where id = 'a-gone'")
   await second.query('alter schema "tenant_a-gone" rename to gone')

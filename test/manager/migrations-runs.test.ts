@@ -10,7 +10,7 @@ import { connect, databaseOf } from '../support/sql.ts'
 const notes = 'await sql`create table notes (id serial primary key, body text)`.execute(db)'
 const color = "await db.schema.alterTable('notes').addColumn('color', 'text').execute()"
 
-t.test('a failed canary stops everything; a wave is finished before the next; continue and maxFailures go on', async t => {
+t.test('a failed canary stops the run, waves are finished in order, and maxFailures is kept', async t => {
   const { another, write, schemas, admin } = await migrations(t)
   await schemas(20)
   write('tenant', '001_notes', notes)
@@ -66,7 +66,7 @@ t.test('MIG-02 of two runners at once each migration is applied once, and both e
   }])
 })
 
-t.test('MIG-07 a tenant that is created during a run ends at the newest, one that is suspended too, one that is deleted is skipped', async t => {
+t.test('MIG-07 tenants created or suspended during a run are migrated, deleted tenants skipped', async t => {
   const { another, schemas, admin } = await migrations(t)
   await schemas(6)
   const meanwhile: { run?: (schema: string) => Promise<void> } = {}
@@ -86,7 +86,7 @@ t.test('MIG-07 a tenant that is created during a run ends at the newest, one tha
   const older = another({ migrations: { tenant: { getMigrations: async () => ({}) } } })
   meanwhile.run = async schema => {
     if (schema !== 'tenant_t0002') return
-    // By a process of this version, and by one that knows of no migration yet.
+    // Created by a process of this version, and by an older process without the migration.
     await same.create({ slug: 'new', id: 'a-new' })
     await older.create({ slug: 'older', id: 'an-older' })
     await admin("update tenancy.tenants set status = 'suspended' where id = 't0003'")
@@ -109,12 +109,12 @@ t.test('MIG-07 a tenant that is created during a run ends at the newest, one tha
   await admin("delete from tenancy.migration_ledger where tenant_id = 't0006'")
   await t.rejects(
     manager.migrate(),
-    { message: /tenant st0006 failed: the tenant's schema is not there/ },
+    { message: /tenant st0006 failed: the tenant's schema is missing/ },
     'a schema that is missing is no deletion'
   )
 })
 
-t.test("a tenant in another manager's hands is waited for until all others are done, and only then a failure", async t => {
+t.test('a tenant that another manager holds is tried last and only then a failure', async t => {
   const { another, write, schemas, superUrl } = await migrations(t)
   await schemas(4)
   write('tenant', '001_notes', notes)
@@ -146,7 +146,7 @@ t.test("a tenant in another manager's hands is waited for until all others are d
   })
 })
 
-t.test('MIG-08 a migration that was changed, renamed or taken away after it had run is refused before anything runs', async t => {
+t.test('MIG-08 a migration changed, renamed or removed after its run is refused before any runs', async t => {
   const { manager, write, schemas, admin, another } = await migrations(t)
   await schemas(3)
   const first = write('tenant', '001_notes', notes)
@@ -162,17 +162,18 @@ t.test('MIG-08 a migration that was changed, renamed or taken away after it had 
   write('tenant', '001_notes', notes)
   write('tenant', '000_before', notes)
   await t.rejects(manager.migrate(), {
-    message: /'000_before' has not run, and comes before '001_notes', which has: give it a later name/
+    message: /'000_before' has not run, but sorts before '001_notes', which has run: give it a later name/
   })
   rmSync(first.replace('001_notes', '000_before'))
   rmSync(first)
   await t.rejects(manager.migrate(), {
-    message: /'001_notes' has run and is not there any more: put it back/
+    message: /'001_notes' has run, but its file is missing: restore the file/
   })
   t.same(await admin('select count(*)::int as n from tenancy.migration_ledger'), [{ n: 3 }])
   write('tenant', '001_notes', notes)
   t.match(await manager.migrate(), { tenants: { migrated: 3 } })
-  // A process that is older than the schema, in a rolling deployment: it works on, and creates what it knows.
+  // A process older than the schema, as in a rolling deployment. It keeps working and creates
+  // tenants at its own version.
   rmSync(first.replace('001_notes', '002_color'))
   t.match(await manager.migrate(), { tenants: { current: 3 } })
   t.match((await manager.status()).tenants[0], {
@@ -189,7 +190,8 @@ t.test('MIG-10 eight workers are at most eight connections, and the budget bound
   const watcher = await connect(t, superUrl)
   const count = async (): Promise<number> =>
     (await watcher.query(
-      "select count(*)::int as n from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and application_name <> 'watcher'"
+      'select count(*)::int as n from pg_stat_activity where datname = current_database() ' +
+        "and pid <> pg_backend_pid() and application_name <> 'watcher'"
     )).rows[0].n
   const before = await count()
   for (const [budget, name] of [[100, '001_notes'], [6, '002_more']] as const) {
@@ -234,7 +236,8 @@ t.test("MIG-12 migrations run as the owner; the application's login cannot chang
   await manager.create({ slug: 'acme', id: 'acme_1' })
   t.same(
     await admin(
-      "select schemaname as schema, tableowner as owner from pg_tables where tablename in ('things', 'notes') order by 1"
+      'select schemaname as schema, tableowner as owner from pg_tables ' +
+        "where tablename in ('things', 'notes') order by 1"
     ),
     [
       { schema: 'public', owner },
@@ -257,7 +260,7 @@ t.test("MIG-12 migrations run as the owner; the application's login cannot chang
   }
 })
 
-t.test("MIG-13 a migration that leaves a table of tenants' rows without a policy fails the check, which changes nothing", async t => {
+t.test('MIG-13 a check fails for a migration that leaves a tenant table without a policy', async t => {
   const { manager, another, write, admin } = await migrations(t, {
     isolation: 'rls',
     tables: { tenant: ['projects'], shared: ['countries'] }
@@ -265,7 +268,8 @@ t.test("MIG-13 a migration that leaves a table of tenants' rows without a policy
   write(
     'shared',
     '001_projects',
-    'await sql`create table projects (tenant_id text not null, id int, primary key (tenant_id, id)); create table countries (code text)`.execute(db)'
+    'await sql`create table projects (tenant_id text not null, id int, primary key (tenant_id, id)); ' +
+      'create table countries (code text)`.execute(db)'
   )
   t.match(await manager.migrate({ check: true }), {
     shared: [{ applied: ['001_projects'], unlisted: [], unprotected: [] }]
@@ -280,21 +284,23 @@ t.test("MIG-13 a migration that leaves a table of tenants' rows without a policy
   write(
     'shared',
     '002_tasks',
-    'await sql`create table tasks (tenant_id text not null, project int, foreign key (tenant_id, project) references projects); create table logs (line text)`.execute(db)'
+    'await sql`create table tasks (tenant_id text not null, project int, foreign key (tenant_id, ' +
+      'project) references projects); create table logs (line text)`.execute(db)'
   )
   t.match(await failure(manager.migrate({ check: true })), {
     code: 'FST_TENANCY_MIGRATION_FAILED',
-    message: /'tasks' without a policy: list them in options\.tables\.tenant/,
+    message: /'tasks' without a policy: list the tables in options\.tables\.tenant/,
     report: { shared: [{ unlisted: ['logs', 'tasks'], unprotected: ['tasks'] }] }
   })
   t.match(
     await manager.migrate(),
     { shared: [{ unprotected: ['tasks'] }] },
-    'a run reports it; nobody may read the table'
+    'a run reports it, and no login may read the table'
   )
   t.same(
     await admin(
-      "select grantee from information_schema.role_table_grants where table_name = 'tasks' and grantee like 'tenancy_app%'"
+      "select grantee from information_schema.role_table_grants where table_name = 'tasks' " +
+        "and grantee like 'tenancy_app%'"
     ),
     []
   )

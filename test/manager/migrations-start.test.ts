@@ -1,11 +1,12 @@
-// Where each migration starts, what a lost connection leaves, and what the ledger says when others wrote it.
+// Where each migration starts, what a lost connection leaves, and how a ledger is read that others
+// wrote to.
 import { sql, type Kysely } from 'kysely'
 import type { Migration, MigrationProvider } from 'kysely/migration'
 import t from 'tap'
 
 import { failure, migrations } from '../support/migrations.ts'
 import { connect, databaseOf, loginUrl } from '../support/sql.ts'
-import { unique, house } from './houses.ts'
+import { unique, managerFixture } from './manager-fixture.ts'
 
 const provider = (files: Record<string, (db: Kysely<unknown>) => Promise<unknown>>): MigrationProvider => ({
   getMigrations: async () =>
@@ -21,7 +22,8 @@ const run = (text: string) => async (db: Kysely<unknown>): Promise<unknown> => s
 
 const look = (name: string): (db: Kysely<unknown>) => Promise<unknown> =>
   run(`create table "${name}" as select current_user::text as role, current_setting('search_path') as path,
-  current_setting('lock_timeout') as wait, current_setting('row_security') as secure, '${name}'::text as name`)
+  current_setting('lock_timeout') as wait, current_setting('row_security') as secure,
+    '${name}'::text as name`)
 
 const leaves = {
   'a path': 'set search_path = public',
@@ -38,7 +40,7 @@ for (const isolation of ['schema', 'database', 'shared'] as const) {
     `DAT-05 ${isolation}: a migration that leaves a path, a role or a setting does not move the next one`,
     { buffered: true },
     async t => {
-      const on = await house(t)
+      const on = await managerFixture(t)
       const other = `other_${databaseOf(on.superUrl)}`
       await on.admin(
         `create role ${other}; grant ${other} to "${new URL(loginUrl(on.superUrl, 'owner')).username}"`
@@ -68,7 +70,7 @@ for (const isolation of ['schema', 'database', 'shared'] as const) {
   )
 }
 
-t.test('a backend that is ended under a migration is tried again on another connection, once by what the ledger says', async t => {
+t.test('a migration whose backend is ended is retried on a new connection, as the ledger says', async t => {
   const world = await migrations(t)
   const { admin, schemas, another } = world
   await schemas(2)
@@ -93,10 +95,10 @@ t.test('a backend that is ended under a migration is tried again on another conn
 })
 
 t.test(
-  "status shows a changed ledger of a tenant's own database as migrate does, and one that is not to be read by its name",
+  "status shows a tenant's own database whose ledger was changed or cannot be read",
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     const set = provider({ '001': run('select 1'), '002': run('select 2') })
     const manager = on.another({ migrations: { tenant: set } })
@@ -118,16 +120,16 @@ t.test(
     await on.admin(`alter database "tenant_${id}" rename to "tenant_${id}_gone"`)
     t.match((await manager.status()).tenants, [{
       version: '002',
-      problem: /its database cannot be read .*this is what the last run saw/
+      problem: /its database cannot be read .*this state is from the last run/
     }])
     await on.admin(`alter database "tenant_${id}_gone" rename to "tenant_${id}"`)
   }
 )
 
-t.test('a move that fails keeps the ledger of where the tenant is, whatever ran in the new home', {
+t.test('a failed move keeps the ledger of the placement where the tenant is', {
   buffered: true
 }, async t => {
-  const on = await house(t)
+  const on = await managerFixture(t)
   const id = unique(on, 'a')
   const old = provider({ '001': run('create table notes (n int)') })
   const more = provider({
@@ -166,13 +168,15 @@ t.test('a move that fails keeps the ledger of where the tenant is, whatever ran 
 t.test('a schema tenancy of a newer version refuses every call and the boot of nothing else', {
   buffered: true
 }, async t => {
-  const on = await house(t)
+  const on = await managerFixture(t)
   await on.manager.create({ slug: 'acme', id: 'acme-1' })
   await on.admin("comment on schema tenancy is 'fastify-tenancy 999'")
   const refused = {
     code: 'FST_TENANCY_SETUP_INVALID',
-    message:
-      /schema tenancy of this database is of version 999, and this version of the suite knows \d+: use the newer version/
+    message: new RegExp(
+      'schema tenancy of this database is of version 999, and this version of the suite knows ' +
+        String.raw`\d+: use the newer version`
+    )
   }
   const set = { migrations: { shared: provider({}) } }
   const calls: readonly ((manager: ReturnType<typeof on.another>) => Promise<unknown>)[] = [
@@ -198,10 +202,10 @@ t.test('a schema tenancy of a newer version refuses every call and the boot of n
 })
 
 t.test(
-  "what kysely-ctl ran meanwhile is taken for run in the shared tables, and refused by name in a tenant's own",
+  "runs of kysely-ctl count in shared tables and are refused by name in a tenant's own",
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     const owner = loginUrl(on.superUrl, 'owner')
     const history =
@@ -215,7 +219,8 @@ t.test(
     await on.another({ migrations: { shared: provider({ '001': shared['001'] }) } }).migrate()
     const client = await connect(t, owner)
     await client.query(
-      `${history}; insert into kysely_migration values ('001', '2026-01-01T00:00:00Z'), ('002', '2026-11-01T00:00:00Z'); create table two (n int)`
+      `${history}; insert into kysely_migration values ('001', '2026-01-01T00:00:00Z'), ` +
+        `('002', '2026-11-01T00:00:00Z'); create table two (n int)`
     )
     t.match((await on.another({ migrations: { shared: provider(shared) } }).migrate()).shared, [{
       applied: ['003']
@@ -243,7 +248,10 @@ t.test(
       const error = await failure(manager.migrate({ only: { id: tenant } })) as Error
       t.match(
         error.message,
-        /kysely-ctl has run migration '002' of this tenant, and the ledger does not know of it: .*insert into tenancy\.migration_ledger/,
+        new RegExp(
+          "kysely-ctl has run migration '002' of this tenant, but the ledger has no entry for " +
+            String.raw`it: .*insert into tenancy\.migration_ledger`
+        ),
         isolation
       )
       await there.query('delete from kysely_migration')
@@ -254,10 +262,10 @@ t.test(
   }
 )
 
-t.test('the audit is changed by nothing but the command that prunes it, and the doctor says who could', {
+t.test('only the prune command changes the audit, and the doctor names roles that could', {
   buffered: true
 }, async t => {
-  const on = await house(t)
+  const on = await managerFixture(t)
   await on.manager.create({ slug: 'acme', id: 'acme-1' })
   const owner = await connect(t, loginUrl(on.superUrl, 'owner'))
   for (

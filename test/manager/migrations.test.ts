@@ -6,12 +6,12 @@ import t from 'tap'
 
 import { failure, migrations } from '../support/migrations.ts'
 
-const notes =
-  "await db.schema.createTable('notes').addColumn('id', 'serial', c => c.primaryKey()).addColumn('body', 'text').execute()"
+const notes = "await db.schema.createTable('notes').addColumn('id', 'serial', " +
+  "c => c.primaryKey()).addColumn('body', 'text').execute()"
 
 const color = "await db.schema.alterTable('notes').addColumn('color', 'text').execute()"
 
-t.test('a new tenant of strategy schema ends at the newest migration, and the next one reaches all', async t => {
+t.test('a new tenant of strategy schema starts at the newest migration', async t => {
   const { manager, write, admin } = await migrations(t, { tables: { shared: ['countries'] } })
   write(
     'shared',
@@ -22,7 +22,8 @@ t.test('a new tenant of strategy schema ends at the newest migration, and the ne
   write(
     'tenant',
     '002_country',
-    "await db.schema.alterTable('notes').addColumn('country', 'text', c => c.references('public.countries.code')).execute()"
+    "await db.schema.alterTable('notes').addColumn('country', 'text', " +
+      "c => c.references('public.countries.code')).execute()"
   )
   t.match(await manager.migrate(), {
     shared: [{ shard: 'default', applied: ['001_countries'], unlisted: [], unprotected: [] }],
@@ -52,13 +53,14 @@ t.test('a new tenant of strategy schema ends at the newest migration, and the ne
   )
   t.same(columns, [{ schema: 'tenant_acme_1' }, { schema: 'tenant_globex_1' }])
   const [row] = await admin<{ checksum: string; duration_ms: string; error: string | null }>(
-    "select checksum, duration_ms, error from tenancy.migration_ledger where tenant_id = 'acme_1' and name = '003_color'"
+    "select checksum, duration_ms, error from tenancy.migration_ledger where tenant_id = 'acme_1' " +
+      "and name = '003_color'"
   )
   t.match(row, { checksum: /^[0-9a-f]{64}$/, error: null })
   t.ok(Number(row?.duration_ms) > 0)
 
   const drop = "await db.schema.alterTable('notes').dropColumn('color').execute()"
-  // As the README says a change that makes none is accepted.
+  // docs/migrations.md tells how to accept a change that has no effect.
   const accept = (file: string): Promise<unknown> =>
     admin(
       "update tenancy.migration_ledger set checksum = encode(sha256($1), 'hex') where name = '003_color'",
@@ -91,7 +93,7 @@ t.test('a new tenant of strategy schema ends at the newest migration, and the ne
   t.match(await manager.status(), { tenants: [{ slug: 'globex' }] })
 })
 
-t.test('an up() may read, and write by what it has read; what it changed before is there', async t => {
+t.test('an up() may read its own changes and write by them', async t => {
   const { manager, write, admin } = await migrations(t)
   write(
     'tenant',
@@ -99,7 +101,8 @@ t.test('an up() may read, and write by what it has read; what it changed before 
     `${notes}
   await db.insertInto('notes').values([{ body: 'a' }, { body: 'b' }]).execute()
   const rows = await db.selectFrom('notes').selectAll().orderBy('id').execute()
-  const result = await db.updateTable('notes').set({ body: 'c' }).where('id', '=', rows[1].id).executeTakeFirst()
+  const result = await db.updateTable('notes').set({ body: 'c' }).where('id', '=', rows[1].id)
+    .executeTakeFirst()
   if (result.numUpdatedRows !== 1n) throw new Error('updated ' + result.numUpdatedRows)
   await sql\`create table tags (name text) -- a comment at the end\`.execute(db)
   await sql\`alter table tags add id int; alter table tags add color text\`.execute(db)
@@ -162,7 +165,7 @@ t.test("migrations may come from a provider of Kysely's; only, schema and set sa
   })
   await t.rejects(manager.migrate({ only: { slug: 'shares' } }), {
     code: 'FST_TENANCY_TENANT_CONFLICT',
-    message: /shares its tables/
+    message: /has no tables of its own/
   })
   await t.rejects(manager.migrate({ only: { slug: 'nobody' } }), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
   await t.rejects(manager.migrate({ schema: 'tenant_nobody' }), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
@@ -177,11 +180,11 @@ t.test("migrations may come from a provider of Kysely's; only, schema and set sa
   }
 })
 
-t.test('a file that is no migration is refused by its name, and so is a folder that is not there', async t => {
+t.test('a file that is no migration and a missing folder are refused by name', async t => {
   const { manager, write, another } = await migrations(t)
   await t.rejects(another({ migrations: { tenant: './nowhere' } }).migrate(), {
     code: 'FST_TENANCY_MIGRATION_INVALID',
-    message: /no such folder/
+    message: /the folder does not exist/
   })
   await t.rejects(another({ migrations: {} }).migrate(), {
     code: 'FST_TENANCY_OPTION_INVALID',
@@ -197,11 +200,11 @@ t.test('a file that is no migration is refused by its name, and so is a folder t
   writeFileSync(file.replace('.ts', '.mjs'), 'export async function up () {}')
   await t.rejects(manager.migrate(), {
     code: 'FST_TENANCY_MIGRATION_INVALID',
-    message: /two migrations of the name '001_typo'/
+    message: /two migrations named '001_typo'/
   })
 })
 
-t.test('a schema change that an up() forgot to await is part of its migration all the same; another statement is refused', async t => {
+t.test('a schema change that up() did not await is part of its migration', async t => {
   const { manager, write, schemas, admin } = await migrations(t)
   await schemas(3)
   write('tenant', '001_notes', `${notes}; db.schema.createTable('tags').addColumn('id', 'integer').execute()`)
@@ -218,10 +221,11 @@ t.test('a schema change that an up() forgot to await is part of its migration al
   t.same(await admin('select id from tenant_t0001.tags union all select id from tenant_t0002.tags'), [])
 })
 
-t.test('a migration that ends its transaction, or goes on after its up(), is stopped, and leaves the next tenant alone', async t => {
+t.test('a migration that ends its transaction or outlives up() stops alone', async t => {
   const { manager, write, schemas, admin, another } = await migrations(t)
   await schemas(2)
-  const message = /take '(?:commit|rollback)' out of it|invalid transaction termination|ended the transaction/
+  const message =
+    /remove '(?:commit|rollback)' from it|invalid transaction termination|ended (?:its|the) transaction/
   // In the last one the words are not what they look like.
   for (
     const statements of [['commit'], ['create table a (); commit; create table b ()'], ['rollback'], [

@@ -1,25 +1,25 @@
-// What of a tenant's changes goes over when it moves, how, and who can see them.
+// Which changes a move copies, how, and which logins can see them.
 import t from 'tap'
 
 import { ask, connect, loginUrl } from '../support/sql.ts'
 import { elsewhere } from '../support/standstill.ts'
 import { until } from '../support/until.ts'
-import { house } from './houses.ts'
-import { mover, rows, traces } from './mover.ts'
-import { fill } from './traffic.ts'
+import { managerFixture } from './manager-fixture.ts'
+import { movingTenant, rows, traces } from './moving-tenant-fixture.ts'
+import { fill } from './change-workload.ts'
 
 t.jobs = 2
 
 t.test(
-  'what the log of changes does not have is not brought over: control for the test above; but a row that is missing is found by number',
+  'control: a change missing from the log is not copied, and the row count reveals it',
   { buffered: true },
   async t => {
-    const { on, id, place, move } = await mover(t)
+    const { on, id, place, move } = await movingTenant(t)
     await on.manager.create({ slug: 'acme', id })
     const source = place('rls')
     await ask(source.url, fill(source))
-    const update =
-      `update authors set name = 'changed' where email = '2@example.com'; update posts set title = 'changed' where title = 'post 1'`
+    const update = `update authors set name = 'changed' where email = '2@example.com'; ` +
+      `update posts set title = 'changed' where title = 'post 1'`
     await move(
       { isolation: 'schema' },
       source,
@@ -47,7 +47,7 @@ t.test(
         step === 'catch-up'
           ? "alter table posts disable trigger user; update posts set slot = 999 where title = 'post 4'"
           : undefined),
-      { code: 'FST_TENANCY_MOVE_FAILED', message: /triggers .* are not all there/ }
+      { code: 'FST_TENANCY_MOVE_FAILED', message: /triggers .* are incomplete/ }
     )
     t.match(await on.manager.get({ id }), { isolation: 'rls', status: 'active' })
     t.same(await on.admin(traces), [])
@@ -55,22 +55,25 @@ t.test(
 )
 
 t.test(
-  'values that change hands in the last moment, and a table that is emptied, are brought over all the same',
+  'unique values that swap and a table that is emptied at the last moment are copied',
   { buffered: true },
   async t => {
-    const { on, id, place, move } = await mover(t)
+    const { on, id, place, move } = await movingTenant(t)
     await on.manager.create({ slug: 'acme', id })
     const source = place('rls')
     await ask(source.url, fill(source))
     const swap = `
-    update authors set email = '-' where email = '3@example.com'; update authors set email = '3@example.com' where email = '4@example.com'; update authors set email = '4@example.com' where email = '-';
-    update posts set slot = -1 where slot = 5; update posts set slot = 5 where slot = 6; update posts set slot = 6 where slot = -1`
+    update authors set email = '-' where email = '3@example.com'; update authors set email = '3@example.com'
+      where email = '4@example.com'; update authors set email = '4@example.com' where email = '-';
+    update posts set slot = -1 where slot = 5; update posts set slot = 5 where slot = 6;
+    update posts set slot = 6 where slot = -1`
     await move({ isolation: 'schema' }, source, step => step === 'catch-up' ? swap : undefined)
     t.same(await rows(place('schema')), await rows(source))
     await on.manager.confirmMove({ id })
     await move({ isolation: 'rls' }, place('schema'), step =>
       step === 'snapshot'
-        ? `truncate "tenant_${id}".authors, "tenant_${id}".posts, "tenant_${id}".events; insert into "tenant_${id}".authors (id, email) values (md5('x')::uuid, 'x')`
+        ? `truncate "tenant_${id}".authors, "tenant_${id}".posts, "tenant_${id}".events; ` +
+          `insert into "tenant_${id}".authors (id, email) values (md5('x')::uuid, 'x')`
         : undefined)
     t.same(await rows(source), await rows(place('schema')))
     t.equal(
@@ -82,13 +85,14 @@ t.test(
 
 const family = (isShared: boolean): string => `
   create table parents (${isShared ? 'tenant_id text not null, ' : ''}id int primary key, name text);
-  create table children (id int primary key, parent int not null references parents on delete cascade, name text)`
+  create table children (id int primary key, parent int not null references parents on delete cascade,
+    name text)`
 
-t.test("a table whose rows are whose their parents are is followed, too, and others' rows stay theirs", {
+t.test("a table that gets its tenant through its parents moves without other tenants' rows", {
   buffered: true
 }, async t => {
   const id = 'acme-1'
-  const on = await house(t, {
+  const on = await managerFixture(t, {
     build: family,
     tables: { tenant: ['parents', 'children'], shared: ['countries'] }
   })
@@ -96,10 +100,14 @@ t.test("a table whose rows are whose their parents are is followed, too, and oth
   await on.manager.create({ slug: 'acme', id })
   await on.manager.create({ slug: 'globex', id: 'globex-1' })
   await on.admin(
-    "insert into parents select case when g % 2 = 0 then 'acme-1' else 'globex-1' end, g from generate_series(1, 10) g; insert into children select g, g % 10 + 1 from generate_series(1, 50) g"
+    "insert into parents select case when g % 2 = 0 then 'acme-1' else 'globex-1' end, g " +
+      'from generate_series(1, 10) g; insert into children select g, g % 10 + 1 ' +
+      'from generate_series(1, 50) g'
   )
   const write =
-    "update children set name = 'changed' where id < 20; delete from parents where id in (3, 4); insert into children values (99, 2), (98, 1); update children set parent = 5 where id = 1; update children set parent = 6 where id = 4"
+    "update children set name = 'changed' where id < 20; delete from parents where id in (3, 4); " +
+    'insert into children values (99, 2), (98, 1); update children set parent = 5 where id = 1; ' +
+    'update children set parent = 6 where id = 4'
   await on.another({
     progress: ({ step }) => {
       if (step === 'snapshot') other.run(on.superUrl, write)
@@ -108,7 +116,8 @@ t.test("a table whose rows are whose their parents are is followed, too, and oth
   t.same(
     await on.admin('select id, parent, name from "tenant_acme-1".children order by 1'),
     await on.admin(
-      'select c.id, parent, c.name from children c join parents p on p.id = parent where tenant_id = $1 order by 1',
+      'select c.id, parent, c.name from children c join parents p on p.id = parent where tenant_id = $1 ' +
+        'order by 1',
       [id]
     )
   )
@@ -119,10 +128,10 @@ t.test("a table whose rows are whose their parents are is followed, too, and oth
 })
 
 t.test(
-  'who writes when the move begins is waited for, with bounded locks; the application reads and writes nothing of the log',
+  'a move waits for open writers with bounded locks and hides its log from the application',
   { buffered: true },
   async t => {
-    const { on, id, place, move } = await mover(t)
+    const { on, id, place, move } = await movingTenant(t)
     await on.manager.create({ slug: 'acme', id })
     const source = place('rls')
     await ask(source.url, fill(source))
@@ -133,7 +142,8 @@ t.test(
     await late.query('begin isolation level repeatable read; select count(*) from posts')
     const app = await connect(t, loginUrl(on.superUrl, 'app'))
     const [role] = await on.admin<{ name: string }>(
-      "select rolname as name from pg_roles where rolname like 'tenancy_app_%' and rolname like '%' || substr(md5(current_database()), 1, 8)"
+      "select rolname as name from pg_roles where rolname like 'tenancy_app_%' and rolname like '%' || " +
+        'substr(md5(current_database()), 1, 8)'
     )
     const refused: string[] = []
     const moving = move({ isolation: 'schema' }, source, step => step === 'capture' ? `select 1` : undefined)
@@ -141,7 +151,7 @@ t.test(
       (await on.admin("select from pg_locks where not granted and mode = 'ShareRowExclusiveLock'")).length > 0
     )
     await writer.query('commit')
-    // Began before the triggers were there, and writes when they are.
+    // This transaction began before the triggers existed and writes after that.
     await until(async () =>
       (await on.admin(
         "select from pg_trigger where tgname like 'tenancy_move_%' and tgrelid = 'ticks'::regclass"
@@ -167,10 +177,10 @@ t.test(
 )
 
 t.test(
-  'a tenant of tables in which something is prepared is not moved out of them, and is served all the while',
+  'a tenant with prepared transactions on its tables is not moved, and stays served',
   { buffered: true },
   async t => {
-    const { on, id, place } = await mover(t)
+    const { on, id, place } = await movingTenant(t)
     await on.manager.create({ slug: 'acme', id })
     const source = place('rls')
     await ask(source.url, fill(source))
@@ -186,7 +196,7 @@ t.test(
         `the prepared '${id}' may hold it: commit prepared or rollback prepared, then call again`
       )
     })
-    t.same(await on.admin(`select 'a fence' from tenancy.lockouts union all ${traces}`), [])
+    t.same(await on.admin(`select 'a lockout' from tenancy.lockouts union all ${traces}`), [])
     await on.admin(`commit prepared '${id}'`)
     await on.manager.move({ id }, { isolation: 'schema' })
     t.same(await rows(place('schema')), await rows(source))

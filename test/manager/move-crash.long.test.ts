@@ -1,4 +1,5 @@
-// A process that dies anywhere in a move leaves what the same call takes up, or what is taken back.
+// A process that dies at any step of a move leaves a state that the same call resumes from, or that
+// a rollback removes.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -6,14 +7,14 @@ import t, { type Test } from 'tap'
 
 import { inLifeOf } from '../support/process-death.ts'
 import { until } from '../support/until.ts'
-import { contents, fill, folder, house, unique, type House } from './houses.ts'
+import { contents, fill, folder, managerFixture, unique, type ManagerFixture } from './manager-fixture.ts'
 
 const moveSteps = ['plan', 'provision', 'migrate', 'check', 'capture', 'snapshot', 'catch-up', 'lockout',
   'wait', 'replay', 'switch', 'open', 'release']
 
 async function inProcess (
   t: Test,
-  { superUrl, admin }: House,
+  { superUrl, admin }: ManagerFixture,
   id: string,
   verb: object,
   dieAt: readonly string[]
@@ -23,48 +24,50 @@ async function inProcess (
   ], { execArgv: ['--conditions=@fastify-tenancy/source'], silent: true })
   t.teardown(() => child.kill('SIGKILL'))
   const [code, signal] = await once(child, 'exit') as [number | null, string | null]
-  // The server notices a little later: its locks are then free.
+  // PostgreSQL notices the death a little later. Then its locks are free.
   await until(async () =>
     (await admin(
-      "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+      "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database " +
+        'where datname = current_database())'
     )).length === 0
   )
   return signal ?? code ?? -1
 }
 
-async function exported (t: Test, { manager }: House, id: string): Promise<Record<string, unknown>> {
+async function exported (t: Test, { manager }: ManagerFixture, id: string): Promise<Record<string, unknown>> {
   const to = join(folder(t), 'export')
   await manager.export({ id }, { to })
   return contents(to)
 }
 
 const traces =
-  "select tgname::text from pg_trigger where tgname like 'tenancy_move_%' union all select table_name from tenancy.move_changes"
+  "select tgname::text from pg_trigger where tgname like 'tenancy_move_%' union all select table_name " +
+  'from tenancy.move_changes'
 
-const done = async ({ admin }: House, id: string): Promise<string[]> =>
+const done = async ({ admin }: ManagerFixture, id: string): Promise<string[]> =>
   (await admin<{ done: string[] }>(
     'select done from tenancy.operations where tenant_id = $1 and finished_at is null',
     [id]
   ))[0]?.done ?? []
 
 t.jobs = 2
-// Into a database, at the steps that are other work there.
+// A move into a database, at the steps that differ there.
 for (
   const [to, dieAt] of [['schema', moveSteps], ['database', ['provision', 'capture', 'rows of tasks',
     'changes', 'switch']]] as const
 ) {
   t.test(
-    `killed at each step that it writes down, a move from rls to ${to} and its confirmation go on with the same call`,
+    `a move from rls to ${to} and its confirmation resume after a kill at each step`,
     { buffered: true },
     async t => {
-      const on = await house(t)
+      const on = await managerFixture(t)
       const id = unique(on, 'a')
       await on.manager.create({ slug: 'acme', id })
       await fill(on, id)
       let before = await exported(t, on, id)
       for (const step of dieAt) {
         t.equal(await inProcess(t, on, id, { move: { isolation: to } }, [step]), 'SIGKILL', step)
-        // What is a portion of a step is written down with that.
+        // The chunks of a step are recorded together with the step.
         t.same(
           await done(on, id),
           moveSteps.slice(
@@ -73,9 +76,10 @@ for (
           )
         )
         if ((await on.admin('select from tenancy.lockouts')).length === 0 && to === 'schema') {
-          // It is served, and somebody writes, while nobody goes on with it.
+          // Until a process resumes the move, the tenant is served and another session writes.
           await on.admin(
-            `update tasks set title = title || $1 where tenant_id = $2 and id = (select min(id) from tasks where tenant_id = $2)`,
+            'update tasks set title = title || $1 where tenant_id = $2 and id = (select min(id) ' +
+              'from tasks where tenant_id = $2)',
             [step, id]
           )
           await on.admin('insert into labels (tenant_id, word) values ($1, $2)', [id, step])
@@ -111,10 +115,10 @@ for (
 }
 
 t.test(
-  'an abandoned move is taken back: the tenant is served from where it was, and nothing is left of the copy',
+  'an abandoned move is rolled back, and its copy is removed',
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await fill(on, id)
@@ -130,13 +134,14 @@ t.test(
       t.equal(await inProcess(t, on, id, { move: { isolation } }, [step]), 'SIGKILL', `${isolation}: ${step}`)
       await t.rejects(on.manager.move({ id }, { isolation: other }), {
         code: 'FST_TENANCY_TENANT_CONFLICT',
-        message: /to another place/
+        message: /to another target/
       })
       t.match(await on.manager.cancelMove({ id }), { isolation: 'rls', status: 'active' })
-      t.same(await on.admin(`select 'a fence' from tenancy.lockouts union all ${traces}`), [])
+      t.same(await on.admin(`select 'a lockout' from tenancy.lockouts union all ${traces}`), [])
       t.same(
         await on.admin(
-          "select from pg_namespace where nspname like 'tenant_%' union all select from pg_database where datname = $1 union all select from pg_roles where rolname like $1 || '%'",
+          "select from pg_namespace where nspname like 'tenant_%' union all select from pg_database " +
+            "where datname = $1 union all select from pg_roles where rolname like $1 || '%'",
           [`tenant_${id}`]
         ),
         []
@@ -148,10 +153,10 @@ t.test(
 )
 
 t.test(
-  "a move that died before it wrote down where to is none: it cannot go on into the tenant's own home, and can be taken back",
+  'a move that died before it recorded its target can be rolled back',
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
     await on.admin(`insert into "tenant_${id}".labels (word) values ('mine')`)
@@ -172,7 +177,7 @@ t.test(
   }
 )
 
-/** Calls again while the server has not noticed that who held the lock is dead. */
+/** Retries while PostgreSQL has not yet noticed that the process that held the lock is dead. */
 const patiently = async (work: () => Promise<unknown>): Promise<void> => {
   await until(() =>
     work().then(() => true, (error: Error) => {
@@ -182,16 +187,17 @@ const patiently = async (work: () => Promise<unknown>): Promise<void> => {
 }
 
 t.test(
-  'LIF-01 a process that dies before any one of the statements of a move leaves what the next call takes up, or takes back',
+  'LIF-01 a move that dies before any statement can be resumed or rolled back',
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await fill(on, id)
     const rows = (schema: string, mine = ''): Promise<object[]> =>
       on.admin(
-        `select title as text from ${schema}.tasks${mine} union all select word from ${schema}.labels${mine} order by 1`
+        `select title as text from ${schema}.tasks${mine} union all select word ` +
+          `from ${schema}.labels${mine} order by 1`
       )
     const [shared, own] = [() => rows('public', ` where tenant_id = '${id}'`), () => rows(`"tenant_${id}"`)]
     const served = async (): Promise<boolean> =>
@@ -207,7 +213,8 @@ t.test(
       lives++
       if (await served()) {
         await on.admin(
-          'update tasks set title = $2 || title where tenant_id = $1 and id = (select min(id) from tasks where tenant_id = $1)',
+          'update tasks set title = $2 || title where tenant_id = $1 and id = (select min(id) ' +
+            'from tasks where tenant_id = $1)',
           [id, `${statements} `]
         )
         await on.admin('insert into labels (tenant_id, word) values ($1, $2)', [id, `life ${lives}`])
@@ -221,7 +228,7 @@ t.test(
         await patiently(() => on.manager.cancelMove({ id }))
         t.same(
           await on.admin(
-            `select 'a fence' from tenancy.lockouts where placement = 'shared' union all ${traces}`
+            `select 'a lockout' from tenancy.lockouts where placement = 'shared' union all ${traces}`
           ),
           [],
           `${statements}: taken back`

@@ -1,13 +1,14 @@
-// What a move that was taken back or finished only in part leaves behind, and what the next call makes of it.
+// What a move leaves that was rolled back or completed only in part, and how the next call handles
+// it.
 import t from 'tap'
 
 import { connect } from '../support/sql.ts'
-import { items, touched } from './items.ts'
+import { items, touched } from './small-tenant-fixture.ts'
 
 t.jobs = 2
 
 t.test(
-  'a move whose triggers cannot be taken away has moved the tenant all the same, and says so; its confirmation takes them away',
+  'a move whose triggers cannot be dropped succeeds, and its confirmation drops them',
   { buffered: true },
   async t => {
     const { on, id, move } = await items(t, touched)

@@ -1,4 +1,5 @@
-// Moves under a real application with traffic on it: no row is lost, none is another tenant's, and a pause is a 503 that says when to try again.
+// Moves under an application with HTTP traffic: no row is lost or foreign, and the pause is a 503
+// with retry-after.
 import type { Isolation } from '@fastify-tenancy/core'
 import Fastify, { type FastifyInstance } from 'fastify'
 import tenancy, { type TenancyOptions } from 'fastify-tenancy'
@@ -7,7 +8,7 @@ import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 
 import { until } from '../support/until.ts'
-import { house, houseOptions, unique, type House } from './houses.ts'
+import { managerFixture, fixtureOptions, unique, type ManagerFixture } from './manager-fixture.ts'
 
 interface Rows {
   labels: { tenant_id: Generated<string>; word: string; country: string | null }
@@ -16,8 +17,8 @@ interface Rows {
 
 const labels = (request: { db: unknown }): Kysely<Rows> => request.db as Kysely<Rows>
 
-async function serve (t: Test, { superUrl }: House): Promise<{ app: FastifyInstance; url: string }> {
-  const { provision: _, ...options } = houseOptions(superUrl)
+async function serve (t: Test, { superUrl }: ManagerFixture): Promise<{ app: FastifyInstance; url: string }> {
+  const { provision: _, ...options } = fixtureOptions(superUrl)
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(
@@ -29,7 +30,7 @@ async function serve (t: Test, { superUrl }: House): Promise<{ app: FastifyInsta
     const [db, { words }] = [labels(request), request.body]
     if (words.length === 1) await db.insertInto('labels').values({ word: words[0] ?? '' }).execute()
     else {
-      // Both words, one more in the count, and a row that is there for a moment.
+      // Changes both words, adds one to the count, and inserts a row that is deleted again.
       await db.transaction().execute(async trx => {
         for (const word of words) await trx.insertInto('labels').values({ word }).execute()
         const name = words[0]?.split(':').slice(0, 2).join(':') ?? ''
@@ -76,7 +77,7 @@ class Client {
   async #run (): Promise<void> {
     const headers = { 'x-tenant': this.#slug, 'content-type': 'application/json' }
     for (let n = 0; !this.#isStopped && this.wrong.length === 0; n++) {
-      // Every third is a transaction of two.
+      // Every third request is a transaction of two statements.
       const words = n % 3 === 0 ? [`${this.#name}:${n}`, `${this.#name}:${n}b`] : [`${this.#name}:${n}`]
       const written = await fetch(this.#url, { method: 'POST', headers, body: JSON.stringify({ words }) })
       if (this.#isServed(written, 201, await written.text())) {
@@ -102,14 +103,15 @@ class Client {
   }
 }
 
-t.test("traffic runs while its tenant moves through every strategy: no write is lost, no row is another's, and nothing is answered but 503 for a moment", async t => {
-  const on = await house(t)
+t.test('under traffic a tenant moves through every strategy without a lost write or foreign row', async t => {
+  const on = await managerFixture(t)
   const { manager } = on
   const id = unique(on, 'a')
   await manager.create({ slug: 'acme', id })
   await manager.create({ slug: 'globex', id: unique(on, 'b') })
   await on.admin(
-    "insert into projects (tenant_id, id, name, budget) select $1, n, 'acme:' || n, 0 from generate_series(1, 3) n union all select $2, 1, 'globex:1', 0",
+    "insert into projects (tenant_id, id, name, budget) select $1, n, 'acme:' || n, 0 " +
+      "from generate_series(1, 3) n union all select $2, 1, 'globex:1', 0",
     [id, unique(on, 'b')]
   )
   const { url } = await serve(t, on)
@@ -151,7 +153,8 @@ t.test("traffic runs while its tenant moves through every strategy: no write is 
   t.equal(words.size, rows.length, 'and none twice')
   const counts = await on.admin<{ name: string; budget: string; before: number }>(
     `
-    select name, budget::text, (select count(*)::int from projects b where b.tenant_id = $1 and b.name = p.name || ' before') as before
+    select name, budget::text, (select count(*)::int from projects b where b.tenant_id = $1
+      and b.name = p.name || ' before') as before
     from projects p where tenant_id = $1 and name like 'acme:_' order by 1`,
     [id]
   )

@@ -1,12 +1,12 @@
-// Primary keys that are not the same in both homes, or not for long.
+// Primary keys that differ between source and target, or that change during the move.
 import t from 'tap'
 
-import { items, once } from './items.ts'
+import { items, once } from './small-tenant-fixture.ts'
 
 t.jobs = 2
 
 t.test(
-  'a move is refused before it copies where rows cannot leave the new home for a moment, and its key is another, or may be asked late',
+  'a move is refused before its copy if target keys differ where rows cannot be re-inserted',
   { buffered: true },
   async t => {
     let own = '(id)'
@@ -19,7 +19,7 @@ t.test(
     }id bigint primary key, item bigint references items (id) on delete cascade)`, ['items', 'parts'])
     await t.rejects(move({ isolation: 'schema' }, step => step === 'capture' ? 'select 1/0' : undefined), {
       code: 'FST_TENANCY_MOVE_FAILED',
-      message: /primary key of table 'items' is \(id\) there, and \(n\) here/
+      message: /primary key of table 'items' is \(id\) in the target, and \(n\) in the source/
     })
     own = '(n) deferrable'
     await t.rejects(move({ isolation: 'schema' }, step => step === 'capture' ? 'select 1/0' : undefined), {
@@ -32,7 +32,7 @@ t.test(
 )
 
 t.test(
-  'triggers that were left behind by another move are made anew, and a primary key that changes meanwhile ends the move',
+  'leftover triggers are recreated, and a primary key that changes meanwhile ends the move',
   { buffered: true },
   async t => {
     const { on, id, move } = await items(t)
@@ -43,7 +43,8 @@ t.test(
         { isolation: 'schema' },
         once(
           'snapshot',
-          `update items set body = id; alter table items drop constraint items_pkey; alter table items add primary key (tenant_id, body)`
+          'update items set body = id; alter table items drop constraint items_pkey; ' +
+            'alter table items add primary key (tenant_id, body)'
         )
       ),
       { code: 'FST_TENANCY_MOVE_FAILED' }
@@ -60,9 +61,15 @@ t.test(
         `
     do $$ declare event text; begin
       foreach event in array array['insert', 'update', 'delete'] loop
-        execute format('create trigger %I after %s on items for each row execute function tenancy.record_change(%L, %L, %L)', 'tenancy_move_' || left(encode(sha256('${id}'), 'hex'), 16) || '_' || event, event, '${id}', 'items', 'body');
+        execute format('create trigger %I after %s on items for each row '
+          'execute function tenancy.record_change(%L, %L, %L)',
+          'tenancy_move_' || left(encode(sha256('${id}'), 'hex'), 16) || '_' || event, event,
+          '${id}', 'items', 'body');
       end loop;
-      execute format('create trigger %I after truncate on items execute function tenancy.record_change(%L, %L, %L)', 'tenancy_move_' || left(encode(sha256('${id}'), 'hex'), 16) || '_truncate', '${id}', 'items', 'body');
+      execute format('create trigger %I after truncate on items '
+        'execute function tenancy.record_change(%L, %L, %L)',
+        'tenancy_move_' || left(encode(sha256('${id}'), 'hex'), 16) || '_truncate',
+        '${id}', 'items', 'body');
     end $$`
       )
     ).catch((error: Error) => {

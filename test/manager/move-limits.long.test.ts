@@ -1,10 +1,10 @@
-// What a move notices of what happens beside it, and what it leaves of itself when it is stopped.
+// What a move notices of concurrent changes, and what it leaves when it is stopped.
 import t from 'tap'
 
 import { ask } from '../support/sql.ts'
 import { elsewhere } from '../support/standstill.ts'
 import { until } from '../support/until.ts'
-import { items, once, plain } from './items.ts'
+import { items, once, plain } from './small-tenant-fixture.ts'
 
 t.jobs = 2
 
@@ -14,7 +14,8 @@ t.test(
   async t => {
     const { on, id, move } = await items(t, isShared =>
       `${plain(isShared)};
-    create function sleepy () returns trigger language plpgsql as $f$ begin if new.body = 'slow' then perform pg_sleep(100); end if; return new; end $f$;
+    create function sleepy () returns trigger language plpgsql as $f$ begin if new.body = 'slow'
+      then perform pg_sleep(100); end if; return new; end $f$;
     ${isShared ? '' : 'create trigger sleepy before insert on items for each row execute function sleepy()'}`)
     await on.admin('insert into items select $1, g from generate_series(1, 3) g', [id])
     const asleep =
@@ -33,7 +34,7 @@ t.test(
     t.ok(seen > 0, 'control: it was at work')
     await until(async () => (await on.admin(asleep)).length === 0)
     await until(() => failed.message !== undefined)
-    t.match(failed, { code: 'FST_TENANCY_MOVE_FAILED', message: /without service for more than 2 s/ })
+    t.match(failed, { code: 'FST_TENANCY_MOVE_FAILED', message: /locked out for more than 2 s/ })
     t.match(await on.manager.get({ id }), { isolation: 'rls', status: 'active' })
     t.same(
       await on.admin("select from pg_namespace where nspname like 'tenant_%'"),
@@ -65,7 +66,7 @@ t.test('a migration of both homes, and a table that is written anew, are noticed
   const tokens = 'select id, token from items order by 1'
   t.same(await ask(shard, tokens), await on.admin(tokens))
   await on.manager.confirmMove({ id })
-  // No row trigger hears of it, and the number of rows stays.
+  // This fires no row trigger and leaves the number of rows unchanged.
   await move({ shard: 'default' }, step => {
     if (step === 'snapshot') other.run(shard, "alter table items alter column body type text using 'anew'")
     return undefined
@@ -81,7 +82,8 @@ t.test(
     create table items (${
       isShared ? 'tenant_id text not null, ' : ''
     }id bigint not null, body text, primary key (${isShared ? 'tenant_id, ' : ''}id)) partition by range (id);
-    create table items_1 partition of items for values from (0) to (10); create table items_2 partition of items for values from (10) to (20)`)
+    create table items_1 partition of items for values from (0) to (10);
+    create table items_2 partition of items for values from (10) to (20)`)
     await on.admin('insert into items select $1, g from generate_series(1, 19) g', [id])
     const both = async (): Promise<void> => {
       t.same(
@@ -90,7 +92,9 @@ t.test(
       )
     }
     const anew =
-      `create table items_3 (like items including all); insert into items_3 select * from items_2; update items_3 set body = 'anew'; alter table items detach partition items_2; alter table items attach partition items_3 for values from (10) to (20)`
+      'create table items_3 (like items including all); insert into items_3 select * from items_2; ' +
+      `update items_3 set body = 'anew'; alter table items detach partition items_2; ` +
+      'alter table items attach partition items_3 for values from (10) to (20)'
     await move({ isolation: 'schema' }, once('snapshot', anew))
     await both()
     t.same(await on.admin(`select count(*)::int as count from "tenant_${id}".items where body = 'anew'`), [{
@@ -109,19 +113,21 @@ t.test(
 )
 
 t.test(
-  "a key column that is renamed or dropped while a move follows it fails the move, and none of the tenant's writes",
+  "renaming or dropping a captured key column fails the move, not the tenant's writes",
   { buffered: true },
   async t => {
     const { on, id, move } = await items(t)
     await on.admin('insert into items select $1, g from generate_series(1, 3) g', [id])
     const written = (column: string): string =>
-      `insert into items (tenant_id, ${column}) values ('${id}', 'x'); update items set body = 'written'; delete from items where body = 'nobody'`
+      `insert into items (tenant_id, ${column}) values ('${id}', 'x'); ` +
+      `update items set body = 'written'; delete from items where body = 'nobody'`
     await t.rejects(
       move(
         { isolation: 'schema' },
         once(
           'capture',
-          `alter table items rename column id to item_id; insert into items values ('${id}', 4); update items set body = 'written'; delete from items where item_id = 1`
+          `alter table items rename column id to item_id; insert into items values ('${id}', 4); ` +
+            `update items set body = 'written'; delete from items where item_id = 1`
         )
       ),
       { code: 'FST_TENANCY_MOVE_FAILED' }
@@ -140,7 +146,7 @@ t.test(
   }
 )
 
-t.test('what is written under session_replication_role = replica goes along', { buffered: true }, async t => {
+t.test('rows written under session_replication_role = replica are copied', { buffered: true }, async t => {
   const { on, id, move } = await items(t)
   await on.admin('insert into items select $1, g from generate_series(1, 3) g', [id])
   await move(
@@ -165,7 +171,8 @@ t.test(
       { isolation: 'schema' },
       once(
         'snapshot',
-        "update items set m = 'b' where id = 1; update items set w = array['y'] where id = 2; delete from items where id = 3"
+        "update items set m = 'b' where id = 1; update items set w = array['y'] where id = 2; " +
+          'delete from items where id = 3'
       )
     )
     t.same(
@@ -215,8 +222,10 @@ t.test('unique values that a long row of rows hands on are brought over, where t
   const { on, id, move } = await items(t, isShared => {
     const [column, key] = isShared ? ['tenant_id text not null, ', 'tenant_id, '] : ['', '']
     return `
-      create table items (${column}id bigint not null, place int, primary key (${key}id), unique (${key}place));
-      create table parts (${column}id bigint, item bigint, primary key (${key}id), foreign key (${key}item) references items on delete cascade)`
+      create table items (${column}id bigint not null, place int, primary key (${key}id),
+        unique (${key}place));
+      create table parts (${column}id bigint, item bigint, primary key (${key}id), foreign key (${key}item)
+        references items on delete cascade)`
   }, ['items', 'parts'])
   await on.admin('insert into items select $1, g, g from generate_series(1, 300) g', [id])
   await on.admin('insert into parts select $1, g, g from generate_series(1, 300) g', [id])

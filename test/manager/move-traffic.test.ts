@@ -1,12 +1,13 @@
-// A tenant is written while it moves. The writes happen at points that are known: before, within and after the copy, and just before the lock.
+// Writes a tenant during its move at known points: before, within and after the copy, and just
+// before the lockout.
 import type { MoveInput } from '@fastify-tenancy/manager'
 import t from 'tap'
 
 import { isLong } from '../support/long.ts'
 import { ask } from '../support/sql.ts'
-import { items, once } from './items.ts'
-import { mover, rows, traces } from './mover.ts'
-import { change, fill } from './traffic.ts'
+import { items, once } from './small-tenant-fixture.ts'
+import { movingTenant, rows, traces } from './moving-tenant-fixture.ts'
+import { change, fill } from './change-workload.ts'
 
 const served = ['capture', 'rows of posts', 'snapshot', 'catch-up']
 
@@ -18,10 +19,10 @@ const ways: readonly [MoveInput, string, string?][] = [
 ]
 
 t.test(
-  'a tenant that is written in every way while it moves loses nothing and has nothing twice, in any strategy and between shards',
+  'a tenant written in every way loses and duplicates nothing in any move',
   { buffered: true },
   async t => {
-    const { on, id, place, move } = await mover(t, isLong ? ['eu'] : [])
+    const { on, id, place, move } = await movingTenant(t, isLong ? ['eu'] : [])
     await on.manager.create({ slug: 'globex', id: 'globex-1' })
     await on.manager.create({ slug: 'acme', id })
     const neighbour = { ...place('rls'), tenant: 'globex-1' }
@@ -57,27 +58,32 @@ t.test(
 )
 
 t.test(
-  "a row is found again by the old home's primary key where the new home has another, or the same in another order",
+  "rows are matched by the source's primary key where the target has another",
   { buffered: true },
   async t => {
     const { on, id, move } = await items(
       t,
       isShared =>
         isShared
-          ? 'create table items (tenant_id text not null, id bigint not null, n bigint not null, body text, primary key (tenant_id, n)); create table pairs (tenant_id text not null, a int, b int, body text, primary key (tenant_id, a, b))'
-          : 'create table items (id bigint primary key, n bigint not null unique, body text); create table pairs (a int, b int, body text, primary key (b, a))',
+          ? 'create table items (tenant_id text not null, id bigint not null, n bigint not null, ' +
+            'body text, primary key (tenant_id, n)); create table pairs (tenant_id text not null, a int, ' +
+            'b int, body text, primary key (tenant_id, a, b))'
+          : 'create table items (id bigint primary key, n bigint not null unique, body text); ' +
+            'create table pairs (a int, b int, body text, primary key (b, a))',
       ['items', 'pairs']
     )
     await on.admin("insert into items select $1, g, 11 - g, 'row ' || g from generate_series(1, 10) g", [id])
     await on.admin('insert into pairs select $1, g, 11 - g from generate_series(1, 10) g', [id])
     const shared = (): Promise<object[]> =>
       on.admin(
-        'select id, n, body from items where tenant_id = $1 union all select a, b, body from pairs where tenant_id = $1 order by 1, 2, 3',
+        'select id, n, body from items where tenant_id = $1 union all select a, b, body from pairs ' +
+          'where tenant_id = $1 order by 1, 2, 3',
         [id]
       )
     const own = (): Promise<object[]> =>
       on.admin(
-        `select id, n, body from "tenant_${id}".items union all select a, b, body from "tenant_${id}".pairs order by 1, 2, 3`
+        `select id, n, body from "tenant_${id}".items union all select a, b, body ` +
+          `from "tenant_${id}".pairs order by 1, 2, 3`
       )
     await move(
       { isolation: 'schema' },
@@ -90,7 +96,8 @@ t.test(
       { isolation: 'rls' },
       once(
         'snapshot',
-        `delete from "tenant_${id}".items where id = 1; update "tenant_${id}".items set body = 'again' where id = 2; update "tenant_${id}".pairs set b = 99 where a = 2`
+        `delete from "tenant_${id}".items where id = 1; update "tenant_${id}".items set body = 'again' ` +
+          `where id = 2; update "tenant_${id}".pairs set b = 99 where a = 2`
       )
     )
     t.same(await shared(), await own())
@@ -109,7 +116,7 @@ t.test("the pause does not begin while a whole copy's time of changes is still t
     steps.push(step)
     if (step === 'snapshot')
       return `truncate items; insert into items select '${id}', g from generate_series(1, 3000) g`
-    // Once the rows have been read again.
+    // Reached after the rows have been read again.
     if (step === 'changes' && copies++ === 0) return "update items set body = 'late'"
     return undefined
   })
@@ -126,7 +133,7 @@ t.test("the pause does not begin while a whole copy's time of changes is still t
 })
 
 t.test(
-  'a tenant whose lock could not be lifted when its move was taken back is served while the next call copies',
+  'a tenant whose lockout outlived a rollback is served while the next call copies',
   { buffered: true },
   async t => {
     for (const status of isLong ? ['active', 'suspended'] as const : ['active'] as const) {
@@ -134,12 +141,14 @@ t.test(
       await on.admin('insert into items select $1, g from generate_series(1, 3) g', [id])
       if (status === 'suspended') await on.manager.suspend({ id })
       const fail = `
-      do $$ declare n text; begin for n in select tgname from pg_trigger where tgname like 'tenancy_move_%' loop execute format('drop trigger %I on items', n); end loop; end $$;
+      do $$ declare n text; begin for n in select tgname from pg_trigger
+        where tgname like 'tenancy_move_%' loop execute format('drop trigger %I on items', n); end loop;
+        end $$;
       create function no () returns trigger language plpgsql as $f$ begin raise 'the shard is away'; end $f$;
       create trigger no before delete or update on tenancy.lockouts for each row execute function no()`
       await t.rejects(move({ isolation: 'schema' }, once('wait', fail)), {
         code: 'FST_TENANCY_MOVE_FAILED',
-        message: /triggers .* are not all there/
+        message: /triggers .* are incomplete/
       })
       t.same(
         await on.admin('select reason from tenancy.lockouts'),
@@ -151,13 +160,14 @@ t.test(
       await move({ isolation: 'schema' }, step => {
         if (!['capture', 'snapshot', 'catch-up'].includes(step)) return undefined
         asked.push(step)
-        return `do $$ begin if exists (select from tenancy.lockouts where reason = 'moving') then raise 'locked out at ${step}'; end if; end $$`
+        return `do $$ begin if exists (select from tenancy.lockouts where reason = 'moving') ` +
+          `then raise 'locked out at ${step}'; end if; end $$`
       })
       t.same(asked, ['capture', 'snapshot', 'catch-up'])
       t.match(await on.manager.get({ id }), { isolation: 'schema', status })
       t.same(await on.admin('select placement, reason from tenancy.lockouts order by 1'), [
-        ...status === 'suspended' ? [{ home: 'schema', reason: 'suspended' }] : [],
-        { home: 'shared', reason: 'moved' }
+        ...status === 'suspended' ? [{ placement: 'schema', reason: 'suspended' }] : [],
+        { placement: 'shared', reason: 'moved' }
       ])
     }
   }

@@ -3,10 +3,11 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
 import { ask, connect } from '../support/sql.ts'
-import { contents, ddl, fill, folder, house, unique, type House } from './houses.ts'
+import { contents, ddl, fill, folder, managerFixture, unique,
+  type ManagerFixture } from './manager-fixture.ts'
 
-/** What a tenant's rows are, wherever they are. */
-async function exported (t: Test, { manager }: House, id: string): Promise<Record<string, unknown>> {
+/** All rows of a tenant, wherever they are stored. */
+async function exported (t: Test, { manager }: ManagerFixture, id: string): Promise<Record<string, unknown>> {
   const to = join(folder(t), 'export')
   await manager.export({ id }, { to })
   return contents(to)
@@ -14,12 +15,12 @@ async function exported (t: Test, { manager }: House, id: string): Promise<Recor
 
 t.jobs = 2
 
-t.test('a tenant moves from any strategy and shard to any other and back, and stays what it is', {
+t.test('a tenant moves between all strategies and shards unchanged', {
   buffered: true
 }, async t => {
   for (const context of ['setting', 'role'] as const) {
     await t.test(`rls.context ${context}`, async t => {
-      const on = await house(t, { rls: { context }, shards: ['eu'] })
+      const on = await managerFixture(t, { rls: { context }, shards: ['eu'] })
       const id = unique(on, context)
       const { manager } = on
       const eu = on.shardUrls['eu'] ?? ''
@@ -28,9 +29,10 @@ t.test('a tenant moves from any strategy and shard to any other and back, and st
       await fill(on, 'globex-1', 2)
       await fill(on, id, 800)
       await on.admin(
-        'insert into labels (tenant_id, word) select $1, repeat(md5(g::text), 5000) from generate_series(1, 3) g',
+        'insert into labels (tenant_id, word) select $1, repeat(md5(g::text), 5000) ' +
+          'from generate_series(1, 3) g',
         [id]
-      ) // more than one read of a socket
+      ) // larger than one read of a socket
       const before = await exported(t, on, id)
       const neighbour = await exported(t, on, 'globex-1')
       const shared = 'select count(*)::int as count from tasks where tenant_id = $1'
@@ -49,7 +51,7 @@ t.test('a tenant moves from any strategy and shard to any other and back, and st
         [{ isolation: 'rls' }, () =>
           ask(on.superUrl, schemas, [id])]
       ]
-      // A role per tenant makes a difference within one database alone.
+      // A role per tenant matters only within one shared database.
       for (
         const [input, leftAt] of context === 'setting'
           ? way
@@ -76,7 +78,7 @@ t.test('a tenant moves from any strategy and shard to any other and back, and st
         t.equal((await leftAt())[0]?.count, 0, `${name}: confirmed, it is gone`)
         await t.rejects(manager.confirmMove({ id }), { code: 'FST_TENANCY_TENANT_CONFLICT' })
       }
-      t.same(await exported(t, on, 'globex-1'), neighbour, 'nobody else noticed')
+      t.same(await exported(t, on, 'globex-1'), neighbour, 'other tenants are unchanged')
       await t.rejects(manager.move({ id }, { isolation: 'rls' }), {
         code: 'FST_TENANCY_TENANT_CONFLICT',
         message: /already/
@@ -92,10 +94,10 @@ t.test('a tenant moves from any strategy and shard to any other and back, and st
 })
 
 t.test(
-  'a move that cannot be kept within its pause is taken back, and the tenant is served from where it was',
+  'a move that exceeds its pause is rolled back, and the tenant stays served',
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await fill(on, id)
@@ -117,10 +119,10 @@ t.test(
     await t.rejects(on.manager.move({ id }, { isolation: 'schema', pause: '200ms' }), {
       code: 'FST_TENANCY_TENANT_CONFLICT',
       message: /began before it was locked/
-    }, 'somebody has been at work since before')
+    }, 'another transaction has run since before')
     await slow.query('rollback')
     await isAsItWas()
-    // The copy comes to its end too late.
+    // Delays the copy beyond the pause.
     const late = on.another({
       progress: ({ step }) => {
         if (step === 'wait') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200)
@@ -128,7 +130,7 @@ t.test(
     })
     await t.rejects(late.move({ id }, { isolation: 'schema', pause: '100ms' }), {
       code: 'FST_TENANCY_MOVE_FAILED',
-      message: /without service for more than 0.1 s/
+      message: /locked out for more than 0.1 s/
     })
     await isAsItWas()
     for (
@@ -144,26 +146,28 @@ t.test(
   }
 )
 
-t.test('what comes out differently, or cannot go there, is not moved: nothing is lost, and nothing is left', {
+t.test('values that would change or do not fit are not moved, and nothing is left', {
   buffered: true
 }, async t => {
-  const on = await house(t)
+  const on = await managerFixture(t)
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await fill(on, id)
   const before = await exported(t, on, id)
   const attempts: readonly [string, string, RegExp][] = [
-    ['a trigger that changes rows',
-      'create function shout () returns trigger language plpgsql as $f$ begin new.title := upper(new.title); return new; end $f$; create trigger shout before insert on tasks for each row execute function shout()',
-      /'tasks' came out with other rows/],
+    ['a trigger that changes rows', 'create function shout () returns trigger language plpgsql as $f$ ' +
+      'begin new.title := upper(new.title); return new; end $f$; ' +
+      'create trigger shout before insert on tasks for each row execute function shout()',
+      /'tasks' differs after the copy/],
     ['a trigger that adds rows',
-      'create function more () returns trigger language plpgsql as $f$ begin insert into labels (word) values (new.title); return new; end $f$; create trigger more before insert on tasks for each row execute function more()',
-      /'labels' came out with other rows/],
+      'create function more () returns trigger language plpgsql as $f$ begin insert into labels (word) ' +
+      'values (new.title); return new; end $f$; create trigger more before insert on tasks for each row ' +
+      'execute function more()', /'labels' differs after the copy/],
     ['a column that is not there', 'alter table tasks add column more int',
-      /column 'more' of table 'tasks' was not there/],
+      /target's table 'tasks' has a column 'more' that the source lacks/],
     ['another type', 'alter table tasks alter column title type varchar(50)',
-      /column 'title' of table 'tasks' is character varying\(50\) here/],
-    ['no such table', 'drop table labels', /no table 'labels'/]
+      /column 'title' of table 'tasks' is character varying\(50\) in the target/],
+    ['no such table', 'drop table labels', /no tenant table 'labels'/]
   ]
   for (const [name, sql, message] of attempts) {
     const other = on.another({
@@ -178,7 +182,8 @@ t.test('what comes out differently, or cannot go there, is not moved: nothing is
     )
     t.same(
       await on.admin(
-        "select from pg_namespace where nspname like 'tenant_%' union all select from tenancy.lockouts union all select from tenancy.moves"
+        "select from pg_namespace where nspname like 'tenant_%' union all select from tenancy.lockouts " +
+          'union all select from tenancy.moves'
       ),
       [],
       name
@@ -202,15 +207,16 @@ t.test('what comes out differently, or cannot go there, is not moved: nothing is
 })
 
 t.test(
-  'a suspended tenant moves and stays suspended; one whose move was not confirmed is purged with both copies; new rows get new numbers',
+  'suspension and unconfirmed copies survive a move, and new rows get new numbers',
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await fill(on, id)
     await on.admin(
-      "insert into tasks (tenant_id, project_id, title) select tenant_id, id, 'gone' from projects where tenant_id = $1",
+      "insert into tasks (tenant_id, project_id, title) select tenant_id, id, 'gone' from projects " +
+        'where tenant_id = $1',
       [id]
     )
     await on.admin("delete from tasks where title = 'gone'")
@@ -226,7 +232,8 @@ t.test(
     }, { placement: 'shared', reason: 'moved' }])
     t.equal((await on.manager.resume({ id })).status, 'active')
     const [next] = await on.admin<{ id: string }>(
-      `insert into "tenant_${id}".tasks (project_id, title) select min(id), 'new' from "tenant_${id}".projects returning id`
+      `insert into "tenant_${id}".tasks (project_id, title) select min(id), 'new' ` +
+        `from "tenant_${id}".projects returning id`
     )
     t.ok(
       BigInt(next?.id ?? 0) > BigInt(last?.id ?? 0),
@@ -236,7 +243,8 @@ t.test(
     await on.manager.purge({ id })
     t.same(
       await on.admin(
-        "select tenant_id from tasks union all select tenant_id from labels union all select nspname from pg_namespace where nspname like 'tenant_%'"
+        'select tenant_id from tasks union all select tenant_id from labels union all select nspname ' +
+          "from pg_namespace where nspname like 'tenant_%'"
       ),
       []
     )

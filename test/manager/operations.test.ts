@@ -1,15 +1,16 @@
-// Operations of several steps: what a failed one leaves, who may go on with it, and who may not work beside it.
+// Operations of several steps: what a failed one leaves, which caller may resume it, and which may
+// not run beside it.
 import t from 'tap'
 
-import { lifeWorld } from './life-world.ts'
+import { lifecycleFixture } from './lifecycle-fixture.ts'
 
 const conflict = (message: RegExp): { code: string; message: RegExp } => ({
   code: 'FST_TENANCY_TENANT_CONFLICT',
   message
 })
 
-t.test('a creation that fails stays provisioning, says why, and goes on with the same call where it stopped', async t => {
-  const world = await lifeWorld(t, 'schema')
+t.test('a failed creation stays provisioning and resumes with the same call', async t => {
+  const world = await lifecycleFixture(t, 'schema')
   const { admin } = world
   const calls: string[] = []
   let isBroken = true
@@ -60,8 +61,8 @@ t.test('a creation that fails stays provisioning, says why, and goes on with the
   }])
 })
 
-t.test('a creation that failed for good is deleted without a time of grace, and cannot be resumed', async t => {
-  const world = await lifeWorld(t, 'schema')
+t.test('a creation that failed for good is deleted without a grace period', async t => {
+  const world = await lifecycleFixture(t, 'schema')
   const manager = world.another({
     seed: async () => {
       throw new Error('never')
@@ -72,14 +73,14 @@ t.test('a creation that failed for good is deleted without a time of grace, and 
   t.ok(due.getTime() <= Date.now())
   await t.rejects(
     manager.resume({ slug: 'acme' }),
-    conflict(/deleted before it was ready: purge it, and create it again/)
+    conflict(/deleted before it was active: purge it, then create it again/)
   )
   t.match(await manager.purgeDue(), { purged: [{ tenant: { slug: 'acme', status: 'deleted' } }], failed: [] })
   t.same(await world.admin("select nspname from pg_namespace where nspname like 'tenant\\_%'"), [])
 })
 
 t.test('a password in the URL of an error is not written down', async t => {
-  const world = await lifeWorld(t)
+  const world = await lifecycleFixture(t)
   const manager = world.another({
     seed: async () => {
       throw new Error(
@@ -93,8 +94,8 @@ t.test('a password in the URL of an error is not written down', async t => {
   }])
 })
 
-t.test('LIF-02 nobody works on a tenant beside another manager; who lost its lock stops at the next step', async t => {
-  const world = await lifeWorld(t, 'schema')
+t.test('LIF-02 one manager works on a tenant, and a lost lock stops it at the next step', async t => {
+  const world = await lifecycleFixture(t, 'schema')
   const { admin } = world
   const { promise: entered, resolve: enter } = Promise.withResolvers<void>()
   const { promise: mayGo, resolve: go } = Promise.withResolvers<void>()
@@ -123,7 +124,8 @@ t.test('LIF-02 nobody works on a tenant beside another manager; who lost its loc
     'nor the same manager beside itself'
   )
   await admin(
-    "select pg_terminate_backend(pid, 5000) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+    "select pg_terminate_backend(pid, 5000) from pg_locks where locktype = 'advisory' and database = " +
+      '(select oid from pg_database where datname = current_database())'
   )
   t.equal((await two.create({ slug: 'acme' })).status, 'active')
   go()
@@ -132,7 +134,7 @@ t.test('LIF-02 nobody works on a tenant beside another manager; who lost its loc
 })
 
 t.test('wrong options of the lifecycle are named', async t => {
-  const world = await lifeWorld(t)
+  const world = await lifecycleFixture(t)
   for (
     const [more, message] of [
       [{ lifecycle: { steps: [{ name: 'a' }, { name: 'a' }] } },

@@ -7,20 +7,21 @@ import t from 'tap'
 
 import { isLong } from '../support/long.ts'
 import { connect } from '../support/sql.ts'
-import { house, houseOptions, secret, unique } from './houses.ts'
+import { managerFixture, fixtureOptions, secret, unique } from './manager-fixture.ts'
 
 const one = (): string =>
   `create table notes (tenant_id text not null, id serial, body text, primary key (tenant_id, id));
-  create table parts (tenant_id text not null, note int not null, n int, foreign key (tenant_id, note) references notes on delete cascade)`
+  create table parts (tenant_id text not null, note int not null, n int, foreign key (tenant_id, note)
+    references notes on delete cascade)`
 const tables = { tenant: ['notes', 'parts'], shared: ['countries'] }
 
 const all = ['database', 'schema', 'rls', 'database', 'rls'] as const
 for (const [at, maker] of (['provision', 'migrations'] as const).entries()) {
   t.test(
-    `DAT-04 ${maker}: own tables with the tenant column are filled by themselves, refuse another's id, and serve the same statements after each move`,
+    `DAT-04 ${maker}: own tables fill the tenant column and refuse another's id after each move`,
     { buffered: true },
     async t => {
-      const on = await house(t, { build: one, tables })
+      const on = await managerFixture(t, { build: one, tables })
       const id = unique(on, 'a')
       const migrations = {
         tenant: {
@@ -38,7 +39,7 @@ for (const [at, maker] of (['provision', 'migrations'] as const).entries()) {
         : on.another({ provision: async () => {}, migrations })
       await manager.create({ slug: 'acme', id })
       await manager.create({ slug: 'globex', id: 'globex-1' })
-      const { database, rls } = houseOptions(on.superUrl, { build: one, tables })
+      const { database, rls } = fixtureOptions(on.superUrl, { build: one, tables })
       const opened = openDatabase(resolveDatabaseOptions({ database, rls: rls ?? { secret }, tables }))
       t.teardown(() => opened.close())
       await opened.boot()
@@ -106,7 +107,7 @@ for (const isolation of ['schema', 'database'] as const satisfies readonly Isola
     `DAT-04 ${isolation}: a table that a later migration makes is filled as well, and a purge finds all`,
     { buffered: true },
     async t => {
-      const on = await house(t, { build: one, tables })
+      const on = await managerFixture(t, { build: one, tables })
       const id = unique(on, 'a')
       await on.another({ provision: async () => {}, migrations: set(['a1']) }).create({
         slug: 'acme',
@@ -132,10 +133,10 @@ for (const isolation of ['schema', 'database'] as const satisfies readonly Isola
 }
 
 t.test(
-  'DAT-04 a tenant is not created on a shard that lacks the tables, and a move to a database names the shared tables that are missing there',
+  'DAT-04 a create or move to a place that lacks the shared tables is refused by their names',
   { buffered: true },
   async t => {
-    const on = await house(t, { build: one, tables, shards: ['eu'] })
+    const on = await managerFixture(t, { build: one, tables, shards: ['eu'] })
     const far = await connect(t, on.shardUrls['eu'] ?? '')
     await far.query('drop table parts')
     await t.rejects(on.manager.create({ slug: 'acme', shard: 'eu' }), {
@@ -152,7 +153,7 @@ t.test(
     })
     t.match(
       (await other.move({ id }, { isolation: 'database' })).note,
-      /does not have the shared tables countries/
+      /lacks the shared tables countries/
     )
   }
 )

@@ -1,23 +1,26 @@
-// What a purge leaves of a tenant, by strategy: nothing, and of the others everything.
+// What remains after a purge, by strategy: nothing of the tenant, and everything of the others.
 import { createTenancy } from 'fastify-tenancy'
 import { installationKey, tenantKey } from '@fastify-tenancy/core'
 import type { DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import t from 'tap'
 
 import { freshRedis } from '../support/fresh.ts'
-import { idFor, lifeWorld, tables, type LifeStrategy, type LifeWorld } from './life-world.ts'
+import { idFor, lifecycleFixture, tables, type LifecycleStrategy,
+  type LifecycleFixture } from './lifecycle-fixture.ts'
 
 const conflict = (message: RegExp): { code: string; message: RegExp } => ({
   code: 'FST_TENANCY_TENANT_CONFLICT',
   message
 })
 
-/** Every row, role, schema and database in which this tenant's id shows. */
-async function traces ({ admin }: LifeWorld, id: string): Promise<string[]> {
+/** Every row, role, schema and database that contains this tenant's id. */
+async function traces ({ admin }: LifecycleFixture, id: string): Promise<string[]> {
   const found = await admin<{ what: string }>(
     `
-    select 'projects' as what from projects where tenant_id = $1 union all select 'tasks' from tasks where tenant_id = $1
-    union all select 'comments' from comments where project_tenant = $1 union all select 'members' from members where tenant_id = $1
+    select 'projects' as what from projects where tenant_id = $1 union all select 'tasks' from tasks
+      where tenant_id = $1
+    union all select 'comments' from comments where project_tenant = $1 union all select 'members'
+      from members where tenant_id = $1
     union all select 'domain ' || domain from tenancy.domains where tenant_id = $1
     union all select 'deletion' from tenancy.deletions where tenant_id = $1
     union all select 'operation ' || kind from tenancy.operations where tenant_id = $1 and finished_at is null
@@ -31,7 +34,7 @@ async function traces ({ admin }: LifeWorld, id: string): Promise<string[]> {
 }
 
 const rows = ['comments', 'comments', 'members', 'members', 'projects', 'projects', 'tasks', 'tasks']
-const made: Readonly<Record<LifeStrategy, readonly string[]>> = {
+const made: Readonly<Record<LifecycleStrategy, readonly string[]>> = {
   rls: rows,
   row: rows,
   role: [...rows, 'role'],
@@ -40,8 +43,8 @@ const made: Readonly<Record<LifeStrategy, readonly string[]>> = {
 }
 
 for (const strategy of ['rls', 'row', 'role', 'schema', 'database'] as const) {
-  t.test(`LIF-08 ${strategy}: a purge leaves no row, role, schema, database or domain of the tenant, and the others as they were`, async t => {
-    const world = await lifeWorld(t, strategy)
+  t.test(`LIF-08 ${strategy}: a purge removes all of the tenant and nothing of the others`, async t => {
+    const world = await lifecycleFixture(t, strategy)
     const { manager } = world
     const [a, b] = [idFor(world, 'a'), idFor(world, 'b')]
     for (const [id, slug] of [[a, 'acme'], [b, 'globex']] as const)
@@ -87,7 +90,7 @@ for (const strategy of ['rls', 'row', 'role', 'schema', 'database'] as const) {
 
 for (const strategy of ['role', 'schema', 'database'] as const) {
   t.test(`${strategy}: a tenant can be deleted without its data, and the report says so`, async t => {
-    const world = await lifeWorld(t, strategy)
+    const world = await lifecycleFixture(t, strategy)
     const { manager } = world
     const id = idFor(world, 'a')
     await world.fill(await manager.create({ id, slug: 'acme' }))
@@ -111,25 +114,28 @@ for (const strategy of ['role', 'schema', 'database'] as const) {
   })
 }
 
-t.test('LIF-08 rows that the lists do not tell of stop the purge by name, and it goes on when they are gone', async t => {
-  const world = await lifeWorld(t)
+t.test('LIF-08 rows in unlisted tables stop the purge by name until they are gone', async t => {
+  const world = await lifecycleFixture(t)
   const { manager, admin } = world
   const { id } = await manager.create({ slug: 'acme' })
   await admin(
-    `create table forgotten (tenant_id text not null); insert into forgotten values ('${id}'), ('other'); grant select on forgotten to "${
-      new URL(world.ownerUrl).username
-    }"`
+    `create table forgotten (tenant_id text not null); insert into forgotten values ('${id}'), ('other');
+      grant select on forgotten to "${new URL(world.ownerUrl).username}"`
   )
   await admin('create schema legacy; create table legacy.invoices (tenant_id uuid, n int)')
   await admin(
-    `insert into legacy.invoices values ('${id}', 1), ('${id}', 2); grant usage on schema legacy to public; grant select on legacy.invoices to public`
+    `insert into legacy.invoices values ('${id}', 1), ('${id}', 2); ` +
+      'grant usage on schema legacy to public; grant select on legacy.invoices to public'
   )
   t.match((await manager.delete({ id }, { dryRun: true })).rows, { forgotten: 1, 'legacy.invoices': 2 })
   await manager.delete({ id })
   await t.rejects(
     manager.purge({ id }),
     conflict(
-      /rows of the tenant are left: 2 in legacy\.invoices, 1 in forgotten; name these tables in options\.tables/
+      new RegExp(
+        String.raw`rows of the tenant still exist: 2 in legacy\.invoices, 1 in forgotten; list these ` +
+          String.raw`tables in options\.tables`
+      )
     )
   )
   t.equal((await manager.get({ id }))?.status, 'deleting')
@@ -146,37 +152,39 @@ t.test('LIF-08 rows that the lists do not tell of stop the purge by name, and it
   t.same(await admin('select tenant_id from forgotten'), [{ tenant_id: 'other' }])
 })
 
-t.test('a table that is named after it stopped a purge is emptied of the tenant by the same call', async t => {
-  const world = await lifeWorld(t)
+t.test('a table named after it stopped a purge is emptied by the same call', async t => {
+  const world = await lifecycleFixture(t)
   const { admin } = world
   const { id } = await world.manager.create({ slug: 'acme' })
   await admin(
-    `create table forgotten (tenant_id text not null, primary key (tenant_id)); alter table forgotten owner to "${
+    `create table forgotten (tenant_id text not null, primary key (tenant_id));
+      alter table forgotten owner to "${
       new URL(world.ownerUrl).username
     }"; insert into forgotten values ('${id}'), ('other')`
   )
   await world.manager.delete({ id })
   await t.rejects(
     world.manager.purge({ id }),
-    conflict(/1 in forgotten; name these tables in options\.tables/)
+    conflict(/1 in forgotten; list these tables in options\.tables/)
   )
   const manager = world.another({ tables: { ...tables, tenant: [...tables.tenant, 'forgotten'] } })
   t.match(await manager.purge({ id }), { tenant: { status: 'deleted' } })
   t.same(await admin('select tenant_id from forgotten'), [{ tenant_id: 'other' }])
 })
 
-t.test("rows of other tables that point at the tenant's stop the purge, and a step of the user's removes them", async t => {
-  const world = await lifeWorld(t)
+t.test("foreign rows that reference the tenant's stop the purge until a user step removes them", async t => {
+  const world = await lifecycleFixture(t)
   const { manager, admin } = world
   const acme = await manager.create({ slug: 'acme' })
   await world.fill(acme)
   await admin(
-    `create table pins (who int, owner text, project int, foreign key (owner, project) references projects (tenant_id, id)); insert into pins values (1, '${acme.id}', 1)`
+    'create table pins (who int, owner text, project int, foreign key (owner, project) ' +
+      `references projects (tenant_id, id)); insert into pins values (1, '${acme.id}', 1)`
   )
   await manager.delete({ id: acme.id }, { grace: '0s' })
   t.match((await manager.purgeDue()).failed, [{
     id: acme.id,
-    error: conflict(/still point at the tenant's.*"pins".*in a step of options\.lifecycle\.steps/)
+    error: conflict(/still refer to the tenant's.*"pins".*in a step of options\.lifecycle\.steps/)
   }])
   const purged: string[] = []
   const steps = [{
@@ -186,18 +194,19 @@ t.test("rows of other tables that point at the tenant's stop the purge, and a st
       await admin('delete from pins where owner = $1', [tenant.id])
     }
   }]
-  // The step was not there when the purge began: it runs all the same.
+  // The step did not exist when the purge began. It runs all the same.
   t.match((await world.another({ lifecycle: { steps } }).purgeDue()).purged, [{ tenant: { id: acme.id } }])
   t.same(purged, [acme.id])
 })
 
-t.test('LIF-08 tables that point at themselves and at each other, partitions, and more rows than one statement takes', async t => {
-  const world = await lifeWorld(t)
+t.test('LIF-08 circular tables, partitions and more rows than one statement takes are purged', async t => {
+  const world = await lifecycleFixture(t)
   const { manager, admin } = world
   const [a, b] = [await manager.create({ slug: 'acme' }), await manager.create({ slug: 'globex' })]
   await admin(`
     create table authors (tenant_id text not null, id int, best int, primary key (tenant_id, id));
-    create table books (tenant_id text not null, id int, author int not null, primary key (tenant_id, id), foreign key (tenant_id, author) references authors);
+    create table books (tenant_id text not null, id int, author int not null, primary key (tenant_id, id),
+      foreign key (tenant_id, author) references authors);
     alter table authors add foreign key (tenant_id, best) references books deferrable;
     create table logs (tenant_id text not null, at int not null) partition by range (at);
     create table logs_1 partition of logs for values from (0) to (15000);
@@ -205,8 +214,10 @@ t.test('LIF-08 tables that point at themselves and at each other, partitions, an
     create index on logs (tenant_id)`)
   for (const { id } of [a, b]) {
     await admin(`
-      insert into authors values ('${id}', 1, null), ('${id}', 2, null); insert into books values ('${id}', 1, 1), ('${id}', 2, 2);
-      update authors set best = id where tenant_id = '${id}'; insert into logs select '${id}', n from generate_series(0, 29999) n`)
+      insert into authors values ('${id}', 1, null), ('${id}', 2, null);
+      insert into books values ('${id}', 1, 1), ('${id}', 2, 2);
+      update authors set best = id where tenant_id = '${id}'; insert into logs select '${id}', n
+        from generate_series(0, 29999) n`)
   }
   const more = { tables: { ...tables, tenant: [...tables.tenant, 'authors', 'books', 'logs'] } }
   await world.asSuperuser(more).protect()
@@ -226,14 +237,15 @@ t.test('LIF-08 tables that point at themselves and at each other, partitions, an
   t.equal(removed.reduce((sum, count) => sum + count, 0), 30_000)
   t.same(
     await admin(
-      'select (select count(*)::int from authors) as authors, (select count(*)::int from books) as books, (select count(*)::int from logs) as logs'
+      'select (select count(*)::int from authors) as authors, (select count(*)::int ' +
+        'from books) as books, (select count(*)::int from logs) as logs'
     ),
     [{ authors: 2, books: 2, logs: 30_000 }]
   )
 })
 
-t.test('LIF-05 a purge waits for what began before the deletion, and nothing is written after it', async t => {
-  const world = await lifeWorld(t)
+t.test('LIF-05 a purge waits for transactions older than the deletion', async t => {
+  const world = await lifecycleFixture(t)
   const { manager, admin } = world
   const acme = await manager.create({ slug: 'acme' })
   const database = await world.open()
@@ -266,8 +278,8 @@ t.test('LIF-05 a purge waits for what began before the deletion, and nothing is 
   })
 })
 
-t.test('LIF-06 of a deleted tenant nothing reaches a new one of its slug: rows, cached values, counts, handles', async t => {
-  const world = await lifeWorld(t)
+t.test('LIF-06 a new tenant gets nothing of a deleted tenant with the same slug', async t => {
+  const world = await lifecycleFixture(t)
   const { admin } = world
   const redis = freshRedis(t)
   const manager = world.another({ redis })
@@ -309,6 +321,6 @@ t.test('LIF-06 of a deleted tenant nothing reaches a new one of its slug: rows, 
   await t.rejects(
     old.selectFrom('projects').selectAll().execute(),
     { code: 'FST_TENANCY_TENANT_UNKNOWN' },
-    "the old handle is nobody's"
+    'the old handle serves no tenant'
   )
 })

@@ -1,18 +1,19 @@
-// The process dies before any one of the statements of a restore: the rows are the old ones or the new ones, and the same call goes on.
+// The process dies before each statement of a restore: the rows are either all old or all restored,
+// and the same call resumes.
 import t from 'tap'
 
 import { isLong } from '../support/long.ts'
 import { inLifeOf } from '../support/process-death.ts'
 import { until } from '../support/until.ts'
-import { change, rowsOf, twoTenants } from './restore-world.ts'
+import { change, rowsOf, twoTenants } from './restore-fixture.ts'
 
-/** Each statement is a life; every day takes one in 19. `npm run test:long` takes them all. */
+/** Step width over the statements: the daily run tries one in 19. `npm run test:long` tries all. */
 const stride = isLong ? 1 : 19
 
 t.jobs = 3
 for (const [index, strategy] of (['rls', 'schema', 'database'] as const).entries()) {
   t.test(
-    `DAT-18 ${strategy}: a process that dies before any statement of a restore leaves what the same call takes up`,
+    `DAT-18 ${strategy}: a restore that dies before any statement is resumed by the same call`,
     { buffered: true },
     async t => {
       const { world, acme, folder } = await twoTenants(t, strategy)

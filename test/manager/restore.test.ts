@@ -1,4 +1,5 @@
-// One tenant is put back to what an export, or a restored copy of the database, holds of it: in place, all or nothing.
+// One tenant is restored from an export or from a restored copy of the database: in place, all or
+// nothing.
 import { createManager } from '@fastify-tenancy/manager'
 import { appendFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,15 +8,15 @@ import t, { type Test } from 'tap'
 import { isLong } from '../support/long.ts'
 import { connect, databaseOf } from '../support/sql.ts'
 import { until } from '../support/until.ts'
-import { idFor, type LifeStrategy } from './life-world.ts'
-import { change, exportFolder, isOwn, onTenant, rowsOf, twoTenants } from './restore-world.ts'
+import { idFor, type LifecycleStrategy } from './lifecycle-fixture.ts'
+import { change, exportFolder, isOwn, onTenant, rowsOf, twoTenants } from './restore-fixture.ts'
 
-const strategies: readonly LifeStrategy[] = ['rls', 'role', 'row', 'schema', 'database']
+const strategies: readonly LifecycleStrategy[] = ['rls', 'role', 'row', 'schema', 'database']
 
 t.jobs = 3
 for (const strategy of strategies) {
   t.test(
-    `DAT-18 ${strategy}: the rows are what they were, equal rows are not written, and no other tenant's are touched`,
+    `DAT-18 ${strategy}: rows are restored, and equal rows and other tenants' are not written`,
     { buffered: true },
     async t => {
       const { world, acme, globex, folder, manager } = await twoTenants(t, strategy)
@@ -66,7 +67,7 @@ for (const strategy of strategies) {
   })
 }
 
-t.test("DAT-18 a source that is not the tenant's, not whole or of another level is refused, and nothing is changed", async t => {
+t.test('DAT-18 a foreign, incomplete or older source is refused, and nothing is changed', async t => {
   const { world, acme, globex, folder, manager } = await twoTenants(t, 'rls')
   await change(t, world, acme)
   const changed = await rowsOf(t, world, acme)
@@ -78,12 +79,17 @@ t.test("DAT-18 a source that is not the tenant's, not whole or of another level 
   const other = exportFolder(t)
   await manager.export(globex, { to: other })
   await refuses(other, 'FST_TENANCY_RESTORE_REFUSED', /the export is of tenant 'globex'/)
-  await refuses(join(folder, 'none'), 'FST_TENANCY_IMPORT_REFUSED', /holds no manifest.json/)
+  await refuses(join(folder, 'none'), 'FST_TENANCY_IMPORT_REFUSED', /cannot read manifest.json/)
   await world.admin('alter table tasks add column note text')
-  await refuses(folder, 'FST_TENANCY_RESTORE_REFUSED', /column 'note' of table 'tasks' was not there/)
+  await refuses(
+    folder,
+    'FST_TENANCY_RESTORE_REFUSED',
+    /table 'tasks' has a column 'note' that the source lacks/
+  )
   await world.admin('alter table tasks drop column note')
   await world.admin(
-    `insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) values ('', '1_notes', repeat('0', 64), now())`
+    'insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) ' +
+      `values ('', '1_notes', repeat('0', 64), now())`
   )
   await refuses(
     folder,
@@ -94,13 +100,13 @@ t.test("DAT-18 a source that is not the tenant's, not whole or of another level 
   await refuses(
     world.superUrl,
     'FST_TENANCY_RESTORE_REFUSED',
-    /leads to the database in which the tenant lives/
+    /leads to the tenant's current database/
   )
   appendFileSync(join(folder, 'tables/tasks.ndjson'), '{"id":"3","project_id":"1"}\n')
-  await refuses(folder, 'FST_TENANCY_IMPORT_REFUSED', /is not what the manifest says/)
+  await refuses(folder, 'FST_TENANCY_IMPORT_REFUSED', /does not match the manifest/)
 })
 
-t.test("DAT-18 a removal that would act on rows outside the tenant's tables is listed and refused, whatever the foreign key does", async t => {
+t.test("DAT-18 a removal that reaches rows outside the tenant's tables is refused", async t => {
   for (const action of isLong ? ['no action', 'cascade', 'set null', 'restrict'] : ['no action', 'cascade']) {
     const { world, acme, folder, manager } = await twoTenants(t, 'rls')
     await world.admin(`insert into projects values ('${acme.id}', 9, null)`)
@@ -133,7 +139,8 @@ t.test('DAT-18 a trigger that changes rows is noticed, and all is taken back', a
   await change(t, world, acme)
   const changed = await rowsOf(t, world, acme)
   await world.admin(`
-    create function meddle () returns trigger language plpgsql as $$ begin new.parent := null; return new; end $$;
+    create function meddle () returns trigger language plpgsql as $$ begin new.parent := null; return new;
+    end $$;
     create trigger meddle before insert on projects for each row execute function meddle()`)
   await t.rejects(manager.restore(acme, { from: folder }), { code: 'FST_TENANCY_RESTORE_REFUSED' })
   t.same(await rowsOf(t, world, acme), changed)
@@ -141,13 +148,13 @@ t.test('DAT-18 a trigger that changes rows is noticed, and all is taken back', a
   await manager.restore(acme, { from: folder })
 })
 
-t.test('DAT-18 from the URL of a restored copy: shared tables, a schema, and what the copy cannot tell', async t => {
+t.test('DAT-18 rows are restored from the URL of a restored copy', async t => {
   for (const strategy of isLong ? ['rls', 'schema'] as const : ['rls'] as const) {
     const { world, acme, globex, manager } = await twoTenants(t, strategy)
     const before = await rowsOf(t, world, acme)
     const copy = `${databaseOf(world.superUrl)}_copy`
     const url = world.superUrl.replace(databaseOf(world.superUrl), copy)
-    // A copy of the files of the database, as a restore to a point in time gives it.
+    // A copy of the whole database, as a point-in-time recovery gives it.
     await copyDatabase(t, world.superUrl, copy)
     await change(t, world, acme)
     t.match(await manager.restore(acme, { from: url }), { rows: { projects: { added: 1, removed: 1 } } })
@@ -157,18 +164,18 @@ t.test('DAT-18 from the URL of a restored copy: shared tables, a schema, and wha
     await onTenant(t, world, late, `insert into projects (${column}id) values (${value}1), (${value}2)`)
     await t.rejects(manager.restore(late, { from: url }), {
       code: 'FST_TENANCY_RESTORE_REFUSED',
-      message: /does not know tenant 'late'/
+      message: /has no tenant 'late'/
     })
     t.equal(((await rowsOf(t, world, late)).rows as { projects: unknown[] }).projects.length, 2)
     const client = await connect(t, url)
     await client.query("update tenancy.tenants set shard = 'eu' where id = $1", [globex.id])
     await t.rejects(manager.restore(globex, { from: url }), {
-      message: /were in shard 'eu': name the copy of that database/
+      message: /were in shard 'eu': use a copy of that database/
     })
     await client.query('drop schema tenancy cascade')
     await t.rejects(
       manager.restore(globex, { from: url }),
-      { message: /does not know tenant 'globex'/ },
+      { message: /has no tenant 'globex'/ },
       'an unknown database proves nothing'
     )
     await client.end()

@@ -1,4 +1,5 @@
-// Databases of tenants' own that were restored from a dump by a superuser: `init` makes them what they were, or says whose it cannot prove.
+// Tenants' own databases that a superuser restored from a dump: `init` repairs them, or reports
+// whose it cannot prove.
 import { TenantScope } from '@fastify-tenancy/core'
 import { openDatabase } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -9,8 +10,8 @@ import t, { type Test } from 'tap'
 import { isLong } from '../support/long.ts'
 import { startPostgresVersion } from '../support/services.ts'
 import { databaseOf } from '../support/sql.ts'
-import { house, houseOptions, unique, type House } from './houses.ts'
-import { dump, named, noDump, onUrl, restore } from './restored-world.ts'
+import { managerFixture, fixtureOptions, unique, type ManagerFixture } from './manager-fixture.ts'
+import { dump, named, noDump, onUrl, restore } from './restored-databases-fixture.ts'
 
 const tables = { tenant: ['notes'], shared: ['countries'] }
 const build = (isShared: boolean): string =>
@@ -27,17 +28,20 @@ const tenant: MigrationProvider = {
   })
 }
 
-// pg_dump reads servers of its own version and older.
+// pg_dump reads only servers of its own version and older.
 const server = noDump === false ? await startPostgresVersion(15) : undefined
 t.teardown(() => server?.stop())
 if (server !== undefined) process.env.TEST_DATABASE_URL = server.url
 
-/** Two tenants with databases of their own; the second has no migration behind it, so that nothing in it says whose it is. */
+/**
+ * Two tenants with their own databases. The second has run no migration, so nothing in its database
+ * names its tenant.
+ */
 async function world (
   t: Test
-): Promise<{ on: House; ids: string[]; given: Parameters<typeof houseOptions>[1] }> {
+): Promise<{ on: ManagerFixture; ids: string[]; given: Parameters<typeof fixtureOptions>[1] }> {
   const given = { build, tables, more: { isolation: 'database' as const } }
-  const on = await house(t, given)
+  const on = await managerFixture(t, given)
   const ids = [unique(on, 'solo'), unique(on, 'bare')]
   await on.another({ migrations: { tenant } }).create({ id: ids[0]!, slug: 'solo' })
   await on.another().create({ id: ids[1]!, slug: 'bare' })
@@ -49,8 +53,12 @@ async function world (
   return { on, ids, given }
 }
 
-async function served (on: House, given: Parameters<typeof houseOptions>[1], id: string): Promise<unknown> {
-  const { database, rls = {} } = houseOptions(on.superUrl, given)
+async function served (
+  on: ManagerFixture,
+  given: Parameters<typeof fixtureOptions>[1],
+  id: string
+): Promise<unknown> {
+  const { database, rls = {} } = fixtureOptions(on.superUrl, given)
   const opened = openDatabase(resolveDatabaseOptions({ database, rls, tables }))
   try {
     await opened.boot()
@@ -69,9 +77,7 @@ async function served (on: House, given: Parameters<typeof houseOptions>[1], id:
 
 for (const flags of [['--no-owner', '--no-privileges'], ...isLong ? [[]] : []]) {
   t.test(
-    `DAT-02 strategy database: dumps ${
-      flags.join(' ')
-    } of the shared and the own databases, on a server without their roles`,
+    `DAT-02 strategy database: dumps ${flags.join(' ')} on a server without their roles`,
     {
       skip: noDump,
       buffered: true
@@ -86,7 +92,8 @@ for (const flags of [['--no-owner', '--no-privileges'], ...isLong ? [[]] : []]) 
       await onUrl(root, async client => {
         for (const url of urls) await client.query(`drop database "${databaseOf(url)}" with (force)`)
         const { rows } = await client.query<{ rolname: string }>(
-          "select rolname from pg_roles where rolname like '%\\_' || substr(md5($1), 1, 8) or rolname like '%' || $1 || '%'",
+          "select rolname from pg_roles where rolname like '%\\_' || substr(md5($1), 1, 8) " +
+            "or rolname like '%' || $1 || '%'",
           [main]
         )
         for (const { rolname } of rows) await client.query(`drop role "${rolname}"`)
@@ -96,13 +103,13 @@ for (const flags of [['--no-owner', '--no-privileges'], ...isLong ? [[]] : []]) 
 
       const manager = on.another({ migrations: { tenant } })
       const { remarks } = await manager.init({ url: on.superUrl, tenantRoles: true })
-      t.match(remarks.join('\n'), /1 tenants' own databases are open to their logins alone/)
+      t.match(remarks.join('\n'), /1 tenants' own databases were repaired/)
       t.match(
         remarks.join('\n'),
         new RegExp(`database 'tenant_${ids[1]}' .* is not marked as this tenant's.*run this again`)
       )
       t.same(await served(on, given, ids[0]!), [{ body: `${ids[0]}:1` }, { body: 'new' }])
-      await t.rejects(served(on, given, ids[1]!), 'control: what nobody proved is not opened')
+      await t.rejects(served(on, given, ids[1]!), 'control: an unproven database is not opened')
 
       await onUrl(
         root,
@@ -119,7 +126,9 @@ for (const flags of [['--no-owner', '--no-privileges'], ...isLong ? [[]] : []]) 
 
       const rights = await onUrl(urls[1]!, client =>
         client.query(
-          "select (select count(*)::int from pg_class where relnamespace in ('public'::regnamespace, 'tenancy'::regnamespace) and relkind = 'r' and pg_get_userbyid(relowner) not like '%owner%') as strange, has_database_privilege('public', current_database(), 'connect') as open"
+          "select (select count(*)::int from pg_class where relnamespace in ('public'::regnamespace, " +
+            "'tenancy'::regnamespace) and relkind = 'r' and pg_get_userbyid(relowner) not like '%owner%') " +
+            "as strange, has_database_privilege('public', current_database(), 'connect') as open"
         ))
       t.same(rights.rows, [{ strange: 0, open: false }])
       const later: MigrationProvider = {

@@ -1,4 +1,4 @@
-// Databases that were restored from a dump, copied or renamed: the variants that take long.
+// Databases that were restored from a dump, copied or renamed: the slow variants.
 import { createManager } from '@fastify-tenancy/manager'
 import { join } from 'node:path'
 import t from 'tap'
@@ -6,7 +6,7 @@ import t from 'tap'
 import { startPostgresVersion, temporaryFolder } from '../support/services.ts'
 import { databaseOf } from '../support/sql.ts'
 import { all, another, copiedAndRenamed, dump, empty, named, noDump, onUrl, optionsOf, repaired, restore, run,
-  served, world } from './restored-world.ts'
+  served, world } from './restored-databases-fixture.ts'
 
 t.test(
   'DAT-02 role: a database that was copied as a template, and one that was renamed',
@@ -38,7 +38,8 @@ t.test('DAT-02 dumps by pg_dump', { skip: noDump, buffered: true }, async t => {
     const file = await dump(source, '--format', 'custom')
     const same = named(fresh.url, databaseOf(source))
     await onUrl(fresh.url, client => client.query(`create database ${databaseOf(source)}`))
-    await run('pg_restore', ['--dbname', same, file]).catch(() => {}) // it counts the errors that it ignored
+    // Pg_restore counts the errors that it ignored.
+    await run('pg_restore', ['--dbname', same, file]).catch(() => {})
     const options = optionsOf(same, source, 'setting')
     const manager = createManager(options)
     await manager.init({ url: same, tenantRoles: true }).finally(() => manager.close())

@@ -1,4 +1,5 @@
-// Databases that were restored from a dump, copied or renamed: `init` repairs them, and the application boots. Also the page docs/restored-databases.md.
+// Databases that were restored from a dump, copied or renamed: `init` repairs them and the
+// application boots. See docs/restored-databases.md.
 import { createManager } from '@fastify-tenancy/manager'
 import t from 'tap'
 
@@ -6,7 +7,7 @@ import { serverUrl } from '../support/fresh.ts'
 import { startPostgresVersion } from '../support/services.ts'
 import { databaseOf } from '../support/sql.ts'
 import { all, copiedAndRenamed, drop, dump, empty, named, noDump, onUrl, optionsOf, restore, served,
-  world } from './restored-world.ts'
+  world } from './restored-databases-fixture.ts'
 
 t.test('DAT-02 setting: a database that was copied as a template, and one that was renamed', {
   buffered: true

@@ -1,4 +1,4 @@
-// Tables of every form: their rows go along as they are, or the move is refused by name before anything is copied.
+// Tables of every form: a move copies their rows unchanged, or is refused by name before any copy.
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import { sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
@@ -9,8 +9,8 @@ import { isLong } from '../support/long.ts'
 import { ask, connect, databaseOf } from '../support/sql.ts'
 import { elsewhere } from '../support/standstill.ts'
 import { until } from '../support/until.ts'
-import { folder, house, unique, type House } from './houses.ts'
-import { once } from './items.ts'
+import { folder, managerFixture, unique, type ManagerFixture } from './manager-fixture.ts'
+import { once } from './small-tenant-fixture.ts'
 
 /** Names that our own SQL uses for tables, columns and variables. */
 const aliases = [
@@ -65,8 +65,8 @@ const columns = aliases.map(name => `"${name}" text`).join(', ')
 const own = (isShared: boolean): string => isShared ? 'tenant_id text not null, ' : ''
 const key = (isShared: boolean): string => isShared ? 'tenant_id, ' : ''
 
-/** All rows of a tenant, table by table, as an export has them. */
-async function contents (t: Test, on: House, id: string): Promise<Record<string, string>> {
+/** Returns all rows of a tenant, table by table, in the form of an export. */
+async function contents (t: Test, on: ManagerFixture, id: string): Promise<Record<string, string>> {
   const at = `${folder(t)}/export`
   await on.manager.export({ id }, { to: at })
   return Object.fromEntries(
@@ -74,8 +74,16 @@ async function contents (t: Test, on: House, id: string): Promise<Record<string,
   )
 }
 
-/** Moves a tenant through every strategy, with changes while it is served, and imports it into each: its rows are the same at the end of each. */
-async function travels (t: Test, on: House, id: string, change?: (schema: string) => string): Promise<void> {
+/**
+ * Moves a tenant through every strategy while its rows change, and imports it into each. The rows
+ * are the same after each.
+ */
+async function travels (
+  t: Test,
+  on: ManagerFixture,
+  id: string,
+  change?: (schema: string) => string
+): Promise<void> {
   const at = `${folder(t)}/export`
   await on.manager.export({ id }, { to: at })
   const before = await contents(t, on, id)
@@ -83,7 +91,7 @@ async function travels (t: Test, on: House, id: string, change?: (schema: string
     await on.manager.import(at, { slug: `copy-${isolation}`, id: unique(on, `copy_${isolation}`), isolation })
     t.same(await contents(t, on, unique(on, `copy_${isolation}`)), before, `imported: ${isolation}`)
   }
-  // With sequences.test.ts, every day goes from each home to each other one.
+  // Together with sequences.test.ts, the daily run covers every pair of placements.
   const homes = ['database', 'schema', ...isLong ? ['database'] as const : [], 'rls'] as const
   for (const isolation of homes) {
     if (change !== undefined) {
@@ -116,7 +124,7 @@ t.test(
   'DAT-09 columns and tables that are named like anything in our own SQL',
   { buffered: true },
   async t => {
-    const on = await house(t, {
+    const on = await managerFixture(t, {
       build: likeOurs,
       tables: { tenant: ['r', 'changed', 'lines', 't'], shared: ['countries'] }
     })
@@ -127,15 +135,18 @@ t.test(
       aliases.map(name => `'${name} ' || g`).join(', ')
     } from generate_series(1, 3) g;
     insert into "changed" select '${id}', 'line ' || g, g, 'parent', 'r' from generate_series(1, 3) g;
-    insert into "lines" values ('${id}', 'a', null, 1, 1), ('${id}', 'b', 'a', 2, 2); insert into "t" values ('${id}', 't', 'row'), ('${id}', 't', 'row')`)
+    insert into "lines" values ('${id}', 'a', null, 1, 1), ('${id}', 'b', 'a', 2, 2);
+    insert into "t" values ('${id}', 't', 'row'), ('${id}', 't', 'row')`)
     await travels(t, on, id)
-    // Changes that are brought over one by one, with values that change hands.
+    // Changes that are copied one by one, among them unique values that swap.
     const other = elsewhere(t)
     const change = once(
       'catch-up',
       `
-    update "lines" set "c" = 3 - "c" + 10 where tenant_id = '${id}'; update "lines" set "c" = "c" - 10 where tenant_id = '${id}';
-    update "r" set "r" = 'changed', "next" = 'changed' where tenant_id = '${id}' and id = 2; delete from "changed" where "t" = 3; insert into "t" values ('${id}', 'more', 'row')`
+    update "lines" set "c" = 3 - "c" + 10 where tenant_id = '${id}'; update "lines" set "c" = "c" - 10
+      where tenant_id = '${id}';
+    update "r" set "r" = 'changed', "next" = 'changed' where tenant_id = '${id}' and id = 2;
+    delete from "changed" where "t" = 3; insert into "t" values ('${id}', 'more', 'row')`
     )
     const steps: string[] = []
     await on.another({
@@ -157,19 +168,22 @@ t.test(
 
 const likeAdopted = (): string => `
   create table organizations (id text primary key, ${columns});
-  create table "parent" ("r" int primary key, org text not null references organizations, "t" text, "parent" text, "changed" text, "child" text, "new" text);
+  create table "parent" ("r" int primary key, org text not null references organizations, "t" text,
+    "parent" text, "changed" text, "child" text, "new" text);
   create table "child" ("parent" int not null references "parent", "t" int primary key, "changed" text)`
 
 t.test(
-  'DAT-09 protect, and a backfill through a key, of tables and columns that are named like anything in our own SQL',
+  'DAT-09 protect and backfill work on tables and columns named like words of our SQL',
   { buffered: true },
   async t => {
-    const on = await house(t, {
+    const on = await managerFixture(t, {
       build: likeAdopted,
       tables: { tenant: { organizations: 'id' }, shared: ['countries'] }
     })
     await on.admin(
-      `insert into organizations (id) values ('acme'), ('globex'); insert into "parent" values (1, 'acme'), (2, 'globex'); insert into "child" values (1, 10), (2, 20)`
+      `insert into organizations (id) values ('acme'), ('globex'); ` +
+        `insert into "parent" values (1, 'acme'), (2, 'globex'); insert into "child" values (1, 10), ` +
+        '(2, 20)'
     )
     const manager = on.another({
       database: { url: on.superUrl },
@@ -199,14 +213,16 @@ t.test(
   'DAT-10 a table of one column, and one of the tenant column alone, go along',
   { buffered: true },
   async t => {
-    const on = await house(t, {
+    const on = await managerFixture(t, {
       build: narrow,
       tables: { tenant: ['words', 'loose', 'members'], shared: ['countries'] }
     })
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await on.admin(
-      `insert into words values ('${id}', 'one'), ('${id}', 'two'); insert into loose values ('${id}', 'x'), ('${id}', 'x'), ('${id}', null); insert into members values ('${id}')`
+      `insert into words values ('${id}', 'one'), ('${id}', 'two'); ` +
+        `insert into loose values ('${id}', 'x'), ('${id}', 'x'), ('${id}', null); ` +
+        `insert into members values ('${id}')`
     )
     await travels(
       t,
@@ -222,17 +238,18 @@ const inherited = (isShared: boolean): string => `
   create table capitals (state text, primary key (${key(isShared)}id)) inherits (places)`
 
 t.test(
-  "DAT-10 children by INHERITS go along where they are the tenant's tables, and are named before anything is copied where they are not",
+  'DAT-10 INHERITS children that are tenant tables move, others are named before any copy',
   { buffered: true },
   async t => {
-    const on = await house(t, {
+    const on = await managerFixture(t, {
       build: inherited,
       tables: { tenant: ['places', 'capitals'], shared: ['countries'] }
     })
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await on.admin(
-      `insert into places values ('${id}', 1, 'Nijmegen'); insert into capitals values ('${id}', 2, 'Amsterdam', 'NL')`
+      `insert into places values ('${id}', 1, 'Nijmegen'); insert into capitals values ('${id}', 2, ` +
+        `'Amsterdam', 'NL')`
     )
     await travels(t, on, id)
     const unlisted = on.another({ tables: { tenant: ['places'], shared: ['countries'] } })
@@ -253,23 +270,31 @@ const plainNotes = (isShared: boolean): string =>
   `create table notes (${own(isShared)}id int not null, primary key (${key(isShared)}id))`
 
 t.test(
-  'DAT-10 partitions of a table elsewhere, and tables of another role, are named before anything is copied',
+  'DAT-10 partitions elsewhere and tables of another role are named before any copy',
   { buffered: true },
   async t => {
-    const on = await house(t, { build: plainNotes, tables: { tenant: ['notes'], shared: ['countries'] } })
+    const on = await managerFixture(t, {
+      build: plainNotes,
+      tables: { tenant: ['notes'], shared: ['countries'] }
+    })
     const id = unique(on, 'a')
     const { placement: { schema } } = await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
     await on.admin(
-      `create table events (tenant text, n int) partition by list (tenant); create table "${schema}".events partition of events for values in ('acme'); insert into events values ('acme', 1)`
+      'create table events (tenant text, n int) partition by list (tenant); ' +
+        `create table "${schema}".events partition of events for values in ('acme'); ` +
+        `insert into events values ('acme', 1)`
     )
     await t.rejects(on.manager.move({ id }, { isolation: 'database' }), {
       code: 'FST_TENANCY_MOVE_FAILED',
-      message: /table tenant_\w+\.events is a partition of public\.events, which is outside the schema/
+      message:
+        /table tenant_\w+\.events is a partition of public\.events, which is outside the tenant's schema/
     })
     await on.admin(`alter table events detach partition "${schema}".events; drop table "${schema}".events`)
     await on.admin(`create table "${schema}".secret (n int)`)
-    const named =
-      /table tenant_\w+\.secret belongs to role postgres, which this login cannot become: alter table tenant_\w+\.secret owner to tenancy_owner_\w+/
+    const named = new RegExp(
+      String.raw`table tenant_\w+\.secret belongs to role postgres, which this login cannot become: ` +
+        String.raw`alter table tenant_\w+\.secret owner to tenancy_owner_\w+`
+    )
     await t.rejects(on.manager.move({ id }, { isolation: 'database' }), {
       code: 'FST_TENANCY_MOVE_FAILED',
       message: named
@@ -287,10 +312,13 @@ const partial = (isShared: boolean): string =>
   `create table notes (${own(isShared)}id int not null, parent int, n int, primary key (${key(isShared)}id))`
 
 t.test(
-  'DAT-10 rows that break a constraint which is NOT VALID are named before anything is copied; one that none breaks is no hindrance',
+  'DAT-10 rows that break a NOT VALID constraint are named before any copy',
   { buffered: true },
   async t => {
-    const on = await house(t, { build: partial, tables: { tenant: ['notes'], shared: ['countries'] } })
+    const on = await managerFixture(t, {
+      build: partial,
+      tables: { tenant: ['notes'], shared: ['countries'] }
+    })
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await on.admin(`insert into notes values ('${id}', 1, 99, -1), ('globex-1', 1, 98, -5)`)
@@ -336,28 +364,31 @@ const audited = (isShared: boolean): string => `
     execute format('insert into %I.audit (${isShared ? 'tenant_id, ' : ''}id, what) values (${
   isShared ? '$1.tenant_id, ' : ''
 }$1.id, $2)', tg_table_schema) using new, tg_op; return new; end $f$;
-  create function count_notes () returns trigger language plpgsql as $f$ begin new.seen := new.seen + 1; return new; end $f$;
+  create function count_notes () returns trigger language plpgsql as $f$ begin new.seen := new.seen + 1;
+  return new; end $f$;
   create trigger log after insert or update on notes for each row execute function log_notes();
   create trigger count before insert on notes for each row execute function count_notes()`
 
 t.test(
-  'DAT-10 triggers that audit or change inserts do not run for rows that are copied, and are at work again afterwards',
+  'DAT-10 triggers on inserts do not fire for copied rows and work again afterwards',
   { buffered: true },
   async t => {
-    const on = await house(t, {
+    const on = await managerFixture(t, {
       build: audited,
       tables: { tenant: ['notes', 'audit'], shared: ['countries'] }
     })
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await on.admin(
-      `insert into notes values ('${id}', 1, 'one'), ('${id}', 2, 'two'); update notes set body = 'three' where tenant_id = '${id}' and id = 2`
+      `insert into notes values ('${id}', 1, 'one'), ('${id}', 2, 'two'); ` +
+        `update notes set body = 'three' where tenant_id = '${id}' and id = 2`
     )
     await travels(t, on, id)
     await on.admin(`insert into notes values ('${id}', 3, 'three')`)
     t.match(
       await on.admin(
-        'select seen, (select count(*)::int from audit where id = 3 and tenant_id = $1) as audited from notes where id = 3 and tenant_id = $1',
+        'select seen, (select count(*)::int from audit where id = 3 and tenant_id = $1) as audited ' +
+          'from notes where id = 3 and tenant_id = $1',
         [id]
       ),
       [{ seen: 1, audited: 1 }]
@@ -370,20 +401,21 @@ const softly = (isShared: boolean): string =>
     key(isShared)
   }id));
   create function keep () returns trigger language plpgsql as $f$ begin
-    execute format('update %I.notes set gone = true where id = $1', tg_table_schema) using old.id; return null; end $f$;
+    execute format('update %I.notes set gone = true where id = $1', tg_table_schema) using old.id;
+    return null; end $f$;
   create trigger soft before delete on notes for each row execute function keep()`
 
 t.test('DAT-10 a trigger that keeps deleted rows stops a purge and a confirmed move by its name', {
   buffered: true
 }, async t => {
-  const on = await house(t, { build: softly, tables: { tenant: ['notes'], shared: ['countries'] } })
+  const on = await managerFixture(t, { build: softly, tables: { tenant: ['notes'], shared: ['countries'] } })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await on.admin(`insert into notes values ('${id}', 1), ('${id}', 2)`)
   await on.manager.move({ id }, { isolation: 'schema' })
   await t.rejects(on.manager.confirmMove({ id }), {
     code: 'FST_TENANCY_TENANT_CONFLICT',
-    message: /rows of table 'notes' are still there after their deletion: trigger soft on notes keeps them/
+    message: /rows of table 'notes' still exist after their deletion: trigger soft on notes keeps them/
   })
   await on.admin('alter table notes disable trigger soft')
   t.match(await on.manager.confirmMove({ id }), { isolation: 'schema' })
@@ -405,24 +437,28 @@ const busy = (isShared: boolean): string =>
 t.test('an export that is aborted before its first row cancels its statement in the server', {
   buffered: true
 }, async t => {
-  const on = await house(t, { build: busy, tables: { tenant: ['notes'], shared: ['countries'] } })
+  const on = await managerFixture(t, { build: busy, tables: { tenant: ['notes'], shared: ['countries'] } })
   const id = unique(on, 'a')
   const { placement: { schema } } = await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
   await on.admin(`insert into "${schema}".notes select generate_series(1, 3)`)
   const { owner } = rolesOf(databaseOf(on.superUrl))
-  // Sorting has the server busy without a byte to send.
+  // Sorting keeps the server busy without sending a byte.
   await on.admin(
     `alter table "${schema}".notes drop constraint notes_pkey; alter table "${schema}".notes add busy int;
-    create function "${schema}".wait () returns int language plpgsql as $f$ begin perform pg_sleep(60); return 1; end $f$;
+    create function "${schema}".wait () returns int language plpgsql as $f$ begin perform pg_sleep(60);
+    return 1; end $f$;
     drop table "${schema}".notes; create view "${schema}".none as select 1 as n;
-    create table "${schema}".notes (id int generated always as identity, body text); alter table "${schema}".notes owner to "${owner}"; insert into "${schema}".notes (body) select repeat('x', 100) from generate_series(1, 100)`
+    create table "${schema}".notes (id int generated always as identity, body text);
+    alter table "${schema}".notes owner to "${owner}"; insert into "${schema}".notes (body)
+      select repeat('x', 100) from generate_series(1, 100)`
   )
   const blocker = await connect(t, on.superUrl)
   await blocker.query(`begin; lock table "${schema}".notes in access exclusive mode`)
   const abort = new AbortController()
   const backends = (): Promise<unknown[]> =>
     on.admin(
-      "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like 'copy%'"
+      "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' " +
+        "and query like 'copy%'"
     )
   const ended = t.rejects(on.manager.export({ id }, { to: `${folder(t)}/export`, signal: abort.signal }), {
     name: 'AbortError'
@@ -435,7 +471,8 @@ t.test('an export that is aborted before its first row cancels its statement in 
 })
 
 const childPolicies = (): string =>
-  'create table projects (tenant_id text not null, id int primary key); create table tasks (project_id int not null references projects, n int)'
+  'create table projects (tenant_id text not null, id int primary key); ' +
+  'create table tasks (project_id int not null references projects, n int)'
 
 const provider = (statements: string): { getMigrations(): Promise<Record<string, Migration>> } => ({
   getMigrations: async () => ({
@@ -448,17 +485,19 @@ const provider = (statements: string): { getMigrations(): Promise<Record<string,
 })
 
 t.test(
-  'a type change of a column that the policies of child tables use says how it is done, and works that way',
+  "a type change of a column used in child tables' policies says how to do it",
   { buffered: true },
   async t => {
-    const on = await house(t, {
+    const on = await managerFixture(t, {
       build: childPolicies,
       tables: { tenant: ['projects', 'tasks'], shared: ['countries'] }
     })
     const change = 'alter table tasks alter project_id type bigint; alter table projects alter id type bigint'
     await t.rejects(on.another({ migrations: { shared: provider(change) } }).migrate(), {
-      message:
-        /policy tenancy_tenant on table tasks depends on .*drop that policy first, in the same migration \(drop policy tenancy_tenant on/
+      message: new RegExp(
+        'policy tenancy_tenant on table tasks depends on .*drop that policy first, in the ' +
+          String.raw`same migration \(drop policy tenancy_tenant on`
+      )
     })
     await on.another({ migrations: { shared: provider(`drop policy tenancy_tenant on tasks; ${change}`) } })
       .migrate()
@@ -468,25 +507,32 @@ t.test(
     )
     t.same(
       await on.admin(
-        "select format_type(atttypid, null) as type from pg_attribute where attrelid = 'projects'::regclass and attname = 'id'"
+        'select format_type(atttypid, null) as type from pg_attribute ' +
+          "where attrelid = 'projects'::regclass and attname = 'id'"
       ),
       [{ type: 'bigint' }]
     )
   }
 )
 
-t.test("DAT-07 members of extensions are left alone by protect, and reported as nobody's by a migration", {
+t.test('DAT-07 protect skips members of extensions, and a migration reports them as unowned', {
   buffered: true
 }, async t => {
-  const on = await house(t, { build: plainNotes, tables: { tenant: ['notes'], shared: ['countries'] } })
-  // A view and a sequence of an extension, as PostGIS has them in public, with what they are granted.
+  const on = await managerFixture(t, {
+    build: plainNotes,
+    tables: { tenant: ['notes'], shared: ['countries'] }
+  })
+  // A view and a sequence that belong to an extension, with their grants, as PostGIS has in public.
   await on.admin(`create extension pg_stat_statements; create extension citext;
-    create table spatial_ref_sys (srid int primary key); grant select on spatial_ref_sys to public; create sequence spatial_seq; grant usage on sequence spatial_seq to public;
+    create table spatial_ref_sys (srid int primary key); grant select on spatial_ref_sys to public;
+    create sequence spatial_seq; grant usage on sequence spatial_seq to public;
     alter extension citext add table spatial_ref_sys; alter extension citext add sequence spatial_seq`)
   const acls = (): Promise<unknown[]> =>
     on.admin(`
-    select c.relname::text as name, c.relacl::text as acl, pg_get_userbyid(c.relowner)::text as owner, c.relrowsecurity as secured
-    from pg_class c join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e' where c.relkind in ('r', 'v', 'S') order by 1`)
+    select c.relname::text as name, c.relacl::text as acl, pg_get_userbyid(c.relowner)::text as owner,
+      c.relrowsecurity as secured
+    from pg_class c join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = c.oid
+      and d.deptype = 'e' where c.relkind in ('r', 'v', 'S') order by 1`)
   const before = await acls()
   t.match(before, [{ name: 'pg_stat_statements' }, { name: 'pg_stat_statements_info' }, {
     name: 'spatial_ref_sys'
@@ -501,7 +547,7 @@ t.test("DAT-07 members of extensions are left alone by protect, and reported as 
     unprotected: []
   }])
   t.same(await acls(), before)
-  const listing = (list: 'shared' | 'global'): ReturnType<House['another']> =>
+  const listing = (list: 'shared' | 'global'): ReturnType<ManagerFixture['another']> =>
     on.another({
       database: { url: on.superUrl },
       tables: {
@@ -517,7 +563,8 @@ t.test("DAT-07 members of extensions are left alone by protect, and reported as 
   await listing('shared').protect()
   t.match(
     await on.admin(
-      "select pg_get_userbyid(relowner)::text as owner, relacl::text as acl from pg_class where relname = 'spatial_ref_sys'"
+      'select pg_get_userbyid(relowner)::text as owner, relacl::text as acl from pg_class ' +
+        "where relname = 'spatial_ref_sys'"
     ),
     [{ owner: 'postgres', acl: /=r\/postgres.*tenancy_app/ }]
   )

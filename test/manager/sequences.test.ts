@@ -1,32 +1,38 @@
-// Sequences of every kind go along with a tenant, and never further than its own were.
+// Sequences of every kind move with a tenant, and never beyond its own numbers.
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 
 import { isLong } from '../support/long.ts'
 import { connect } from '../support/sql.ts'
-import { folder, house, unique, type House } from './houses.ts'
+import { folder, managerFixture, unique, type ManagerFixture } from './manager-fixture.ts'
 
-/** Tables whose numbers come from sequences of every kind. */
+/** Tables that draw numbers from sequences of every kind. */
 const build = (isShared: boolean): string => {
   const [column, key] = isShared ? ['tenant_id text not null, ', 'tenant_id, '] : ['', '']
   return `
-    create sequence pair; create sequence down increment -1; create sequence numbers start 1000; create sequence cached cache 20; create sequence wrapped;
+    create sequence pair; create sequence down increment -1; create sequence numbers start 1000;
+    create sequence cached cache 20; create sequence wrapped;
     create function next_wrapped () returns bigint language sql begin atomic select nextval('wrapped'); end;
     create table owned (${column}id serial, primary key (${key}id));
-    create table identity (${column}id bigint generated always as identity (increment 5), primary key (${key}id));
+    create table identity (${column}id bigint generated always as identity (increment 5),
+      primary key (${key}id));
     create table first (${column}id bigint not null default nextval('pair'), primary key (${key}id));
     create table second (${column}id bigint not null default nextval('pair'), primary key (${key}id));
     create table downward (${column}id bigint not null default nextval('down'), primary key (${key}id));
-    create table invoices (${column}id text not null default 'INV-' || nextval('numbers'), primary key (${key}id));
+    create table invoices (${column}id text not null default 'INV-' || nextval('numbers'),
+      primary key (${key}id));
     create table taken (${column}id bigint not null default nextval('cached'), primary key (${key}id));
     create table called (${column}id bigint not null default next_wrapped(), primary key (${key}id))`
 }
 const names = ['owned', 'identity', 'first', 'second', 'downward', 'invoices', 'taken', 'called']
 const tables = { tenant: names, shared: ['countries'] }
 
-/** Draws a number from each table as the tenant, in a session of its own, and deletes the row again. Fails where one was given before. */
+/**
+ * Draws a number from each table as the tenant in a new session and deletes the row. Fails if the
+ * number was used before.
+ */
 async function draw (
-  on: House,
+  on: ManagerFixture,
   { url, schema, tenant }: { readonly url: string; readonly schema: string; readonly tenant?: string },
   given: Map<string, Set<string>>,
   t: Test,
@@ -56,7 +62,7 @@ async function draw (
 t.test('DAT-06 moved through every strategy and back, a tenant is never given a number twice', {
   buffered: true
 }, async t => {
-  const on = await house(t, { build, tables })
+  const on = await managerFixture(t, { build, tables })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await on.manager.create({ slug: 'globex', id: 'globex-1' })
@@ -67,7 +73,7 @@ t.test('DAT-06 moved through every strategy and back, a tenant is never given a 
     ...(isolation === 'rls' && { tenant: id })
   })
   await draw(on, at('rls'), given, t, 4)
-  // With rows.test.ts, every day goes from each home to each other one.
+  // Together with rows.test.ts, the daily run covers every pair of placements.
   const all = ['schema', 'database', 'rls', 'database', 'schema', 'rls'] as const
   for (const isolation of isLong ? all : all.slice(0, 3)) {
     await on.manager.move({ id }, { isolation })
@@ -76,10 +82,10 @@ t.test('DAT-06 moved through every strategy and back, a tenant is never given a 
   }
 })
 
-t.test('DAT-06 imported into a schema, a database and shared tables, what was given is not given again', {
+t.test('DAT-06 after an import into any placement no number is given twice', {
   buffered: true
 }, async t => {
-  const on = await house(t, { build, tables })
+  const on = await managerFixture(t, { build, tables })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
   const given = new Map<string, Set<string>>()
@@ -103,17 +109,18 @@ t.test('DAT-06 imported into a schema, a database and shared tables, what was gi
 })
 
 t.test(
-  'DAT-06 numbers that sessions took ahead from a shared sequence are not given to a tenant that came with them',
+  'DAT-06 numbers that sessions cached from a shared sequence are not given twice',
   { buffered: true },
   async t => {
-    const on = await house(t, { build, tables })
+    const on = await managerFixture(t, { build, tables })
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
     await on.manager.create({ slug: 'globex', id: 'globex-1' })
     const session = await connect(t, on.superUrl)
     await session.query("insert into taken (tenant_id) values ('globex-1')")
     await on.admin(
-      `insert into "tenant_${id}".taken select generate_series(1, 10); select setval('"tenant_${id}".cached', 10)`
+      `insert into "tenant_${id}".taken select generate_series(1, 10); ` +
+        `select setval('"tenant_${id}".cached', 10)`
     )
     await on.manager.move({ id }, { isolation: 'rls' })
     const { rows: [row] } = await session.query<{ id: string }>(
@@ -128,12 +135,14 @@ for (const way of ['moved', 'imported'] as const) {
   t.test(`DAT-11 a huge id that is ${way} into shared tables moves no sequence: others go on inserting`, {
     buffered: true
   }, async t => {
-    const on = await house(t, { build, tables })
+    const on = await managerFixture(t, { build, tables })
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
     await on.manager.create({ slug: 'globex', id: 'globex-1' })
     await on.admin(
-      `insert into "tenant_${id}".owned values (2147483647), (7); select setval('"tenant_${id}".owned_id_seq', 7); insert into "tenant_${id}".downward values (-9223372036854775808)`
+      `insert into "tenant_${id}".owned values (2147483647), (7); ` +
+        `select setval('"tenant_${id}".owned_id_seq', 7); insert into "tenant_${id}".downward ` +
+        'values (-9223372036854775808)'
     )
     if (way === 'moved') await on.manager.move({ id }, { isolation: 'rls' })
     else {
@@ -148,10 +157,10 @@ for (const way of ['moved', 'imported'] as const) {
   })
 }
 
-t.test('DAT-06 what a sequence cannot carry over is refused by name before anything is copied', {
+t.test('DAT-06 a sequence that cannot be carried over is refused by name before any copy', {
   buffered: true
 }, async t => {
-  const on = await house(t, { build, tables })
+  const on = await managerFixture(t, { build, tables })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await on.admin(
@@ -159,10 +168,11 @@ t.test('DAT-06 what a sequence cannot carry over is refused by name before anyth
   )
   const attempts: readonly [string, RegExp][] = [
     ['alter table owned alter id drop default',
-      /sequence 'owned_id_seq' fills column 'id' of table 'owned', and no sequence fills it there/],
+      /sequence 'owned_id_seq' fills column 'id' of table 'owned', but no sequence fills it in the target/],
     [
-      "alter table downward alter id drop default; drop sequence down; create sequence down; alter table downward alter id set default nextval('down')",
-      /sequence 'down' counts in the other direction than 'down' there/
+      'alter table downward alter id drop default; drop sequence down; create sequence down; ' +
+      "alter table downward alter id set default nextval('down')",
+      /sequence 'down' counts in the opposite direction of 'down' in the target/
     ],
     ['alter sequence numbers maxvalue 1000', /sequence 'numbers' is at 1005, beyond the bounds/]
   ]
@@ -193,7 +203,7 @@ t.test(
   'DAT-06 a sequence that only the application calls goes along by its name, and is missed by its name',
   { buffered: true },
   async t => {
-    const on = await house(t, { build: bare, tables: { tenant: ['items'], shared: ['countries'] } })
+    const on = await managerFixture(t, { build: bare, tables: { tenant: ['items'], shared: ['countries'] } })
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
     await on.admin(`select nextval('"tenant_${id}".tickets') from generate_series(1, 5)`)
@@ -208,7 +218,7 @@ t.test(
     })
     await t.rejects(other.move({ id }, { isolation: 'schema' }), {
       code: 'FST_TENANCY_MOVE_FAILED',
-      message: /sequence 'tickets' is in use, and there is none of this name there/
+      message: /sequence 'tickets' is in use, but the target has none of this name/
     })
   }
 )
@@ -216,11 +226,13 @@ t.test(
 t.test("LIF-14 an export of shared tables says of a sequence only how far the tenant's own ids go", {
   buffered: true
 }, async t => {
-  const on = await house(t, { build, tables })
+  const on = await managerFixture(t, { build, tables })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await on.admin(
-    `insert into owned (tenant_id) values ('${id}'), ('${id}'); insert into owned values ('${id}', 900000001); select setval('owned_id_seq', 800000000); select setval('numbers', 800000000)`
+    `insert into owned (tenant_id) values ('${id}'), ('${id}'); ` +
+      `insert into owned values ('${id}', 900000001); select setval('owned_id_seq', 800000000); ` +
+      `select setval('numbers', 800000000)`
   )
   const at = `${folder(t)}/export`
   await on.manager.export({ id }, { to: at })
@@ -240,12 +252,15 @@ const keyed = (isShared: boolean): string =>
 
 for (const way of ['moved', 'imported'] as const) {
   t.test(
-    `DAT-11 an id ahead of a shared sequence, in a key without the tenant column, is refused when it is ${way}`,
+    `DAT-11 an id ahead of a shared sequence, in a key without the tenant, is refused: ${way}`,
     {
       buffered: true
     },
     async t => {
-      const on = await house(t, { build: keyed, tables: { tenant: ['items'], shared: ['countries'] } })
+      const on = await managerFixture(t, {
+        build: keyed,
+        tables: { tenant: ['items'], shared: ['countries'] }
+      })
       const id = unique(on, 'a')
       await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
       await on.manager.create({ slug: 'globex', id: 'globex-1' })
@@ -261,7 +276,10 @@ for (const way of ['moved', 'imported'] as const) {
       for (
         const [wrong, right, named] of [
           ['update ITEMS set id = 2147483647 where id = 2', 'update ITEMS set id = 2 where id = 2147483647',
-            /column 'id' of table 'items' has the id 2147483647, ahead of sequence 'items_id_seq', whose next number will be 3/],
+            new RegExp(
+              "column 'id' of table 'items' has the id 2147483647, ahead of sequence " +
+                "'items_id_seq', whose next number will be 3"
+            )],
           ['update ITEMS set id = 3 where id = 2', 'update ITEMS set id = 2 where id = 3',
             /has the id 3, ahead/],
           ['update ITEMS set back = -3 where id = 2', 'update ITEMS set back = -2 where id = 2',

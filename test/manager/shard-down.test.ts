@@ -1,4 +1,5 @@
-// One of two shards is down: what concerns the other is done, and the one that is down is named.
+// One of two shards is down: operations on the other shard succeed, and errors name the shard that
+// is down.
 import { createManager, MigrationFailedError } from '@fastify-tenancy/manager'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -20,7 +21,8 @@ t.teardown(() => {
 writeFileSync(
   join(sets, '1_notes.mjs'),
   `export async function up (db) {
-  await db.schema.createTable('notes').addColumn('tenant_id', 'text', c => c.notNull()).addColumn('id', 'int4').execute()
+  await db.schema.createTable('notes').addColumn('tenant_id', 'text', c => c.notNull())
+    .addColumn('id', 'int4').execute()
 }`
 )
 const config = {
@@ -38,7 +40,7 @@ const admin = await connect(t, url)
 await admin.query("update tenancy.tenants set shard = 'eu' where slug = 'there'")
 const cwd = folder(t, { 'tenancy.config.json': JSON.stringify(config) })
 
-t.test('DAT-16 status tells of the shard that answers, and names the one that does not', async t => {
+t.test('DAT-16 status reports the shard that answers and names the one that does not', async t => {
   const { code, stdout, stderr } = await run(cwd, 'status')
   t.equal(code, 1)
   t.match(stdout, /shard default/)

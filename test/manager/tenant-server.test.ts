@@ -1,4 +1,4 @@
-// Where a tenant's own database is, and how the owner's login gets there.
+// Which server holds a tenant's own database, and how the owner's login connects to it.
 import { toTenant } from '@fastify-tenancy/core'
 import t from 'tap'
 

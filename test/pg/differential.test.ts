@@ -1,4 +1,5 @@
-// The same calls on a tenant's pool of pg, among another tenant's rows, and on plain pg with that tenant's rows alone.
+// The same calls on a tenant's pool of pg, among another tenant's rows, and on plain pg with that
+// tenant's rows alone.
 import type pg from 'pg'
 import t, { type Test } from 'tap'
 
@@ -21,10 +22,12 @@ const alone: readonly Call[] = [
   { text: 'select id as a, name as a from projects where id < 4 order by id', rowMode: 'array' },
   'select id as a, name as a from projects where id < 4 order by id',
   'select p.id, p.name, t.title from projects p left join tasks t on t.project_id = p.id order by p.id, t.id',
-  'select p.id, count(t.id) as n, max(t.title) from projects p join tasks t on t.project_id = p.id group by p.id order by 1',
+  'select p.id, count(t.id) as n, max(t.title) from projects p join tasks t on t.project_id = p.id ' +
+  'group by p.id order by 1',
   'select p.id from projects p full join tasks t on t.project_id = p.id and t.id < 0 order by 1 nulls last',
   'select id from projects p where exists (select from tasks t where t.project_id = p.id) order by id',
-  'with recursive c(n) as (values (1) union all select n + 1 from c where n < 5) select n, name from c join projects on id = n',
+  'with recursive c(n) as (values (1) union all select n + 1 from c where n < 5) select n, name ' +
+  'from c join projects on id = n',
   'select rank() over (order by name desc), id from projects order by 1, 2 limit 5 offset 2',
   'select from projects',
   'select 1 where false',
@@ -42,7 +45,8 @@ const alone: readonly Call[] = [
   },
   'update tasks set title = upper(title) from projects p where p.id = project_id and p.id = 2',
   'insert into projects (id, name) values (1, $$again$$) on conflict do nothing',
-  "merge into tasks t using projects p on t.project_id = p.id and p.id = 3 when matched then update set title = 'merged'",
+  'merge into tasks t using projects p on t.project_id = p.id and p.id = 3 when matched then ' +
+  "update set title = 'merged'",
   'delete from projects where id = 4 returning *, tableoid is null',
   'select count(*) from tasks',
   // Errors, by code.
@@ -83,7 +87,7 @@ const sessions: readonly (readonly Call[])[] = [
 /** What differs on purpose: text that no handle of a tenant runs. */
 const isRefusal = (call: Call): boolean => /^(?:show|release$)/.test(typeof call === 'string' ? call : '')
 
-t.test('PG-12 reads, writes, transactions and types equal plain pg on a database of that tenant alone', async t => {
+t.test('PG-12 results equal those of plain pg on a database of that tenant alone', async t => {
   const w = await world(t, { pool: { max: 3 } })
   const plain = await plainDatabase(t)
   const { pool: other } = poolOf(t, w, 'globex')

@@ -17,7 +17,7 @@ const tasks = pgTable('tasks', {
   title: text().notNull()
 })
 
-t.test('PG-09 Drizzle: two tenants see only their own in reads, joins, writes, transactions and savepoints', async t => {
+t.test('PG-09 Drizzle: two tenants see only their own rows in all statements', async t => {
   const w = await world(t, { pool: { max: 3 } })
   const of = (id: string) => drizzle({ client: poolOf(t, w, id).pool })
   const [acme, globex] = [of('acme'), of('globex')]

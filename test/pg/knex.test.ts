@@ -22,7 +22,7 @@ class TenantClient extends PostgresClient {
 const tenantKnex = (tenantPool: pg.Pool): Knex =>
   knex({ client: TenantClient, tenantPool } as unknown as Knex.Config)
 
-t.test('PG-10 Knex: two tenants see only their own in reads, joins, writes, transactions and savepoints', async t => {
+t.test('PG-10 Knex: two tenants see only their own rows in all statements', async t => {
   const w = await world(t, { pool: { max: 3 } })
   const [acme, globex] = [tenantKnex(poolOf(t, w, 'acme').pool), tenantKnex(poolOf(t, w, 'globex').pool)]
   for (const [name, db] of [['acme', acme], ['globex', globex]] as const) {

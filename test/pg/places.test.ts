@@ -3,7 +3,7 @@ import { noPgBouncer, pgBouncer } from '../support/pgbouncer.ts'
 import type pg from 'pg'
 import t, { type Test } from 'tap'
 
-import { databaseTemplate, dropDatabases, world as manyPlaces } from '../strategies/world.ts'
+import { databaseTemplate, dropDatabases, world as manyPlaces } from '../strategies/strategy-fixture.ts'
 import { databaseOf } from '../support/sql.ts'
 import { open } from '../support/tenants.ts'
 import { poolOf, world } from './world.ts'

@@ -1,10 +1,11 @@
-// Plain SQL through a tenant's pool of pg: the rows of two tenants, transactions, and what a client is refused.
+// Plain SQL through a tenant's pool of pg: the rows of two tenants, transactions, and what a client
+// is refused.
 import pg from 'pg'
 import t from 'tap'
 
 import { plainDatabase, poolOf, world } from './world.ts'
 
-t.test('PG-01 two tenants see only their own in reads, joins, writes, transactions and savepoints', async t => {
+t.test('PG-01 two tenants see only their own rows in all kinds of statements', async t => {
   const w = await world(t)
   const { pool: acme } = poolOf(t, w, 'acme')
   const { pool: globex } = poolOf(t, w, 'globex')
@@ -44,7 +45,7 @@ t.test('PG-01 two tenants see only their own in reads, joins, writes, transactio
   t.same((await globex.query('select id from projects order by id')).rows, [{ id: 1 }, { id: 2 }])
 })
 
-t.test('PG-02 control: one pg.Pool of the same login without the suite has no tenant, and so no rows', async t => {
+t.test('PG-02 control: a pg.Pool of the same login without the suite returns no rows', async t => {
   const w = await world(t)
   await poolOf(t, w, 'acme').pool.query("insert into projects (id, name) values (1, 'acme')")
   const pool = new pg.Pool({ connectionString: w.on.url, max: 1 })
@@ -62,7 +63,7 @@ const refused = ['set search_path to public', 'set role none', "set transaction 
   'begin transaction isolation level serializable; set role none', 'start', '',
   'declare c cursor for select 1']
 
-t.test('PG-03 everything but row statements and transaction control is refused before it is sent', async t => {
+t.test('PG-03 only row statements and transaction control are sent, others refused', async t => {
   const w = await world(t, { pool: { max: 2 } })
   const { pool } = poolOf(t, w, 'acme')
   const client = await pool.connect()
@@ -90,7 +91,7 @@ t.test('PG-03 everything but row statements and transaction control is refused b
 const pid = async (pool: pg.Pool): Promise<number> =>
   (await pool.query('select pg_backend_pid() as pid')).rows[0].pid
 
-t.test('PG-04 a text changes no session: the next tenant finds the defaults on the same connection', async t => {
+t.test('PG-04 a text changes no session, so the next tenant finds the defaults', async t => {
   const w = await world(t, { pool: { max: 1 } })
   const { pool: acme } = poolOf(t, w, 'acme')
   const { pool: globex } = poolOf(t, w, 'globex')
@@ -103,7 +104,7 @@ t.test('PG-04 a text changes no session: the next tenant finds the defaults on t
   t.equal(await pid(globex), first, 'control: it is the same backend')
 })
 
-t.test('PG-05 a client is back at the latest when its scope ends: transactions are rolled back, and nothing leaks', async t => {
+t.test('PG-05 a client is returned when its scope ends, and its transaction rolled back', async t => {
   const w = await world(t, { pool: { max: 2 } })
   for (let n = 0; n < 6; n++) {
     const { scope, pool } = poolOf(t, w, 'acme')

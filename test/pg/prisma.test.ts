@@ -13,7 +13,7 @@ const query = (text: string, ...args: unknown[]) => ({
   }))
 })
 
-t.test("PG-11 Prisma's pg adapter: two tenants see only their own in reads, joins, writes, transactions and savepoints", async t => {
+t.test("PG-11 Prisma's pg adapter: two tenants see only their own rows in all statements", async t => {
   const w = await world(t, { pool: { max: 3 } })
   const of = (id: string) => new PrismaPg(poolOf(t, w, id).pool).connect()
   const [acme, globex] = [await of('acme'), await of('globex')]

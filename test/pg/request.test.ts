@@ -41,7 +41,7 @@ t.test('PG-13 request.tenancy.pg and run give the tenant of the request or run, 
   t.equal((await app.inject({ url: '/notes', headers: host('acme') })).body, '[{"body":"acme"}]')
 })
 
-t.test('PG-14 in a request that is one transaction, pg and db share it, and begin is a savepoint', async t => {
+t.test("PG-14 pg and db share a request's transaction, in which begin is a savepoint", async t => {
   const on = await provision(t)
   const app = await suite(t, on, { database: { pool: { max: 2 } } })
   app.post<{ Querystring: { fail?: string } }>(
@@ -71,7 +71,7 @@ t.test('PG-14 in a request that is one transaction, pg and db share it, and begi
   t.same(await on.admin('select body from notes order by id'), [{ body: 'db' }, { body: 'kept' }])
 })
 
-t.test('PG-15 fairness counts pg and db together: a tenant gets its share, and the rest is answered busy', async t => {
+t.test('PG-15 fairness counts pg and db together: beyond its share a tenant gets busy', async t => {
   const on = await provision(t)
   const app = await suite(t, on, {
     database: { pool: { max: 2 }, fairness: { maxWaiting: 1, maxWait: '100ms' } }

@@ -1,4 +1,5 @@
-// Two tenants with projects and tasks in tables that they share, and a database that holds the rows of one of them only.
+// Two tenants with projects and tasks in tables that they share, and a database that holds the rows
+// of one of them only.
 import { toTenant, TenantScope, type Isolation } from '@fastify-tenancy/core'
 import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import pg from 'pg'
@@ -35,7 +36,10 @@ export async function world (t: Test, options: object = {}): Promise<World> {
   return { on, database: await open(t, on, options) }
 }
 
-/** The tables of {@link world} without a tenant column: what a database of one tenant alone would have. */
+/**
+ * The tables of {@link world} without a tenant column: what a database of one tenant alone would
+ * have.
+ */
 export async function plainDatabase (t: Test): Promise<pg.Pool> {
   const pool = new pg.Pool({ connectionString: await freshDatabase(t), max: 2 })
   t.teardown(() => pool.end())
@@ -48,11 +52,13 @@ export async function plainDatabase (t: Test): Promise<pg.Pool> {
 
 function tables (column: string, key: string): string {
   return `
-    create table projects (${column} id int not null, name text not null, tags text[], facts jsonb, price numeric(10, 2),
+    create table projects (${column} id int not null, name text not null, tags text[], facts jsonb, price
+      numeric(10, 2),
       big int8, made timestamptz, day date, raw bytea, done bool not null default false, ratio float8,
       primary key (${key} id));
     create table tasks (${column} id int not null, project_id int not null, title text not null,
-      primary key (${key} id), constraint of_project foreign key (${key} project_id) references projects (${key} id) on delete cascade)`
+      primary key (${key} id), constraint of_project foreign key (${key} project_id) references projects
+        (${key} id) on delete cascade)`
 }
 
 /** A tenant's scope and its pool of `pg`. */

@@ -6,7 +6,7 @@ import { provision, testSecret, type Provisioned } from '../support/tenants.ts'
 
 type Doctor = 'refuse' | 'warn' | false
 
-/** A boot with an option, in an environment. */
+/** Boots with an option, in an environment. */
 async function boot (
   on: Provisioned,
   doctor: Doctor | undefined,
@@ -40,7 +40,7 @@ t.test('a boot on a clean database finds nothing', async t => {
   }
 })
 
-t.test('RLS-03 a hole is a warning of the boot, refuses it in production where the options say so, and is not looked for where they say that', async t => {
+t.test('RLS-03 a hole warns at boot, or refuses it, or is not looked for, as the options say', async t => {
   const on = await provision(t)
   const app = (await on.admin<{ rolname: string }>(
     "select rolname from pg_roles where rolname = 'tenancy_app_' || substr(md5(current_database()), 1, 8)"
@@ -48,7 +48,7 @@ t.test('RLS-03 a hole is a warning of the boot, refuses it in production where t
   for (
     const [plant, mend, sign] of [
       [`create table fresh (x int); grant select on fresh to "${app}"`, 'drop table fresh',
-        /^D405 table public\.fresh: .*; `tenancy doctor` says how to mend it$/],
+        /^D405 table public\.fresh: .*; `tenancy doctor` prints the fix$/],
       [`grant truncate on notes to "${app}"`, `revoke truncate on notes from "${app}"`,
         /^D402 table public\.notes: /],
       [`alter policy tenancy_tenant on notes to "${app}", "${new URL(on.url).username}"`,
@@ -71,7 +71,7 @@ t.test('RLS-03 a hole is a warning of the boot, refuses it in production where t
   }
 })
 
-t.test('what the level says already is no warning besides, and refuses the boot all the same', async t => {
+t.test("the level's own reasons are no warnings, and still refuse the boot", async t => {
   const on = await provision(t)
   t.same((await boot(on, 'warn', 'production', on.superUrl)).warnings, [])
   await t.rejects(boot(on, 'refuse', 'production', on.superUrl), {

@@ -12,7 +12,7 @@ import { until } from '../support/until.ts'
 const secret = 'a secret of the tests that is long enough'
 const key = signingKey(secret)
 
-/** A tenant column's type, and two ids that are values of it: of a large tenant and of a small one. */
+/** A tenant column's type, with the ids of a large and of a small tenant. */
 const types = {
   text: ['acme', 'globex'],
   uuid: ['0190f2a4-0000-7000-8000-00000000000a', '0190f2a4-0000-7000-8000-00000000000b'],
@@ -22,14 +22,15 @@ const types = {
 const typeNames = Object.keys(types) as (keyof typeof types)[]
 const tenant = Object.fromEntries(typeNames.map(type => [`notes_${type}`, 'tenant_id']))
 
-t.test("PLN-01 policies use the index and the tenant's own statistics, and verify once per table", async t => {
+t.test("PLN-01 policies use index and tenant's statistics, and verify once per table", async t => {
   const url = await freshDatabase(t)
   const client = await connect(t, url)
   await init(client, { signingSecrets: [secret] })
   for (const type of typeNames) {
     const [large, small] = types[type]
     await client.query(
-      `create table notes_${type} (id bigint generated always as identity primary key, tenant_id ${type} not null, v text not null);
+      `create table notes_${type} (id bigint generated always as identity primary key,
+        tenant_id ${type} not null, v text not null);
       insert into notes_${type} (tenant_id, v) select '${large}', 'v' || n from generate_series(1, 40000) n;
       insert into notes_${type} (tenant_id, v) select '${small}', 'v' || n from generate_series(1, 5) n;
       create index on notes_${type} (tenant_id); analyze notes_${type}`
@@ -42,7 +43,8 @@ t.test("PLN-01 policies use the index and the tenant's own statistics, and verif
       for (const [tenant, count] of [[types[type][0], 40_000], [types[type][1], 5]] as const) {
         await client.query('begin')
         await client.query(
-          "select set_config('role', $1, true), set_config('tenancy.tenant', $2, true), set_config('tenancy.token', $3, true), set_config('plan_cache_mode', 'force_custom_plan', true)",
+          `select set_config('role', $1, true), set_config('tenancy.tenant', $2, true),
+            set_config('tenancy.token', $3, true), set_config('plan_cache_mode', 'force_custom_plan', true)`,
           [app, tenant, signToken({ key, tenant })]
         )
         const { rows } = await client.query<{ 'QUERY PLAN': string }>({
@@ -76,12 +78,12 @@ t.test("PLN-01 policies use the index and the tenant's own statistics, and verif
   }
 })
 
-t.test('INJ-24 a token that expires in the middle of a transaction serves it to its end', async t => {
+t.test('INJ-24 a token that expires within a transaction serves it to its end', async t => {
   const url = await freshDatabase(t)
   const [long, other] = [await connect(t, url), await connect(t, url)]
   await init(long, { signingSecrets: [secret] })
   const { app } = rolesOf(databaseOf(url))
-  // 60 s of life and 30 s of skew are over in half a second.
+  // 60 s of lifetime and 30 s of skew end in half a second.
   const token = signToken({ key, tenant: 'acme', now: Date.now() - 89_500 })
   const set = async (client: SqlClient): Promise<void> => {
     await client.query("select set_config('role', $1, true), set_config('tenancy.token', $2, true)", [app,
@@ -109,7 +111,8 @@ t.test('signed policies leave plans parallel, with a token that is bound to its 
   const client = await connect(t, url)
   await init(client, { signingSecrets: [secret] })
   await client.query(
-    "create table notes_text (id int, tenant_id text not null, v text); insert into notes_text select n, 'acme', 'acme:' || n from generate_series(1, 5000) n; analyze notes_text"
+    `create table notes_text (id int, tenant_id text not null, v text); insert into notes_text select n,
+      'acme', 'acme:' || n from generate_series(1, 5000) n; analyze notes_text`
   )
   await protect(client, {
     tables: { tenant: { notes_text: 'tenant_id' }, shared: [], global: [], schema: 'public' },
@@ -118,11 +121,14 @@ t.test('signed policies leave plans parallel, with a token that is bound to its 
   const { rows: [backend] } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
   await client.query('begin')
   await client.query(
-    "select set_config('role', $1, true), set_config('tenancy.tenant', 'acme', true), set_config('tenancy.token', $2, true)",
+    `select set_config('role', $1, true), set_config('tenancy.tenant', 'acme', true),
+      set_config('tenancy.token', $2, true)`,
     [rolesOf(databaseOf(url)).app, signToken({ key, tenant: 'acme', pid: backend?.pid ?? -1 })]
   )
   await client.query(
-    'set local parallel_setup_cost = 0; set local parallel_tuple_cost = 0; set local min_parallel_table_scan_size = 0; set local max_parallel_workers_per_gather = 4; set local parallel_leader_participation = off'
+    `set local parallel_setup_cost = 0; set local parallel_tuple_cost = 0;
+      set local min_parallel_table_scan_size = 0; set local max_parallel_workers_per_gather = 4;
+      set local parallel_leader_participation = off`
   )
   const { rows } = await client.query<{ 'QUERY PLAN': string }>(
     'explain (costs off) select count(*) from notes_text'
@@ -131,7 +137,9 @@ t.test('signed policies leave plans parallel, with a token that is bound to its 
   for (
     const text of ['select count(*)::int as n from notes_text',
       'select count(*)::int as n from notes_text o join (select * from notes_text offset 0) i using (id)',
-      'select count(*)::int as n from (select id from notes_text where id % 2 = 0 union all select id from (select id from notes_text offset 0) i where id % 2 = 1) u']
+      `select count(*)::int as n
+        from (select id from notes_text where id % 2 = 0 union all select id
+        from (select id from notes_text offset 0) i where id % 2 = 1) u`]
   ) {
     t.same((await client.query(text)).rows, [{ n: 5000 }])
   }

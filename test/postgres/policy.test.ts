@@ -10,7 +10,7 @@ import { asTenant, engines, rolesAt } from '../support/sql.ts'
 const secret = 'a secret of the tests that is long enough'
 const key = signingKey(secret)
 
-/** A tenant column's type, and two ids that are values of it. */
+/** A tenant column's type, with two ids of that type. */
 const types = {
   text: ['acme', 'globex'],
   uuid: ['0190f2a4-0000-7000-8000-00000000000a', '0190f2a4-0000-7000-8000-00000000000b'],
@@ -31,15 +31,19 @@ for (const [engine, open] of engines) {
     const client = await open(t)
     await init(client, { signingSecrets: [secret] })
     await client.query(
-      "create table countries (code text primary key); insert into countries values ('de'); create table users (id serial primary key, name text); create table forgotten (v text); insert into forgotten values ('acme:0')"
+      `create table countries (code text primary key); insert into countries
+        values ('de'); create table users (id serial primary key,
+        name text); create table forgotten (v text); insert into forgotten values ('acme:0')`
     )
     for (const type of typeNames) {
       await client.query(
-        `create table notes_${type} (id serial primary key, tenant_id ${type} not null, v text not null, unique (tenant_id, v))`
+        `create table notes_${type} (id serial primary key, tenant_id ${type} not null, v text not null,
+          unique (tenant_id, v))`
       )
       for (const tenant of types[type])
         await client.query(
-          `insert into notes_${type} (tenant_id, v) select '${tenant}', '${tenant}:' || n from generate_series(1, 3) n`
+          `insert into notes_${type} (tenant_id, v) select '${tenant}', '${tenant}:' || n
+            from generate_series(1, 3) n`
         )
     }
     for (const signed of [false, true]) {
@@ -77,7 +81,8 @@ async function policies (t: Test, client: SqlClient, signed: boolean): Promise<v
       t.same(
         await as(a, () =>
           rows(
-            `insert into ${table} (v) values ('${a}:1') on conflict (tenant_id, v) do update set v = excluded.v || '?' returning v`
+            `insert into ${table} (v) values ('${a}:1') on conflict (tenant_id, v) do update
+              set v = excluded.v || '?' returning v`
           )),
         [`${a}:1?`]
       )
@@ -89,14 +94,16 @@ async function policies (t: Test, client: SqlClient, signed: boolean): Promise<v
       await t.rejects(
         as(a, () =>
           client.query(
-            `insert into ${table} (tenant_id, v) values ('${b}', '${b}:1') on conflict (tenant_id, v) do update set v = 'taken'`
+            `insert into ${table} (tenant_id, v)
+              values ('${b}', '${b}:1') on conflict (tenant_id, v) do update set v = 'taken'`
           )),
         { code: '42501' }
       )
-      // MERGE takes rows that exist from the tenant's own alone: b's id is not matched, and so inserted as a's.
+      // MERGE matches only the tenant's own rows: b's row is not matched, so it is inserted as a's.
       const merged = await as(a, async () => {
         await client.query(
-          `merge into ${table} t using (values ('${a}:1'), ('${b}:1')) s (v) on t.v = s.v when matched then update set v = t.v || '+' when not matched then insert (v) values (s.v)`
+          `merge into ${table} t using (values ('${a}:1'), ('${b}:1')) s (v) on t.v = s.v
+            when matched then update set v = t.v || '+' when not matched then insert (v) values (s.v)`
         )
         return rows(`select tenant_id || '>' || v from ${table} order by v`)
       })
@@ -104,7 +111,7 @@ async function policies (t: Test, client: SqlClient, signed: boolean): Promise<v
       t.same(await rows(`select count(*)::int from ${table}`), [6], 'nothing was left behind')
     })
 
-    await t.test(`${type}: RLS-01 RLS-02 without a tenant, also after one was set, there are no rows and no writes`, async t => {
+    await t.test(`${type}: RLS-01 RLS-02 without a tenant there are no rows and no writes`, async t => {
       for (const before of ['', `begin; select set_config('tenancy.tenant', '${a}', true); commit; `]) {
         if (before !== '') await client.query(before)
         const seen = await as(undefined, () => rows(`select v from ${table}`)).catch((
@@ -121,14 +128,20 @@ async function policies (t: Test, client: SqlClient, signed: boolean): Promise<v
     })
   }
 
-  await t.test(`INJ-03 INJ-04 INJ-06 an injected set_config ${signed ? 'shows no row of another tenant' : 'gets through: the plain context stops mistakes, not attackers'}`, async t => {
+  const outcome = signed ? 'shows no row of another tenant' : 'shows rows if nothing is signed'
+  await t.test(`INJ-03 INJ-04 INJ-06 an injected set_config ${outcome}`, async t => {
     const injected: readonly string[] = [
       "select set_config('tenancy.tenant', 'globex', true) union all select v from notes_text",
-      "with moved as materialized (select set_config('tenancy.tenant', 'globex', true)) select v from moved, lateral (select v from notes_text offset 0) n",
-      "select n.v from (select set_config('tenancy.tenant', 'globex', true) as s offset 0) s cross join lateral (select v || substr(s.s, 1, 0) as v from notes_text) n",
-      "select (query_to_xml('select v from notes_text', true, false, ''))::text from (select set_config('tenancy.tenant', 'globex', true) offset 0) s",
-      "select v from notes_text where v = 'acme:1' or set_config('tenancy.tenant', 'globex', true) is not null",
-      "select (select string_agg(v, ',') from notes_text n where n.id > o.id - 1000000) from notes_text o where set_config('tenancy.tenant', 'globex', true) = 'globex'"
+      `with moved as materialized (select set_config('tenancy.tenant', 'globex', true)) select v
+        from moved, lateral (select v from notes_text offset 0) n`,
+      `select n.v from (select set_config('tenancy.tenant', 'globex', true) as s offset 0) s
+        cross join lateral (select v || substr(s.s, 1, 0) as v from notes_text) n`,
+      `select (query_to_xml('select v from notes_text', true, false, ''))::text
+        from (select set_config('tenancy.tenant', 'globex', true) offset 0) s`,
+      `select v from notes_text
+        where v = 'acme:1' or set_config('tenancy.tenant', 'globex', true) is not null`,
+      `select (select string_agg(v, ',') from notes_text n where n.id > o.id - 1000000)
+        from notes_text o where set_config('tenancy.tenant', 'globex', true) = 'globex'`
     ]
     for (const scan of ['enable_seqscan', 'enable_indexscan']) {
       let leaks = 0
@@ -146,14 +159,15 @@ async function policies (t: Test, client: SqlClient, signed: boolean): Promise<v
       'acme',
       () =>
         client.query(
-          "insert into notes_text (tenant_id, v) select set_config('tenancy.tenant', 'globex', true), 'planted'"
+          `insert into notes_text (tenant_id, v) select set_config('tenancy.tenant', 'globex', true),
+            'planted'`
         )
     )
     if (signed) await t.rejects(write, { code: '42501' })
     else await t.resolves(write)
   })
 
-  await t.test('INJ-21 a setting that one statement changed gives the next the other tenant only where nothing is signed', async t => {
+  await t.test('INJ-21 a changed setting affects the next statement only without signatures', async t => {
     const seen = await as('acme', async () => {
       await client.query("select set_config('tenancy.tenant', 'globex', true)")
       return rows('select v from notes_text')
@@ -166,8 +180,10 @@ async function policies (t: Test, client: SqlClient, signed: boolean): Promise<v
       const forged = signToken({ key: signingKey('x'.repeat(32)), tenant: 'globex' })
       for (
         const text of [
-          `select set_config('tenancy.token', '${forged}', true), set_config('tenancy.tenant', 'globex', true) union all select v, v from notes_text`,
-          `select v from (select set_config('tenancy.token', '', true) offset 0) s, lateral (select v from notes_text offset 0) n`
+          `select set_config('tenancy.token', '${forged}', true),
+            set_config('tenancy.tenant', 'globex', true) union all select v, v from notes_text`,
+          `select v from (select set_config('tenancy.token', '', true) offset 0) s, lateral (select v
+            from notes_text offset 0) n`
         ]
       ) {
         await t.rejects(as('acme', () => client.query(text)), { code: 'TN401' })
@@ -212,7 +228,7 @@ async function policies (t: Test, client: SqlClient, signed: boolean): Promise<v
     )
   })
 
-  await t.test('shared tables are read, global and unlisted ones are refused, and no table is truncated', async t => {
+  await t.test('shared tables are readable, other tables are refused, and TRUNCATE is too', async t => {
     t.same(await as('acme', () => rows('select code from countries')), ['de'])
     for (
       const text of ["insert into countries values ('fr')", 'delete from countries', 'select * from users',
@@ -239,8 +255,8 @@ async function policies (t: Test, client: SqlClient, signed: boolean): Promise<v
   })
 
   await t.test('a second protect does no harm, and the other mode replaces the policies', async t => {
-    const policies =
-      "select string_agg(polrelid::regclass || polname || pg_get_expr(polqual, polrelid) || pg_get_expr(polwithcheck, polrelid), ';' order by polrelid, polname) from pg_policy"
+    const policies = `select string_agg(polrelid::regclass || polname || pg_get_expr(polqual, polrelid)
+        || pg_get_expr(polwithcheck, polrelid), ';' order by polrelid, polname) from pg_policy`
     const before = await rows(policies)
     await protect(client, { tables, signed })
     t.same(await rows(policies), before)

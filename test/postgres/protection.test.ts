@@ -4,7 +4,7 @@ import t from 'tap'
 
 import { handle, open, provision } from '../support/tenants.ts'
 
-t.test('RLS-03 RLS-06 a table, a view and a materialized view made after protect are readable by no tenant', async t => {
+t.test('RLS-03 RLS-06 tables and views made after protect are readable by no tenant', async t => {
   const on = await provision(t)
   const acme = handle(t, await open(t, on), 'acme')
   await on.admin(`
@@ -30,7 +30,7 @@ for (const [name, text] of Object.entries(broken)) {
   })
 }
 
-t.test("INJ-09 no statement changes who a tenant's connection is", async t => {
+t.test("INJ-09 no statement changes the identity of a tenant's connection", async t => {
   const on = await provision(t)
   const database = await open(t, on, { pool: { max: 1 } })
   const acme = handle(t, database, 'acme')
@@ -47,7 +47,7 @@ t.test("INJ-09 no statement changes who a tenant's connection is", async t => {
   t.same(await acme.db.selectFrom('notes').select('body').execute(), [{ body: 'acme:1' }])
 })
 
-t.test('POOL-03 a client that gives up on a statement of a transaction leaves no transaction behind', async t => {
+t.test('POOL-03 a client that abandons a statement leaves no transaction behind', async t => {
   const on = await provision(t)
   const pool = new pg.Pool({ connectionString: on.url, max: 1, query_timeout: 1_000 })
   t.teardown(() => pool.end())

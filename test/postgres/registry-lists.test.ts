@@ -14,17 +14,19 @@ await init(client)
 await client.query(`
   alter table tenancy.tenants disable trigger user;
   insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard)
-  select 'i-' || lpad(n::text, 6, '0'), 's-' || n, 'n', case when n % 4000 = 0 then 'suspended' else 'active' end,
+  select 'i-' || lpad(n::text, 6, '0'), 's-' || n, 'n', case when n % 4000 = 0 then 'suspended'
+    else 'active' end,
     case when n % 5000 = 0 then 'pro' else 'free' end, case when n % 6000 = 0 then 'schema' else 'rls' end,
     case when n % 7000 = 0 then 'eu' else 'default' end
   from generate_series(1, 12000) n;
   alter table tenancy.tenants enable trigger user;
   create table organizations (id bigint primary key, subdomain text not null unique, tier text);
-  insert into organizations select n, 'o-' || n, case when n % 5000 = 0 then 'pro' end from generate_series(1, 12000) n;
+  insert into organizations select n, 'o-' || n, case when n % 5000 = 0 then 'pro' end
+    from generate_series(1, 12000) n;
   create index on organizations (tier, id);
   analyze`)
 
-/** What a list answers, and how the server reads each of its pages. */
+/** Returns what a list yields, and the plan of each of its pages. */
 async function listed (
   registry: (on: SqlClient) => TenantRegistry,
   filter: TenantFilter

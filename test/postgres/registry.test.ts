@@ -54,7 +54,7 @@ for (const [engine, open] of engines) {
       await t.rejects(registry.update('first', acme?.version ?? 0, { slug: 'first' }), conflict)
     })
 
-    await t.test('a slug given up by renaming or deleting is taken for 30 days, but for its own tenant', async t => {
+    await t.test('a released slug stays taken for 30 days, except for its own tenant', async t => {
       const old = await registry.insert({ id: 'renamed', slug: 'before' })
       const renamed = await registry.update(old.id, old.version, { slug: 'after' })
       await t.rejects(registry.insert({ id: 'thief', slug: 'before' }), { ...conflict, message: /30 days/ })
@@ -84,7 +84,8 @@ for (const [engine, open] of engines) {
     await t.test('a row that this version does not understand is an error, never a guess', async t => {
       await registry.insert({ id: 'odd', slug: 'odd-one' })
       await client.query(
-        "alter table tenancy.tenants drop constraint tenants_status_check; update tenancy.tenants set status = 'frozen' where id = 'odd'"
+        `alter table tenancy.tenants drop constraint tenants_status_check; update tenancy.tenants
+          set status = 'frozen' where id = 'odd'`
       )
       await t.rejects(registry.findBySlug('odd-one'))
       await t.rejects(registry.findById('odd'))
@@ -120,7 +121,7 @@ for (const [engine, open] of engines) {
   })
 }
 
-t.test('SLG-01 LIF-02 of any number of writers who want one name, as slug or as id, one gets it', async t => {
+t.test('SLG-01 LIF-02 of many writers that want one name, one gets it', async t => {
   const url = await freshDatabase(t)
   await init(await connect(t, url))
   const pool = new pg.Pool({ connectionString: url, max: 8 })
@@ -128,7 +129,7 @@ t.test('SLG-01 LIF-02 of any number of writers who want one name, as slug or as 
   const registry = postgresRegistry(pool)
   for (let round = 0; round < 10; round++) {
     const [a, b] = [`a-${round}`, `b-${round}`]
-    // Crosswise, so that writers who took the names in the order given would wait for each other.
+    // Crosswise, so that writers who locked names in the given order would deadlock.
     const results = await Promise.allSettled([
       registry.insert({ id: a, slug: b }),
       registry.insert({ id: b, slug: a }),
@@ -144,7 +145,7 @@ t.test('SLG-01 LIF-02 of any number of writers who want one name, as slug or as 
   }
 })
 
-t.test("look-ups are one statement each, and need no more than the application's own login", async t => {
+t.test("look-ups are one statement each, and need only the application's login", async t => {
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
   const app = loginUrl(url, 'app')

@@ -19,22 +19,23 @@ const tables: ResolvedTables = {
   global: ['users'],
   schema: 'public'
 }
-const ddl =
-  'create table projects (id serial primary key, tenant_id text not null, name text); create table countries (code text primary key); create table users (id serial primary key)'
+const ddl = `create table projects (id serial primary key, tenant_id text not null,
+    name text); create table countries (code text primary key); create table users (id serial primary key)`
 
 t.test('the embedded SQL is what the files say', async t => {
   t.equal(readFileSync(target, 'utf8'), embedSql(), 'run `npm run embed-sql` in packages/database')
 })
 
 for (const [engine, open] of engines) {
-  t.test(`${engine}: set-up makes what the golden dump shows, and again makes nothing else`, async t => {
+  t.test(`${engine}: set-up creates what the golden dump shows, and is idempotent`, async t => {
     const client = await open(t)
     await client.query(ddl)
     await init(client, { signingSecrets: [secret] })
     await protect(client, { tables, signed: true })
     const dump = await dumpCatalog(client)
     const golden = new URL('golden/catalog.txt', import.meta.url)
-    // TAP_SNAPSHOT=1 takes a change over; the diff then shows in review what an edit of the SQL really does.
+    // TAP_SNAPSHOT=1 accepts a change. The diff then shows the effect of an edit of the SQL in
+    // review.
     if (process.env.TAP_SNAPSHOT === '1') writeFileSync(golden, dump)
     t.equal(dump, readFileSync(golden, 'utf8'))
     await init(client, { signingSecrets: [secret] })
@@ -43,9 +44,9 @@ for (const [engine, open] of engines) {
   })
 }
 
-t.test('two set-ups of one database at once are fine, and six databases at once too', async t => {
+t.test('concurrent set-ups succeed, of one database and of six', async t => {
   const urls = await Promise.all(Array.from({ length: 6 }, () => freshDatabase(t)))
-  // One login for all of them: the server-wide row that every grant touches.
+  // One login for all, because every grant changes its server-wide row.
   const shared = loginUrl(urls[0] ?? '', 'shared')
   const clients = await Promise.all([...urls, ...urls].map(url => connect(t, url)))
   await Promise.all(
@@ -59,7 +60,7 @@ t.test('two set-ups of one database at once are fine, and six databases at once 
   }
 })
 
-t.test("INJ-17 INJ-20 the application's login can do nothing before it has become tenancy_app, and become nothing else", async t => {
+t.test("INJ-17 INJ-20 the application's login can become only tenancy_app, and nothing before", async t => {
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
   await admin.query(
@@ -73,7 +74,8 @@ t.test("INJ-17 INJ-20 the application's login can do nothing before it has becom
   })
   await protect(admin, { tables, signed: false })
   await admin.query(
-    "insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) values ('acme', 'acme-inc', 'Acme', 'active', 'free', 'rls', 'default')"
+    `insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard)
+      values ('acme', 'acme-inc', 'Acme', 'active', 'free', 'rls', 'default')`
   )
   const client = await connect(t, app)
   const roles = rolesOf(databaseOf(url))
@@ -110,15 +112,17 @@ t.test("INJ-17 INJ-20 the application's login can do nothing before it has becom
   )
   await t.rejects(
     client.query(
-      "select set_config('role', 'none', true), query_to_xml('select * from tenancy.tenants', true, false, '')"
+      `select set_config('role', 'none', true),
+        query_to_xml('select * from tenancy.tenants', true, false, '')`
     ),
     { code: '42501' }
   )
 
-  await t.test('the control: once the login may also become the system, one statement reads every tenant', async t => {
+  await t.test('the control: a login that may become the system reads every tenant', async t => {
     await admin.query(`grant "${roles.system}" to "${loginOf(app).user}"`)
     const { rows: [row] } = await client.query(
-      "select set_config('role', $1, true), query_to_xml('select * from projects', true, false, '')::text as seen",
+      `select set_config('role', $1, true),
+        query_to_xml('select * from projects', true, false, '')::text as seen`,
       [roles.system]
     )
     t.match(row.seen, /globex:1/)
@@ -133,7 +137,8 @@ t.test("INJ-17 INJ-20 the application's login can do nothing before it has becom
   await t.test('each of the other logins does its own work', async t => {
     t.match(
       (await (await connect(t, registry)).query(
-        "select tenancy.tenant_by_slug('acme-inc') as tenant, (select count(*)::int from tenancy.tenants) as count"
+        `select tenancy.tenant_by_slug('acme-inc') as tenant, (select count(*)::int
+          from tenancy.tenants) as count`
       )).rows,
       [{ tenant: /"id" : "acme"/, count: 1 }]
     )
@@ -155,7 +160,7 @@ t.test("INJ-17 INJ-20 the application's login can do nothing before it has becom
   })
 })
 
-t.test("without a login of the registry's, the application's own may look a tenant up by its exact name and no more", async t => {
+t.test("without a registry login, the application's login looks up exact names only", async t => {
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
   const app = loginUrl(url, 'app')
@@ -177,7 +182,7 @@ t.test("without a login of the registry's, the application's own may look a tena
   )
 })
 
-t.test('a login that may create roles but is no superuser sets a database up; one that may not is told so', async t => {
+t.test('a login with CREATEROLE sets a database up; a login without is refused', async t => {
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
   const owner = loginUrl(url, 'owner')
@@ -200,7 +205,7 @@ t.test('a login that may create roles but is no superuser sets a database up; on
   await assertInitialised(await connect(t, app), { tables, signed: true, key: signingKey(secret) })
 })
 
-t.test('INJ-15 a login, password or table with any character is quoted, and names of roles fit their place', async t => {
+t.test('INJ-15 names with any character are quoted, and names of roles fit their limit', async t => {
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
   const suffix = loginOf(loginUrl(url, 'x')).user.slice(-9)
@@ -229,7 +234,7 @@ t.test('INJ-15 a login, password or table with any character is quoted, and name
   await t.rejects(init(admin, { logins: { app: { user: 'a\0b' } } }))
 })
 
-t.test('protect refuses a table that it cannot make safe, says why, and changes nothing', async t => {
+t.test('protect refuses a table that it cannot protect, and changes nothing', async t => {
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
   await init(admin)
@@ -244,7 +249,8 @@ t.test('protect refuses a table that it cannot make safe, says why, and changes 
     ['create table notes (tenant_id text not null); create policy theirs on notes using (true)', 'notes',
       /has other policies \(theirs\)/],
     [
-      'create table notes (tenant_id text not null) partition by list (tenant_id); create table part partition of notes default',
+      `create table notes (tenant_id text not null) partition by list (tenant_id); create table part
+        partition of notes default`,
       'part',
       /is a partition/
     ]
@@ -266,19 +272,24 @@ t.test('protect refuses a table that it cannot make safe, says why, and changes 
     )
     t.equal(await dumpCatalog(admin), before, 'all or nothing')
     await admin.query(
-      "drop table fine; drop view if exists none; do $$ begin execute (select format('drop %s notes cascade', case relkind when 'v' then 'view' when 'm' then 'materialized view' else 'table' end) from pg_class where relname = 'notes'); exception when null_value_not_allowed then null; end $$"
+      `drop table fine; drop view if exists none; do $$ begin execute
+        (select format('drop %s notes cascade', case relkind when 'v' then 'view'
+        when 'm' then 'materialized view' else 'table' end) from pg_class
+        where relname = 'notes'); exception when null_value_not_allowed then null; end $$`
     )
   }
 })
 
-t.test('partitions and what was granted before are no way round a policy', async t => {
+t.test('partitions and earlier grants do not bypass a policy', async t => {
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
   await init(admin)
   const { app } = rolesOf(databaseOf(url))
   await admin.query(
-    `create table notes (tenant_id text not null, v text) partition by list (tenant_id); create table notes_rest partition of notes default;
-    insert into notes values ('acme', 'acme:1'), ('globex', 'globex:1'); grant all on notes, notes_rest to public, "${app}"; create table old (v text); grant all on old to public, "${app}"`
+    `create table notes (tenant_id text not null,
+      v text) partition by list (tenant_id); create table notes_rest partition of notes default;
+    insert into notes values ('acme', 'acme:1'), ('globex', 'globex:1'); grant all on notes,
+      notes_rest to public, "${app}"; create table old (v text); grant all on old to public, "${app}"`
   )
   await protect(admin, {
     tables: { tenant: { notes: 'tenant_id' }, shared: [], global: [], schema: 'public' },
@@ -292,7 +303,7 @@ t.test('partitions and what was granted before are no way round a policy', async
   ) await t.rejects(admin.query(text), { code: '42501' }, text)
 })
 
-t.test('a database that is not ready is told from one that is, in words that mend it', async t => {
+t.test('a database that is not ready is refused, and the error names the fix', async t => {
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
   const refuses = (

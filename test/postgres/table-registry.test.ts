@@ -9,8 +9,12 @@ import { connect } from '../support/sql.ts'
 const url = await freshDatabase(t)
 const client = await connect(t, url)
 await client.query(`
-  create table organizations (id bigint primary key, subdomain text not null unique, title text, blocked boolean not null default false, tier text, custom_domain text, prefs jsonb, made timestamptz not null default '2026-01-02');
-  insert into organizations values (7, 'acme', 'Acme Ltd', false, 'pro', 'acme.test', '{"theme":"dark"}'), (8, 'globex', 'Globex', true, null, null, null), (9, 'initech', null, false, 'pro', null, null)`)
+  create table organizations (id bigint primary key, subdomain text not null unique, title text,
+    blocked boolean not null default false, tier text, custom_domain text, prefs jsonb,
+    made timestamptz not null default '2026-01-02');
+  insert into organizations
+    values (7, 'acme', 'Acme Ltd', false, 'pro', 'acme.test', '{"theme":"dark"}'),
+    (8, 'globex', 'Globex', true, null, null, null), (9, 'initech', null, false, 'pro', null, null)`)
 
 const options = {
   table: 'public.organizations',
@@ -61,7 +65,7 @@ t.test("tenants are read from a table of the application's own", async t => {
   t.equal(await registry.findByDomain('nobody.test'), undefined)
 })
 
-t.test('they are listed by id, and by filter', async t => {
+t.test('tenants are listed by id, and by filter', async t => {
   const registry = tableRegistry({ ...options, client })
   const list = async (filter = {}): Promise<string[]> => {
     const slugs: string[] = []
@@ -75,7 +79,7 @@ t.test('they are listed by id, and by filter', async t => {
   t.same(await list({ isolation: 'schema' }), [])
 })
 
-t.test('it writes nothing, tells an outage from nobody, and refuses what it cannot understand', async t => {
+t.test('the registry is read-only, and tells an outage from an unknown tenant', async t => {
   const registry = tableRegistry({ ...options, client })
   await t.rejects(registry.insert({ id: 'x', slug: 'x-1' }), { message: /create and change tenants there/ })
   await t.rejects(registry.update('7', 1, {}), { message: /create and change tenants there/ })
@@ -92,7 +96,7 @@ t.test('it writes nothing, tells an outage from nobody, and refuses what it cann
   })
 })
 
-t.test("given to the application, it uses the application's connections", async t => {
+t.test("without a client of its own it uses the application's connections", async t => {
   const manager = createManager({ database: url })
   t.teardown(() => manager.close())
   await manager.init()

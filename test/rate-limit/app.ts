@@ -1,4 +1,5 @@
-// An app whose resolver is a stub: the header x-tenant names the tenant by slug, and x-claim one that is known late.
+// An app with a stub resolver. The header x-tenant names the tenant by slug, and x-claim names one
+// in a later hook.
 import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifyRequest,
   type FastifyServerOptions } from 'fastify'
 import fp from 'fastify-plugin'
@@ -31,7 +32,8 @@ export function stubResolver (tenants: Tenants): FastifyPluginAsync {
       tenancy.scope = new TenantScope(found, request.log)
       if (found.status === 'suspended') tenancy.refusal = new TenantSuspendedError()
     })
-    // A claim names the tenant after authentication, in the last preHandler of a route.
+    // As with strategy claim, the tenant is named after authentication, in the last preHandler of a
+    // route.
     app.addHook('onRoute', route => {
       route.preHandler = [route.preHandler ?? [], async (request: FastifyRequest) => {
         const found = tenants[String(request.headers['x-claim'])]
@@ -88,7 +90,7 @@ export async function get (
   return { status: response.statusCode, headers: response.headers, body: response.json() }
 }
 
-/** The statuses of `count` requests, one after another. */
+/** Returns the statuses of `count` sequential requests. */
 export async function statuses (
   app: FastifyInstance,
   slug: string | undefined,

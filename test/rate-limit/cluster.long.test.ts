@@ -7,7 +7,7 @@ import { until } from '../support/until.ts'
 import { get, startApp, tenant, type Answer } from './app.ts'
 
 t.test(
-  'on a Cluster of three, processes share each limit of a tenant, exact and leased, and scripts that nodes forget are sent again',
+  'on a Cluster of three, processes share each limit of a tenant, exact and leased',
   { skip: noRedis },
   async t => {
     const cluster = await startCluster(t)
@@ -26,7 +26,8 @@ t.test(
       ))
       const passed = async (slug: string | undefined, count: number, from: string): Promise<number> => {
         const answers: Answer[] = []
-        // A few at a time: the timeout of a client that was passed in is 100 ms, and a busy machine must not make this an outage.
+        // A few at a time: the client's timeout is 100 ms, and a busy machine must not cause an
+        // outage.
         for (let i = 0; i < count; i += 4)
           answers.push(
             ...await Promise.all(
@@ -42,7 +43,7 @@ t.test(
       for (const [at, slug] of slugs.entries()) {
         const one = await passed(slug, 20, '192.0.2.1')
         t.ok(one <= 40 && one > 20, `${precision}: ${one} of one client of ${slug}`)
-        // What was leased and not spent is back, and the second of the burst has gone.
+        // Unspent leases have been returned, and the second of the burst quota has passed.
         await until(async () =>
           (await Promise.all(apps.map(app => get(app, slug, '/free', {}, '192.0.2.9')))).every((
             { headers }

@@ -10,12 +10,12 @@ import { get, startApp, type Setup } from './app.ts'
 
 interface Held {
   readonly app: Awaited<ReturnType<typeof startApp>>
-  /** How many requests are in the handler of /held. */
+  /** Number of requests in the handler of /held. */
   readonly waiting: () => number
   readonly release: () => void
 }
 
-/** An app on a port, whose route /held answers when it is told to. */
+/** An app on a port whose route /held replies when the test releases it. */
 async function startHeld (t: Test, limits: RateLimitOptions['limits'], setup: Setup = {}): Promise<Held> {
   let open: (() => void)[] = []
   const app = await startApp(t, { limits: limits ?? {} }, {
@@ -54,7 +54,7 @@ async function send (app: Held['app'], path: string, slug = 'acme'): Promise<Soc
   return socket
 }
 
-t.test('concurrency bounds the requests in flight, per tenant; the next gets 429 at once and is not counted', async t => {
+t.test("concurrency bounds a tenant's requests in flight with an uncounted 429", async t => {
   const { app, waiting, release } = await startHeld(t, { default: { rpm: 50, concurrency: 2 } })
   await send(app, '/held')
   await send(app, '/held')

@@ -18,7 +18,7 @@ function rpm (limit: number): Quota {
 
 interface Leasing {
   readonly limiter: SharedLimiter
-  /** Commands sent so far. */
+  /** Number of commands sent so far. */
   readonly sent: () => number
 }
 
@@ -71,7 +71,7 @@ t.test('most requests cost Redis nothing, and are answered without a promise', {
   t.match(verdicts.at(-1) as Decision, { wait: 0, used: 1_001 })
 })
 
-t.test('a thousand that come at once ask once: those that wait are served from what the first brought', {
+t.test('a thousand concurrent requests cause one command that serves them all', {
   skip: noRedis
 }, async t => {
   const { limiter, sent } = await leasing(t)
@@ -107,7 +107,7 @@ t.test(
   }
 )
 
-t.test('what is left of a lease is given back in time, and on close', { skip: noRedis }, async t => {
+t.test('unspent parts of a lease are returned in time and on close', { skip: noRedis }, async t => {
   const client = freshRedis(t)
   const one = await leasing(t, client)
   const other = await leasing(t, client.duplicate())
@@ -121,7 +121,7 @@ t.test('what is left of a lease is given back in time, and on close', { skip: no
 })
 
 t.test(
-  'RL-10 what is leased is good while Redis is away, then onStoreError says',
+  'RL-10 leases stay valid while Redis is down, then onStoreError decides',
   { skip: noRedis },
   async t => {
     for (const onStoreError of ['local', 'closed', 'open'] as const) {
@@ -151,12 +151,12 @@ function now (): number {
   return performance.now()
 }
 
-/** A counter for each of so many client addresses. */
+/** Makes a counter for each of `count` client addresses. */
 function flood (count: number): Quota[][] {
   return Array.from({ length: count }, (_, at) => [{ ...rpm(300), key: `{${at}}`, overflow: 'others' }])
 }
 
-t.test('FLD-01 a flood of addresses does not grow the heap, leased or owed', async t => {
+t.test('FLD-01 a flood of addresses does not grow the heap, leased or pending', async t => {
   const port = {
     isAvailable: true,
     run: async () => `0 -1 1 60000 ${Date.now()} 15`

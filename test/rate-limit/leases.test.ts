@@ -1,11 +1,11 @@
-// Leases over many processes in virtual time, held against an exact log of what was admitted.
+// Leases of many processes in virtual time, compared with an exact log of admissions.
 import t from 'tap'
 
 import type { Quota } from '../../packages/rate-limit/src/quota.ts'
 import { minute, second } from '../../packages/rate-limit/src/window.ts'
 import { freshRedis, noRedis } from '../support/fresh.ts'
 import { peak, random, traces } from './traces.ts'
-import { play, virtualScript, type Request } from './virtual.ts'
+import { play, virtualScript, type Request } from './virtual-time.ts'
 
 const start = 28_333_334 * 60_000
 const limit = 60
@@ -14,7 +14,7 @@ function rpm (key: string, limit: number, smoothing = false): Quota {
   return { key: `{a}:${key}`, name: 'rpm', limit, shape: minute, smoothing }
 }
 
-/** Each arrival at a process of the dice's choice. */
+/** Sends each arrival to a random process. */
 function over (
   processes: number,
   arrivals: readonly number[],
@@ -25,7 +25,7 @@ function over (
 }
 
 t.test(
-  'leased: costs, bursts and addresses are held too, over sixteen processes',
+  'leased: costs, bursts and addresses stay within limits over sixteen processes',
   { skip: noRedis },
   async t => {
     const redis = freshRedis(t)
@@ -57,7 +57,7 @@ t.test(
   }
 )
 
-/** Three minutes at 0.9 of the limit, a little uneven: no 60 s of it hold more than the limit. */
+/** Three minutes at 0.9 of the limit, slightly uneven: no 60 s contain more than the limit. */
 function legal (limit: number): number[] {
   const next = random(5)
   const count = limit * 0.9 * 3
@@ -87,12 +87,13 @@ for (const precision of ['exact', 'leased'] as const) {
 }
 
 t.test(
-  'leased: a token that is spent late counts when it is spent; control: counted when it was taken, it passes the limit',
+  'leased: a token counts when it is spent (control: counted when leased, it passes the limit)',
   { skip: noRedis },
   async t => {
     const redis = freshRedis(t)
     const limit = 1_000
-    // All take a batch at the end of a second and spend it at its own end; then all that is free goes when the first second has left.
+    // All processes lease a batch at the end of one second and spend it at the end of the next.
+    // Then the rest of the limit is used when the first second has left the window.
     const requests: Request[] = [
       ...Array.from({ length: 16 }, (_, process) => ({ at: start + 950, process })),
       ...Array.from({ length: 16 * 50 }, (_, at) => ({ at: start + 1_940, process: at % 16 })),
@@ -125,7 +126,7 @@ t.test(
 )
 
 t.test(
-  'leased: what one process does not spend is back for the others in a second, and a process that ends keeps nothing',
+  'leased: unspent tokens return within a second, and a process that ends keeps none',
   { skip: noRedis },
   async t => {
     const redis = freshRedis(t)
@@ -148,7 +149,7 @@ t.test(
   }
 )
 
-t.test('leased: a process that is killed leaves no more over the limit than the batch in its hands', {
+t.test('leased: a killed process exceeds the limit by no more than its batch', {
   skip: noRedis
 }, async t => {
   const redis = freshRedis(t)

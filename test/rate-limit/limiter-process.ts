@@ -1,4 +1,5 @@
-// A process of its own with a limiter: fires requests at the instants it is told, and tells which were admitted.
+// A process with a limiter. It sends requests at the instants of its plan and reports which were
+// admitted.
 import { openRedis } from '@fastify-tenancy/redis'
 import { setTimeout as wait } from 'node:timers/promises'
 
@@ -13,7 +14,7 @@ const { host, port, keyPrefix } = JSON.parse(process.argv[2] ?? '') as {
   port: number
   keyPrefix: string
 }
-// A busy machine must not turn this into a test of outages.
+// A long timeout, so that a busy machine does not cause an outage.
 const redis = openRedis({ host, port, keyPrefix, commandTimeout: 5_000 })
 await until(() => redis.isAvailable, 20_000)
 const census = new ProcessRegistry(redis)
@@ -51,7 +52,7 @@ const fire = async ({ name, limiter, quota, arrivals }: Plan, start: number): Pr
   return [name, { admitted, failures }]
 }
 
-/** An error with what it was made of. */
+/** Returns an error's message with those of its causes. */
 function reason (error: unknown): string {
   return error instanceof Error
     ? [error.message, error.cause === undefined ? [] : reason(error.cause)].flat().join(' < ')

@@ -13,7 +13,7 @@ const stores: [string, string | false, () => Pick<RateLimitOptions, 'redis' | 'p
 
 for (const [where, skip, store] of stores) {
   t.test(where, { skip }, async (t: Test) => {
-    t.test('RL-01 RL-02 each tenant has its own limit, and one over it does not touch another', async t => {
+    t.test('RL-01 RL-02 each tenant has its own limit, and exceeding it affects no other', async t => {
       const app = await startApp(t, {
         limits: { tenants: { acme: { rpm: 2 }, globex: { rpm: 4 } } },
         ...store()
@@ -34,7 +34,7 @@ for (const [where, skip, store] of stores) {
       t.equal((await get(app, 'acme', '/nowhere')).status, 429)
     })
 
-    t.test('RL-04 requests without a tenant are limited by client address, IPv6 by its /64, before the refusal is sent', async t => {
+    t.test('RL-04 requests without a tenant are limited by client address, IPv6 by its /64', async t => {
       const app = await startApp(t, { limits: { anonymous: { rpm: 2 } }, ...store() })
       t.same(await statuses(app, undefined, 3, '/', '192.0.2.1'), [404, 404, 429])
       t.same(
@@ -63,7 +63,7 @@ for (const [where, skip, store] of stores) {
       t.equal((await get(app, 'globex')).headers['x-ratelimit-limit'], '600')
     })
 
-    t.test('RL-08 nothing that the client sends changes what it is counted by', async t => {
+    t.test('RL-08 nothing that the client sends changes its counter', async t => {
       const app = await startApp(t, { limits: { default: { rpm: 2 }, anonymous: { rpm: 2 } }, ...store() })
       const seen: number[] = []
       for (let i = 0; i < 3; i++) {
@@ -94,7 +94,7 @@ for (const [where, skip, store] of stores) {
       t.same(await statuses(app, 'back', 3), [200, 200, 429])
     })
 
-    t.test('RL-18 headers tell the tenant its own numbers, and a 429 when to come back', async t => {
+    t.test('RL-18 headers show a tenant its own numbers, and a 429 when to retry', async t => {
       const app = await startApp(t, {
         limits: { tenants: { acme: { rpm: 2 }, globex: { rpm: 777 } } },
         ...store()
@@ -177,7 +177,7 @@ for (const [where, skip, store] of stores) {
       t.equal((await get(app, 'acme', '/', {}, '192.0.2.3')).headers['x-ratelimit-remaining'], '5')
     })
 
-    t.test('a route weighs its cost; 0 is free; one that costs more than the limit takes all of it', async t => {
+    t.test('a route counts by its cost: 0 is free, more than the limit takes all of it', async t => {
       const app = await startApp(t, { limits: { default: { rpm: 5 } }, ...store() }, {
         routes: app => {
           app.get('/three', { config: { tenancy: { cost: 3 } } }, async () => ({}))
@@ -192,7 +192,7 @@ for (const [where, skip, store] of stores) {
       t.same(await statuses(app, 'globex', 2, '/ten'), [200, 429])
     })
 
-    t.test('TRD-01 routes that are off are not limited; optional ones without a tenant count by address', async t => {
+    t.test('TRD-01 routes that are off are not limited, optional ones count by address', async t => {
       const app = await startApp(t, { limits: { anonymous: { rpm: 2 } }, ...store() }, {
         routes: app => {
           app.get('/health', { config: { tenancy: 'off' } }, async () => ({}))
@@ -204,7 +204,7 @@ for (const [where, skip, store] of stores) {
       t.same(await statuses(app, undefined, 1, '/health'), [200])
     })
 
-    t.test('AGR-01 a tenant that only a claim named is counted once, by its own bucket', async t => {
+    t.test('AGR-01 a tenant named only by a claim is counted once in its own bucket', async t => {
       const app = await startApp(t, { limits: { default: { rpm: 2 } }, ...store() })
       const claimed = async (): Promise<number> =>
         (await get(app, undefined, '/', { 'x-claim': 'acme' })).status
@@ -236,7 +236,7 @@ for (const [where, skip, store] of stores) {
       t.equal(lines.length, 3)
     })
 
-    t.test('a tenant is found by id first, then by its present slug, then by plan and default, field by field', async t => {
+    t.test('limits are looked up by id, slug, plan and default, field by field', async t => {
       const tenants = {
         acme: tenant('acme', 'pro', 'a'),
         renamed: tenant('renamed', 'pro', 'b'),

@@ -1,4 +1,5 @@
-// EDG-05: what may stand under a limit's key, and what the server's clock may do, in virtual time against the real script.
+// EDG-05: values that may be stored under a limit's key, and jumps of the server's clock, in
+// virtual time with the real script.
 import type { Redis } from 'ioredis'
 import t from 'tap'
 
@@ -10,7 +11,7 @@ import { minute, second, type WindowShape } from '../../packages/rate-limit/src/
 import { freshRedis, noRedis } from '../support/fresh.ts'
 import { isLong } from '../support/long.ts'
 import { random } from './traces.ts'
-import { virtualScript } from './virtual.ts'
+import { virtualScript } from './virtual-time.ts'
 
 const start = 28_333_334 * 60_000
 const window = 61_000
@@ -19,7 +20,7 @@ interface Clock {
   now: number
 }
 
-/** A limiter of a process of its own on a Redis whose clock is `clock`. */
+/** A limiter of another process on a Redis whose clock is `clock`. */
 function limiterOn (redis: Redis, clock: Clock): RedisLimiter {
   const port = {
     isAvailable: true,
@@ -33,7 +34,7 @@ function quotaOf (name: string, limit = 10, shape: WindowShape = minute): Quota 
   return { key: `{a}:${name}`, name: 'rpm', limit, shape, smoothing: false }
 }
 
-/** Takes one request at a time until one is refused; returns how many were admitted. */
+/** Sends one request at a time until one is refused. Returns how many were admitted. */
 async function fill (limiter: RedisLimiter, quota: Quota): Promise<number> {
   for (let admitted = 0;; admitted++) if ((await limiter.consumePlain([quota], 1)).wait > 0) return admitted
 }
@@ -80,7 +81,7 @@ t.test('EDG-05 a value of another length or type counts as empty', { skip: noRed
   }
 })
 
-t.test('EDG-05 leading numbers that are none, or not of this ring, neither loop nor shut out', {
+t.test('EDG-05 invalid leading numbers of a ring neither loop nor lock out', {
   skip: noRedis
 }, async t => {
   const redis = freshRedis(t)
@@ -119,14 +120,14 @@ t.test('EDG-05 leading numbers that are none, or not of this ring, neither loop 
     )
     clock.now = start
   }
-  // The counts say that the ring is empty, and the total that it is full.
+  // The buckets say that the ring is empty, the total says that it is full.
   const empty = Buffer.concat([doubles(head, 1e9, 0, head - 60, shape),
     ring.subarray(40, ring.length - 4 * 61), Buffer.alloc(4 * 61)])
   await redis.set(quota.key, empty)
   t.match(await limiterOn(redis, clock).consumePlain([quota], 1), { wait: 0, used: 1 })
 })
 
-t.test('EDG-05 mutations of a full ring: a verdict each, and none holds for longer than a window', {
+t.test('EDG-05 mutations of a full ring give a verdict, and heal within a window', {
   skip: noRedis
 }, async t => {
   const redis = freshRedis(t)
@@ -186,7 +187,7 @@ for (const back of [1, 999, 1_000, 30_000, 60_000, 61_000, 300_000, 86_400_000])
     t.ok(await ask() > 0, 'not before')
     move(1)
     t.equal(await ask(), 0, 'and then')
-    // Refused requests alone heal it too.
+    // Refused requests alone repair it too.
     for (let i = 0; i < 65; i++) {
       move(1_000)
       await ask()
@@ -233,7 +234,7 @@ for (const [name, [older, newer]] of Object.entries(shapes)) {
         most,
         log.filter(one => one >= log[first]! && one < log[first]! + length).length
       )
-    // A count may move by half of the wider bucket.
+    // A count may shift by half of the wider bucket.
     const slack = Math.ceil(limit * Math.max(older.width, newer.width) / length)
     t.ok(most <= limit + slack, `${most} of ${limit} in one window`)
     t.ok(refused > 100, 'the limit was reached')

@@ -19,7 +19,7 @@ async function ownRedis (t: Test): Promise<RedisService> {
 }
 
 t.test(
-  'RL-10 Redis dies in mid-window: a process goes on with its own count, and no more than its share passes',
+  'RL-10 when Redis dies in mid-window, a process admits no more than its share',
   { skip: noRedis },
   async t => {
     const service = await ownRedis(t)
@@ -34,19 +34,19 @@ t.test(
   }
 )
 
-t.test('RL-10 two processes share what is left of Redis: each counts against half of the limit', {
+t.test('RL-10 without Redis two processes each count against half of the remaining limit', {
   skip: noRedis
 }, async t => {
   const service = await ownRedis(t)
-  // Patient, so that a busy machine does not keep the second from being counted.
+  // A long timeout, so that on a busy machine the second process is still counted.
   const redis = { host: '127.0.0.1', port: service.port, commandTimeout: 2_000 }
   const apps = [await startApp(t, { limits, redis }), await startApp(t, { limits, redis })]
-  // The first learns of the second at its next sign of life, 5 s later; the second knows both.
+  // The first process sees the second at its next heartbeat, after 5 s. The second sees both.
   await service.stop()
   t.same(await statuses(apps[1]!, 'acme', 6), [200, 200, 200, 200, 200, 429])
 })
 
-t.test('RED-02 a frozen Redis is waited for by a few, then by nobody', { skip: noRedis }, async t => {
+t.test('RED-02 few requests wait for a frozen Redis, then none', { skip: noRedis }, async t => {
   const service = await ownRedis(t)
   const app = await startApp(t, { limits: { default: { rpm: 1_000 } }, redis: service.url })
   await get(app, 'acme')
@@ -60,7 +60,8 @@ t.test('RED-02 a frozen Redis is waited for by a few, then by nobody', { skip: n
   t.same(await statuses(app, 'acme', 100), Array(100).fill(200))
   service.process.kill('SIGCONT')
   const sent = Number(/cmdstat_evalsha:calls=(\d+)/.exec(await raw.info('commandstats'))?.[1])
-  // Five that opened the breaker, one a second to see whether Redis is back, and a word of what was admitted without it.
+  // Five commands opened the breaker, one probe a second followed, and one command wrote the
+  // outage's admissions back.
   t.ok(sent >= 5 && sent <= 20, `${sent} scripts for a hundred requests`)
   await until(async () => {
     await get(app, 'globex')

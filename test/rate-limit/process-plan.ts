@@ -1,8 +1,8 @@
-// What limiter-process.ts is told, and what it tells.
+// Input and output of limiter-process.ts.
 import type { Precision } from '../../packages/rate-limit/src/limiter.ts'
 import type { Quota } from '../../packages/rate-limit/src/quota.ts'
 
-/** Milliseconds of the machine's monotonic clock, the same in all its processes. */
+/** Returns the machine's monotonic clock in milliseconds, which all its processes share. */
 export function clock (): number {
   return Number(process.hrtime.bigint()) / 1e6
 }
@@ -15,11 +15,11 @@ export interface Plan {
   readonly arrivals: readonly number[]
 }
 
-/** When a request that was admitted was sent, and when it was answered. Redis decided in between. */
+/** When an admitted request was sent and when it was answered. Redis decided in between. */
 export type Admission = readonly [sent: number, answered: number]
 
 export interface Outcome {
   readonly admitted: readonly Admission[]
-  /** Why requests got no verdict: those were not refused, Redis failed them. */
+  /** Errors of requests that got no verdict. These were not refused, their Redis command failed. */
   readonly failures: readonly string[]
 }

@@ -1,4 +1,5 @@
-// Three real processes in real time. The ring is that of a minute with every bucket forty times shorter.
+// Three real processes in real time. The ring is that of a minute with every bucket forty times
+// shorter.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -19,10 +20,13 @@ const modes = [
   { mode: 'leased', limiter: 'leased', smoothing: false, most: 1.02 }
 ] as const
 
-/** Each counts for itself, as without Redis. */
+/** Each process counts by itself, as without Redis. */
 const control = { mode: 'control', limiter: 'alone', smoothing: false } as const
 
-/** The most admissions that any window surely holds: those that were sent after its start and answered before its end. */
+/**
+ * Returns the most admissions that surely lie in one window: sent after its start and answered
+ * before its end.
+ */
 function surePeak (log: readonly Admission[]): number {
   return Math.max(
     ...log.map(([start]) =>

@@ -8,7 +8,7 @@ import { minute, second } from '../../packages/rate-limit/src/window.ts'
 import { freshRedis, noRedis } from '../support/fresh.ts'
 import { until } from '../support/until.ts'
 import { random, traces } from './traces.ts'
-import { virtualScript } from './virtual.ts'
+import { virtualScript } from './virtual-time.ts'
 
 const start = 28_333_334 * 60_000
 const rpm: Quota = { key: '{a}:rpm', name: 'rpm', limit: 1_000, shape: minute, smoothing: false }
@@ -43,8 +43,8 @@ t.test('the limiter in Redis and the one in process agree on the same trace, ver
         )
       }
       const verdicts = (await Promise.all(replies)).map(reply => reply.split(' ').map(Number)).map((
-        [, wait, refusedBy, used, reset]
-      ) => ({ wait, refusedBy, used, reset }))
+        [, wait, limitedBy, used, reset]
+      ) => ({ wait, limitedBy, used, reset }))
       const first = verdicts.findIndex((verdict, at) =>
         JSON.stringify(verdict) !== JSON.stringify(expected[at])
       )
@@ -59,7 +59,7 @@ t.test('the limiter in Redis and the one in process agree on the same trace, ver
 })
 
 t.test(
-  'those who ask in one turn get the verdicts that they would get one after another, and are one question',
+  'requests of one tick are one command with the verdicts of sequential calls',
   { skip: noRedis },
   async t => {
     const redis = freshRedis(t)
@@ -119,7 +119,7 @@ t.test('requests of another cost, or held against other limits, are questions of
   t.same(verdicts.map(({ used, wait }) => wait === 0 ? used : 'refused'), [1, 4, 'refused', 5, 8])
 })
 
-t.test('when a question fails, all who asked it together are told', async t => {
+t.test('a failed command fails all requests that share it', async t => {
   const limiter = new RedisLimiter(
     { isAvailable: true, run: () => Promise.reject(new Error('gone')) } as unknown as TenancyRedis,
     () => performance.now()
@@ -131,7 +131,7 @@ t.test('when a question fails, all who asked it together are told', async t => {
 })
 
 t.test(
-  'one round trip a request, whatever it is held against, and none but its own keys',
+  'one round trip a request for any number of limits, with its own keys only',
   { skip: noRedis },
   async t => {
     const client = freshRedis(t)
@@ -179,12 +179,12 @@ t.test('every key has a TTL, and one that lost it, is of another type or holds r
   t.ok(await client.pttl(rpm.key) > 0)
 })
 
-t.test('a script that the server forgot is sent again, and counts once', { skip: noRedis }, async t => {
+t.test('a script that the server lost is sent again and counts once', { skip: noRedis }, async t => {
   const client = freshRedis(t)
   const redis = openRedis(client)
   await redis.ready()
   const limiter = new RedisLimiter(redis, () => performance.now())
-  // A stand-in for SCRIPT FLUSH, which would hit the other tests on this server.
+  // Simulates SCRIPT FLUSH, which would affect the other tests on this server.
   const evalsha = client.evalsha.bind(client)
   let forgets = true
   client.evalsha = ((sha: string, ...rest: (string | number)[]) => {

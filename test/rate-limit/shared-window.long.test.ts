@@ -1,11 +1,11 @@
-// Many processes, one Redis, ten minutes of virtual time, held against an exact log of what was admitted.
+// Many processes, one Redis, ten minutes of virtual time, compared with an exact log of admissions.
 import t from 'tap'
 
 import type { Quota } from '../../packages/rate-limit/src/quota.ts'
 import { minute } from '../../packages/rate-limit/src/window.ts'
 import { freshRedis, noRedis } from '../support/fresh.ts'
 import { peak, random, traces } from './traces.ts'
-import { play, type Request } from './virtual.ts'
+import { play, type Request } from './virtual-time.ts'
 
 const start = 28_333_334 * 60_000
 const limit = 60
@@ -14,7 +14,7 @@ function rpm (key: string, limit: number, smoothing = false): Quota {
   return { key: `{a}:${key}`, name: 'rpm', limit, shape: minute, smoothing }
 }
 
-/** Each arrival at a process of the dice's choice. */
+/** Sends each arrival to a random process. */
 function over (processes: number, arrivals: readonly number[]): Request[] {
   const next = random(9)
   return arrivals.map(at => ({ at, process: Math.floor(next() * processes) }))

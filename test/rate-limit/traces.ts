@@ -1,6 +1,6 @@
-// Arrivals in virtual time, and what an exact log says of those that were admitted.
+// Arrivals in virtual time, and measures of an exact log of admissions.
 
-/** A small repeatable source of numbers in [0, 1): mulberry32. */
+/** Returns a small seeded generator of numbers in [0, 1): mulberry32. */
 export function random (seed: number): () => number {
   let state = seed
   return () => {
@@ -11,7 +11,10 @@ export function random (seed: number): () => number {
   }
 }
 
-/** Ten minutes of each kind of traffic for a limit of `limit` a minute, as sorted instants in milliseconds. */
+/**
+ * Returns ten minutes of each kind of traffic for a limit of `limit` a minute, as sorted instants
+ * in milliseconds.
+ */
 export function traces (
   limit: number,
   start: number
@@ -25,7 +28,7 @@ export function traces (
     random: at(limit * 10, () => next() * length),
     overload: at(limit * 50, () => next() * length),
     bursts: at(limit * 20, () => Math.floor(next() * 60) * 10_000 + next() * 200),
-    // All at the end of one fixed window, all again at the start of the next.
+    // All requests at the end of one fixed window, and all again at the start of the next.
     boundary: perMinute.flatMap(offset =>
       at(limit, () => offset + 59_900 + next() * 99).concat(at(limit, () => offset + 60_000 + next() * 99))
     ).toSorted((a, b) => a - b),
@@ -33,7 +36,7 @@ export function traces (
   }
 }
 
-/** The most instants that any interval of `length` milliseconds holds. */
+/** Returns the largest number of instants in any interval of `length` milliseconds. */
 export function peak (log: readonly number[], length: number): number {
   let most = 0
   let first = 0

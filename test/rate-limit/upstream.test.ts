@@ -1,5 +1,6 @@
-// What @fastify/rate-limit promises for a route, through our config.rateLimit, app.rateLimit() and app.createRateLimit().
-// The behaviours of its own tests, but those of its default store; the README has the table of what differs.
+// What @fastify/rate-limit promises for a route, through config.rateLimit, app.rateLimit() and
+// app.createRateLimit(). These are the behaviours of its own tests, except for its default store.
+// The README lists the differences.
 import Fastify, { type FastifyContextConfig, type FastifyInstance, type FastifyRequest } from 'fastify'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
@@ -92,7 +93,7 @@ for (const [where, skip, store] of stores) {
       t.same(calls, ['ing 127.0.0.1', 'ed 127.0.0.1', 'ed 127.0.0.1'])
     })
 
-    t.test('runs in the hook that it names, after hooks that were there, and ends the request there', async t => {
+    t.test('the limit runs in the configured hook, after earlier hooks, and ends the request', async t => {
       for (const hook of ['onRequest', 'preParsing', 'preValidation', 'preHandler'] as const) {
         const order: string[] = []
         const note = async (request: FastifyRequest): Promise<void> => {
@@ -198,7 +199,7 @@ for (const [where, skip, store] of stores) {
       t.match(await body('acme', '/friend', { 'x-friend': 'yes' }), { isAllowed: true })
     })
 
-    t.test('long keys, and keys that UTF-8 cannot tell apart, are counters of their own under short names', async t => {
+    t.test('long keys and keys that UTF-8 cannot distinguish have counters of their own', async t => {
       const redis = store()
       const app = await limited(t, redis, {
         max: 1,
@@ -230,7 +231,7 @@ for (const [where, skip, store] of stores) {
   })
 }
 
-t.test('what @fastify/rate-limit takes silently, or honours in its own stores alone, stops the boot', async t => {
+t.test('options that @fastify/rate-limit ignores silently stop the boot', async t => {
   const refused: Record<string, unknown>[] = [
     { max: 1, allowList: ['127.0.0.1'] },
     { max: 1, ban: 1 },

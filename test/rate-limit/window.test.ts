@@ -1,4 +1,4 @@
-// The algorithm against an exact log of what it admitted, in virtual time.
+// The algorithm in virtual time, compared with an exact log of its admissions.
 import t from 'tap'
 
 import { LocalLimiter } from '../../packages/rate-limit/src/local-limiter.ts'
@@ -16,7 +16,7 @@ function burst (limit: number): Quota {
   return { key: 'burst', name: 'burst', limit, shape: second, smoothing: false }
 }
 
-/** The instants at which `take` admitted an arrival. */
+/** Returns the instants at which `take` admitted an arrival. */
 function admitted (arrivals: readonly number[], take: (at: number) => boolean): number[] {
   return arrivals.filter(take)
 }
@@ -110,11 +110,11 @@ t.test('the clock never goes back for a window', async t => {
   t.equal(limiter.take([rpm(5)], 1).wait, 0)
 })
 
-t.test('a refused request is counted against none of its quotas', async t => {
+t.test('a refused request counts against none of its quotas', async t => {
   const limiter = new LocalLimiter(() => start)
   t.equal(limiter.take([rpm(10), burst(1)], 1).used, 1)
   const refused = limiter.take([rpm(10), burst(1)], 1)
-  t.match(refused, { used: 1, refusedBy: 1 })
+  t.match(refused, { used: 1, limitedBy: 1 })
 })
 
 t.test('a changed limit keeps the running count', async t => {
@@ -125,7 +125,7 @@ t.test('a changed limit keeps the running count', async t => {
   t.not(limiter.take([rpm(7)], 1).wait, 0)
 })
 
-t.test('FLD-01 counters of past minutes go, and a flood of addresses neither grows the heap nor evicts one that counts', async t => {
+t.test('FLD-01 a flood of addresses neither grows the heap nor evicts an active counter', async t => {
   let now = start
   const limiter = new LocalLimiter(() => now, 1_000)
   const address = (name: string): Quota => ({ ...rpm(2, false, name), overflow: 'others' })

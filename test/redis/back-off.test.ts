@@ -1,4 +1,4 @@
-// Pauses between connections of a subscriber that gets no answer to SUBSCRIBE.
+// Pauses between connections of a subscriber whose SUBSCRIBE gets no reply.
 import { once } from 'node:events'
 import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { mock } from 'node:test'
@@ -8,7 +8,7 @@ import { openRedis } from '@fastify-tenancy/redis'
 
 import { until } from '../support/until.ts'
 
-t.test('a subscriber whose SUBSCRIBE gets no answer backs off, though each connection becomes ready', async t => {
+t.test('a subscriber whose SUBSCRIBE gets no reply backs off despite ready connections', async t => {
   const sockets = new Set<Socket>()
   let subscribes = 0
   const server = createServer(socket => {

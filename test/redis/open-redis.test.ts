@@ -56,7 +56,7 @@ t.test('a script is run again whole after SCRIPT FLUSH, once', { skip: noRedis }
   await redis.ready()
   const script = defineScript(
     `return redis.call('INCRBY', KEYS[1], ARGV[1]) -- ${randomBytes(8).toString('hex')}`
-  ) // a script that no server knows
+  ) // a script that no server has loaded
   t.equal(await redis.run(script, ['n'], [2]), 2)
   t.equal(await redis.run(script, ['n'], [3]), 5)
   t.equal(await redis.run(increment, ['n'], [1]), 6)
@@ -104,8 +104,10 @@ t.test('a source that names no Redis is refused with one sentence', async t => {
   for (const bad of ['', 'http://x', 'localhost:6379', 'redis://', 6379, null, undefined, new Map()]) {
     t.throws(() => openRedis(bad as never), {
       code: 'FST_TENANCY_OPTION_INVALID',
-      message:
-        /^redis must be a redis:\/\/ or rediss:\/\/ URL, an ioredis client or Cluster, or ioredis options, got /
+      message: new RegExp(
+        String.raw`^redis must be a redis:\/\/ or rediss:\/\/ URL, an ioredis client or Cluster, or ` +
+          'ioredis options, got '
+      )
     }, String(bad))
   }
   t.throws(() => openRedis([] as never), { code: 'FST_TENANCY_OPTION_INVALID' })

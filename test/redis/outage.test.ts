@@ -1,4 +1,4 @@
-// Servers of our own, killed, frozen and cut off.
+// Redis servers of this file's own, which it kills, freezes and disconnects.
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 
@@ -33,7 +33,7 @@ function rawClient (t: Test, url: string): Redis {
   return raw
 }
 
-/** A hundred reads, one after another, of which each must fail: they are told so while Redis is away. */
+/** Sends a hundred sequential reads. Each must fail with the error for an unreachable Redis. */
 async function allFail (t: Test, redis: TenancyRedis): Promise<void> {
   const answers = []
   for (let read = 0; read < 100; read++)
@@ -41,12 +41,12 @@ async function allFail (t: Test, redis: TenancyRedis): Promise<void> {
   t.same([...new Set(answers)], [unavailable.code])
 }
 
-/** How many reads have reached this server since its counts were reset. */
+/** Returns how many reads have reached this server since its statistics were reset. */
 async function readsOf (raw: Redis): Promise<number> {
   return Number(/cmdstat_get:calls=(\d+)/.exec(await raw.info('commandstats'))?.[1] ?? 0)
 }
 
-/** How the same Redis may be given. The bounds hold for each. */
+/** The forms in which one Redis can be configured. The bounds hold for each. */
 const sources: Record<string, (t: Test, url: string) => RedisSource> = {
   'an own client': (_t, url) => url,
   'a client that was passed in, with the settings of ioredis': rawClient
@@ -83,7 +83,7 @@ for (const [name, source] of Object.entries(sources)) {
   })
 
   t.test(
-    `RED-02 ${name}: a frozen Redis costs a command its timeout, then the breaker opens, and closes when it thaws`,
+    `RED-02 ${name}: a frozen Redis costs one timeout a command until the breaker opens`,
     { skip: noRedis },
     async t => {
       const { process, url } = await server(t)
@@ -100,7 +100,7 @@ for (const [name, source] of Object.entries(sources)) {
       t.not(redis.health().breaker, 'closed')
       process.kill('SIGCONT')
       const sent = await readsOf(raw)
-      // Five that opened it, and one a second to see whether it is back.
+      // Five commands opened the breaker, and one probe a second followed.
       t.ok(sent >= 5 && sent <= 15, `${sent} of a hundred were sent, the others not waited for`)
       await until(() => redis.get('k').then(value => value === 'value', () => false))
       t.same(redis.health(), { status: 'ok', breaker: 'closed' })
@@ -108,7 +108,7 @@ for (const [name, source] of Object.entries(sources)) {
   )
 
   t.test(
-    `RED-04 ${name}: a late answer to a command that was given up is nobody's answer`,
+    `RED-04 ${name}: a late reply to an abandoned command is discarded`,
     { skip: noRedis },
     async t => {
       const { process, url } = await server(t)
@@ -145,7 +145,7 @@ for (const [name, source] of Object.entries(sources)) {
 }
 
 t.test(
-  'RED-03 a connection that breaks between command and answer: one error, and the command took effect once',
+  'RED-03 a connection lost between command and reply is one error and one effect',
   { skip: noRedis },
   async t => {
     const { url } = await server(t)
@@ -171,7 +171,7 @@ t.test(
 
     let own: TenancyRedis | undefined
     const ours = await broken('ours', async proxied => {
-      // Patient: it is to be told of the break, not of the delay.
+      // A long timeout, so that the broken connection causes the error and not the delay.
       own = opened(t, { host: '127.0.0.1', port: Number(new URL(proxied).port), commandTimeout: 5_000 })
       await until(() => own?.isAvailable)
       return own.run(increment, ['ours'], [])
@@ -180,7 +180,7 @@ t.test(
     await until(() => own?.get('ours').then(value => value === '1', () => false))
     t.equal(await raw.get('ours'), '1')
 
-    // The control: ioredis as it comes sends the command again, and it takes effect twice.
+    // Control: by default ioredis sends the command again, and it takes effect twice.
     const naive = await broken('naive', async proxied => {
       const client = rawClient(t, proxied)
       await until(() => client.status === 'ready')

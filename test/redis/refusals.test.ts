@@ -1,4 +1,5 @@
-// A login with fewer rights, and servers that refuse for ever: heard of once, never in a storm of connections.
+// A login with too few privileges, and servers that refuse for ever: one log line, and no storm of
+// connections.
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 
@@ -10,7 +11,7 @@ import { startRedis, type RedisService } from '../support/services.ts'
 import { tcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'
 
-t.jobs = 3 // they wait for heartbeats
+t.jobs = 3 // the tests wait for heartbeats
 
 interface World {
   readonly service: RedisService
@@ -20,7 +21,7 @@ interface World {
   readonly lines: string[]
 }
 
-/** A port of a login of its own, through a wire on which connections are counted. */
+/** Returns the port of a new login, through a proxy that counts connections. */
 async function world (t: Test, ...rights: string[]): Promise<World> {
   const service = await startRedis()
   t.teardown(() => service.stop())
@@ -45,7 +46,7 @@ async function world (t: Test, ...rights: string[]): Promise<World> {
 }
 
 t.test(
-  'EDG-03 a login without channels: the boot does not wait, one line names the channel, no connection is opened again',
+  'EDG-03 a login without channels: boot does not wait, and one warning names the channel',
   { skip: noRedis, buffered: true },
   async t => {
     const { admin, proxy, redis, lines } = await world(t, 'resetchannels')
@@ -54,7 +55,7 @@ t.test(
     const heard: string[] = []
     await redis.subscribe('news', message => heard.push(message), () => gaps++)
     await began
-    await until(() => lines.length === 1) // a busy machine may connect after the boot's patience has ended
+    await until(() => lines.length === 1) // a busy machine may connect after the boot has stopped waiting
     t.match(redis.state(), { status: 'degraded', reason: 'NOPERM', messages: 'missed' })
     t.match(redis.health(), { status: 'degraded', breaker: 'closed' })
     t.equal(lines.filter(line => line.includes('NOPERM')).length, 1)
@@ -63,7 +64,7 @@ t.test(
     await redis.set('k', 'v')
     t.equal(await redis.get('k'), 'v', 'what the login may do goes on')
     const { opened } = proxy
-    // Two heartbeats asked again on the same connection by then.
+    // By then two heartbeats have tried again on the same connection.
     await until(async () =>
       Number(
         /cmdstat_subscribe:calls=\d+,.*?rejected_calls=(\d+)/.exec(await admin.info('commandstats'))?.[1]
@@ -80,7 +81,7 @@ t.test(
   }
 )
 
-t.test('EDG-03 one forbidden channel costs none of the others; rights taken away later are noticed', {
+t.test('EDG-03 a forbidden channel does not affect the others, and lost rights are noticed', {
   skip: noRedis,
   buffered: true
 }, async t => {
@@ -114,7 +115,7 @@ for (const { reason, start } of refusals) {
     await redis.ready()
     await refuse()
     if (reason === 'READONLY') {
-      // The first one replaces the connection, and no later one does for a while.
+      // The first refusal replaces the connection, and later ones do not for a while.
       await redis.set('k', 'v').catch(() => {})
       await until(() => redis.get('k').then(() => true, () => false))
     }

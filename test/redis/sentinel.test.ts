@@ -11,7 +11,7 @@ import { noRedis } from '../support/fresh.ts'
 import { freePort, startRedis, temporaryFolder } from '../support/services.ts'
 import { until } from '../support/until.ts'
 
-/** Watches a master and promotes its replica when it is gone; resolves to the port. */
+/** Starts a Sentinel that watches a master and promotes its replica. Resolves to its port. */
 async function startSentinel (t: Test, master: number): Promise<number> {
   const [folder, port] = [temporaryFolder(), await freePort()]
   const config = join(folder, 'sentinel.conf')
@@ -46,7 +46,7 @@ sentinel failover-timeout primary 2000
 }
 
 t.test(
-  'behind Sentinel: when the master dies, commands fail at once, then reach the promoted replica, as do messages',
+  'behind Sentinel: after failover commands and messages reach the promoted replica',
   { skip: noRedis, timeout: 50_000 },
   async t => {
     const master = await startRedis()
@@ -71,7 +71,7 @@ t.test(
     await t.rejects(
       redis.get('k'),
       { code: 'FST_TENANCY_REDIS_UNAVAILABLE' },
-      'nobody waits for the next master'
+      'no command waits for the next master'
     )
     await until(() => redis.set('k', 'written').then(() => true, () => false), 20_000)
     t.comment(`writes again after ${(performance.now() - start).toFixed(0)} ms`)

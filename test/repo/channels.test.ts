@@ -16,7 +16,8 @@ t.test('every channel is on the page, with a payload that has a sentence and fie
     t.match(
       page,
       new RegExp(
-        `## \`${channel}\`\n\n\\w.{15,}\n\n\\| field \\| type \\(\`${event}\`\\) [^]*?\n\\|---\\|---\\|---\\|\n\\| \``
+        `## \`${channel}\`\n\n\\w.{15,}\n\n\\| field \\| type \\(\`${event}\`\\) ` +
+          `[^]*?\n\\|---\\|---\\|---\\|\n\\| \``
       )
     )
   }

@@ -1,4 +1,4 @@
-// The house rules that a reader of one file cannot see.
+// Rules of the repository that no single file shows.
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { builtinModules } from 'node:module'
@@ -25,7 +25,7 @@ const readManifest = (folder: string): Manifest =>
 const published = packageFolders().filter(folder => readManifest(folder).private !== true)
 const plugins = ['resolver', 'database', 'rate-limit', 'cache']
 
-// Who may import whom, inside the suite. Plugins meet at decorators, never in an import.
+// Which package may import which. Plugins use each other's decorators and never import each other.
 const arrows: Readonly<Record<string, readonly string[]>> = {
   core: [],
   redis: ['core'],
@@ -38,10 +38,12 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   database: ['core', 'postgres'],
   manager: ['core', 'redis', 'postgres', 'database'],
   cli: ['core', 'manager', 'rate-limit'],
+  console: ['core', 'manager'],
   'fastify-tenancy': ['core', 'redis', 'resolver', 'database', 'rate-limit', 'cache']
 }
 
-// Which folder of a package may import which of its other folders. '.' is the package's own files and errors.
+// Which folder of a package may import which other folder. '.' stands for the package's own files
+// and its errors.
 const folderArrows: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   postgres: {
     'client': ['.'],
@@ -86,6 +88,12 @@ const folderArrows: Readonly<Record<string, Readonly<Record<string, readonly str
     'tenant-rows': ['context', 'placement'],
     'transfer': ['context', 'lifecycle', 'migrations', 'operations', 'placement', 'removal', 'tenant-rows']
   },
+  console: {
+    '.': ['assets', 'pages', 'plots', 'routes'],
+    'pages': ['.', 'plots'],
+    'plots': ['.'],
+    'routes': ['.', 'pages']
+  },
   cli: {
     '.': ['commands', 'run', 'terminal'],
     'commands': ['run', 'terminal'],
@@ -93,7 +101,7 @@ const folderArrows: Readonly<Record<string, Readonly<Record<string, readonly str
   }
 }
 
-/** Packages that a source imports, without files and Node's own. */
+/** Returns the packages that a source imports, without files and Node's own modules. */
 function imports (text: string): string[] {
   return [
     ...text.matchAll(
@@ -173,8 +181,11 @@ t.test('no folder imports itself through others', async t => {
 
 t.test('an exported name has one meaning in the whole repository', async t => {
   const places = new Map<string, Set<string>>()
-  const exported =
-    /^export (?:declare |default )?(?:abstract )?(?:async )?(?:function\*?|class|interface|type|const|let) (\w+)/gm
+  const exported = new RegExp(
+    '^export (?:declare |default )?(?:abstract )?(?:async ' +
+      String.raw`)?(?:function\*?|class|interface|type|const|let) (\w+)`,
+    'gm'
+  )
   for (const { path, text } of code) {
     for (const [, name = ''] of text.matchAll(exported))
       places.set(name, (places.get(name) ?? new Set()).add(path))
@@ -242,9 +253,10 @@ t.test('versions of one dependency are the same everywhere', async t => {
 t.test('only core/src/key.ts makes a key, a channel or an identifier of a tenant', async t => {
   const others = code.filter(({ path }) => path !== 'packages/core/src/key.ts')
   for (const { path, text } of others) {
-    // `id:…` is how the limits file and the command name a tenant, and no key.
+    // The limits file and the command name a tenant by `id:…`. That is not a key.
     const source = withoutComments(text).replaceAll('`id:${tenant.id}`', '')
-    // A key begins with tenancy: and goes on without a space; a sentence of a log does not.
+    // A key begins with `tenancy:` and continues without a space. A sentence of a log has a space
+    // there.
     t.notMatch(source, /['"`](?:tenancy|tenant):[^\s'"`]/, path)
     t.notMatch(source, /['"`]tenant_\$\{/, path)
     t.notMatch(source, /[`:]\{?\$\{[\w.]*tenant\.(?:id|slug)\}\}?[:`]/, path)

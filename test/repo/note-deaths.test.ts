@@ -1,4 +1,4 @@
-// The setup that fails a test file for what a process of it does not handle.
+// The test setup that fails a file whose child process dies of an unhandled error.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -9,7 +9,7 @@ import t, { type Test } from 'tap'
 
 const setup = new URL('../../.ci/note-deaths.mjs', import.meta.url).href
 
-/** Runs a test file of this source, with what a child process of it runs. */
+/** Runs a test file with this source. A child process of it runs `child`. */
 async function run (t: Test, source: string, child = ''): Promise<{ code: number; errors: string }> {
   const folder = mkdtempSync(join(tmpdir(), 'deaths-'))
   t.teardown(() => {
@@ -40,7 +40,8 @@ t.test('a file that handles everything passes, and so does its child', async t =
 
 const failures: Record<string, [string, string?]> = {
   'a rejection that a listener swallows': [
-    "process.on('unhandledRejection', () => {}); process.on('uncaughtException', () => {}); Promise.reject(new Error('lost'))"
+    "process.on('unhandledRejection', () => {}); process.on('uncaughtException', () => {}); " +
+    "Promise.reject(new Error('lost'))"
   ],
   'an exception that a listener swallows': [
     "process.on('uncaughtException', () => {}); setTimeout(() => { throw new Error('lost') })"

@@ -19,7 +19,7 @@ interface Run {
   readonly ended: Promise<number | null>
 }
 
-// Not beside this file: where the checkout is private, PostgreSQL's user could not reach it.
+// Not beside this file: in a private checkout PostgreSQL's user could not reach the folder.
 function projectIn (t: Test, files: Record<string, string>): string {
   const folder = temporaryFolder()
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
@@ -76,7 +76,7 @@ t.test('a good run ends with its counts and exit code 0', async t => {
   t.equal(lastLine(output), '1 passed, 0 failed, 1 skipped')
 })
 
-t.test('a failing test is shown with its difference, and the run ends with its counts and exit code 1', async t => {
+t.test('a failing test shows its difference, and the run exits with 1', async t => {
   const { output, ended } = run(t, `${good}t.test('a sum', async t => { t.equal(1 + 1, 3, 'adds up') })`, {
     TEST_REDIS_URL: 'redis://127.0.0.1:1'
   })
@@ -96,7 +96,8 @@ t.test('a test file that crashes fails the run', async t => {
 t.test('without redis-server its tests are skipped with one line', async t => {
   const { output, ended } = run(
     t,
-    "import t from 'tap'\nt.test('x', { skip: process.env.TEST_REDIS_URL ? false : 'needs redis' }, async t => { t.pass() })",
+    "import t from 'tap'\nt.test('x', { skip: process.env.TEST_REDIS_URL ? false : 'needs redis' }, " +
+      'async t => { t.pass() })',
     withoutRedisServer
   )
   t.equal(await ended, 0)
@@ -121,13 +122,14 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     skip: noRedis,
     timeout: 300_000
   }, async t => {
-    const source =
-      "import t from 'tap'\nimport { spawn } from 'node:child_process'\nspawn('sleep', ['600'])\nconsole.error('hangs')\nawait new Promise(resolve => setTimeout(resolve, 600_000))\nt.pass()"
+    const source = "import t from 'tap'\nimport { spawn } from 'node:child_process'\nspawn('sleep', " +
+      "['600'])\nconsole.error('hangs')\nawait new Promise(resolve => setTimeout(resolve, " +
+      '600_000))\nt.pass()'
     const { folder, child, output, ended } = run(t, source, {
       TEST_DATABASE_URL: undefined,
       TEST_REDIS_URL: undefined
     })
-    // A database is made and tap is loaded: on a busy machine half a minute goes by.
+    // Creating a database and loading tap take up to half a minute on a busy machine.
     await until(() => output.err.includes('hangs'), 240_000)
     t.ok(processesIn(folder).length >= 3, 'control: PostgreSQL, Redis and the test are running')
     child.kill(signal)
@@ -137,7 +139,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   })
 }
 
-/** Processes that name this folder in their command line or stand in it. */
+/** Returns the processes whose command line or working directory contains this folder. */
 function processesIn (folder: string): string[] {
   return readdirSync('/proc').filter(pid => /^\d+$/.test(pid)).flatMap(pid => {
     try {

@@ -1,4 +1,4 @@
-// An application with three tenants, whose registry counts its reads and can be taken down.
+// An application with three tenants. Its registry counts its reads and can be made to fail.
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import { once } from 'node:events'
 import { connect, type AddressInfo } from 'node:net'
@@ -17,9 +17,9 @@ export const tenants: TenantInput[] = [
 export class CountingRegistry implements TenantRegistry {
   readonly inner: TenantRegistry
   readonly asked: string[] = []
-  /** Set to have every read fail. */
+  /** If set, every read fails. */
   failure: Error | undefined
-  /** Set to have every read wait. */
+  /** If set, every read waits for it. */
   gate: Promise<void> | undefined
 
   constructor (inputs: Iterable<TenantInput> = tenants) {
@@ -46,7 +46,7 @@ export class CountingRegistry implements TenantRegistry {
   insert: TenantRegistry['insert'] = tenant => this.inner.insert(tenant)
   update: TenantRegistry['update'] = (id, version, changes) => this.inner.update(id, version, changes)
 
-  /** Writes past any cache. */
+  /** Writes without announcing the change. */
   async set (id: string, changes: Parameters<TenantRegistry['update']>[2]): Promise<void> {
     const tenant = await this.inner.findById(id)
     await this.inner.update(id, tenant?.version ?? 0, changes)
@@ -67,7 +67,7 @@ export class CountingRegistry implements TenantRegistry {
 export interface App {
   readonly app: FastifyInstance
   readonly registry: CountingRegistry
-  /** The slug that answers a host at `/`, or the code of the refusal. */
+  /** Returns the slug that `/` answers for a host, or the code of the refusal. */
   who(host: string, headers?: Record<string, string>): Promise<string>
 }
 
@@ -98,7 +98,7 @@ export async function start (
   }
 }
 
-/** Registers the plugin on an application as it is; rejects where boot refuses. */
+/** Registers the plugin on an application. Rejects if boot refuses the options. */
 export async function boot (
   app: FastifyInstance,
   options: Partial<TenantResolverOptions> = {}
@@ -111,7 +111,7 @@ export async function boot (
   return app
 }
 
-/** Sends bytes on a connection of their own and resolves to all that comes back. */
+/** Sends bytes over a new connection and resolves to all bytes of the reply. */
 export async function raw (app: FastifyInstance, ...parts: string[]): Promise<string> {
   if (app.server.listening === false) await app.listen({ port: 0, host: '127.0.0.1' })
   const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1').setEncoding('latin1')
@@ -125,7 +125,7 @@ export async function raw (app: FastifyInstance, ...parts: string[]): Promise<st
   return text
 }
 
-/** Status and code (or slug) of each answer in what {@link raw} gave. */
+/** Returns the status and code (or slug) of each reply in the output of {@link raw}. */
 export function answersIn (text: string): string[] {
   return text.split(/(?=HTTP\/1\.[01] \d)/).map(answer => {
     const status = /^HTTP\/1\.[01] (\d+)/.exec(answer)?.[1] ?? ''

@@ -1,4 +1,4 @@
-// How much of the registry one client address may use up with names that are nobody's.
+// How many registry look-ups one client address may cause with names that belong to no tenant.
 import t from 'tap'
 
 import { openRedis } from '@fastify-tenancy/redis'
@@ -15,7 +15,10 @@ function find ({ lookup }: TenantResolver, value: string): Promise<string | unde
 
 let asked = 0
 
-/** Checks while a hundred look-ups of a client who has spent his budget wait in the line, and one more is refused. */
+/**
+ * Runs `check` while a hundred look-ups of an address without budget fill the queue, so that the
+ * next one is refused.
+ */
 async function whileLineIsFull (
   registry: CountingRegistry,
   ask: (slug: string) => Promise<unknown>,
@@ -30,7 +33,7 @@ async function whileLineIsFull (
   await Promise.all(waiting)
 }
 
-t.test('FLD-01 made-up names from one address are looked up until its budget is spent and a short line is full; others are served', async t => {
+t.test('FLD-01 an address that floods made-up names spends only its own budget', async t => {
   const { app, registry } = await start(t, { cache: { missesPerAddress: 20 } })
   const ask = async (
     host: string,
@@ -50,7 +53,7 @@ t.test('FLD-01 made-up names from one address are looked up until its budget is 
   await until(() => refused === 280)
   t.equal(registry.reads, 11, 'ten places, and one of its own for who is over the budget')
   registry.gate = undefined
-  t.equal((await ask('a.example.com', '203.0.113.7')).status, 429, 'nobody has asked for this tenant')
+  t.equal((await ask('a.example.com', '203.0.113.7')).status, 429, 'this tenant is not cached')
   open()
   const flood = await Promise.all(all)
   t.equal(flood.filter(({ status }) => status === 404).length, 120)
@@ -66,7 +69,7 @@ t.test('FLD-01 made-up names from one address are looked up until its budget is 
   t.equal(
     (await ask('acme.example.com', '203.0.113.7')).status,
     200,
-    'a tenant that is known is served to whoever asks'
+    'a cached tenant is served to any address'
   )
   t.equal(
     (await ask('n1.example.com', '203.0.113.7')).status,
@@ -81,7 +84,7 @@ t.test('FLD-01 made-up names from one address are looked up until its budget is 
   t.equal((await ask('a@b.example.com', '203.0.113.7')).status, 400)
 })
 
-t.test('FLD-01 hundreds of addresses of one IPv6 /64 have one budget, and the next /64 its own', async t => {
+t.test('FLD-01 all addresses of one IPv6 /64 share a budget, and the next /64 has another', async t => {
   const { app, registry } = await start(t, { cache: { missesPerAddress: 10 } })
   const ask = async (slug: string, remoteAddress: string): Promise<number> =>
     (await app.inject({ url: '/', headers: { host: `${slug}.example.com` }, remoteAddress })).statusCode
@@ -112,7 +115,7 @@ t.test('FLD-01 hundreds of addresses of one IPv6 /64 have one budget, and the ne
   ) t.equal(clientNetwork(ip), network, String(ip))
 })
 
-t.test('a budget counts no look-up that finds a tenant or fails, none that is joined, and grows with the time', async t => {
+t.test('only look-ups that find no tenant spend the budget, and it refills with time', async t => {
   const registry = new CountingRegistry(
     Array.from({ length: 50 }, (_, at) => ({ id: `t-${at}`, slug: `s${at}` }))
   )
@@ -154,7 +157,7 @@ t.test('a budget counts no look-up that finds a tenant or fails, none that is jo
   )
 })
 
-t.test("a tenant whose copy has aged is asked for again whatever the budget, and 'unlimited' is no budget", async t => {
+t.test("a stale tenant copy is refreshed whatever the budget, and 'unlimited' disables it", async t => {
   let now = 0
   const registry = new CountingRegistry()
   const build = (missesPerAddress: number | 'unlimited'): TenantResolver => {
@@ -181,7 +184,7 @@ t.test("a tenant whose copy has aged is asked for again whatever the budget, and
     t.throws(() => build(bad as number), { message: /cache\.missesPerAddress must be a positive integer/ })
 })
 
-t.test('FLD-01 whose budget is spent is still given tenants that Redis knows', { skip: noRedis }, async t => {
+t.test('FLD-01 without budget, tenants that Redis has are still served', { skip: noRedis }, async t => {
   const registry = new CountingRegistry()
   const source = freshRedisOptions()
   const node = async (): Promise<TenantResolver> => {

@@ -8,7 +8,7 @@ import { TenantResolver } from '../../packages/resolver/src/resolver.ts'
 import { until } from '../support/until.ts'
 import { CountingRegistry, start } from './app.ts'
 
-// A resolver without Redis whose clock only moves by hand.
+// A resolver without Redis. Its clock moves only when a test moves it.
 function build (
   registry: TenantRegistry = new CountingRegistry(),
   cache: object = {}
@@ -29,7 +29,7 @@ function build (
 
 const acme = { kind: 'slug', value: 'acme' } as const
 
-/** Lets all that waits for no timer go on. */
+/** Lets all pending promises settle that wait for no timer. */
 async function settled (): Promise<void> {
   for (let turn = 0; turn < 10; turn++)
     await new Promise(resolve => {
@@ -43,7 +43,7 @@ t.test('REG-01 a tenant that was found is not looked up again', async t => {
   t.equal(registry.reads, 1)
 })
 
-t.test('REG-02 an unknown name is looked up once in its short time', async t => {
+t.test('REG-02 an unknown name is looked up once per negativeTtl', async t => {
   const registry = new CountingRegistry()
   const { resolver, advance } = build(registry)
   for (let at = 0; at < 3; at++) t.equal(await resolver.find({ slug: 'nosuch' }), undefined)
@@ -56,7 +56,7 @@ t.test('REG-02 an unknown name is looked up once in its short time', async t => 
   t.equal(registry.reads, 2)
 })
 
-t.test('REG-03 a tenant created after its name was unknown is there within negativeTtl, or at once when told', async t => {
+t.test('REG-03 a tenant created after its name was unknown is found within negativeTtl', async t => {
   const registry = new CountingRegistry()
   const { resolver, advance } = build(registry)
   await resolver.find({ slug: 'newbie' })
@@ -92,7 +92,7 @@ t.test('REG-10 an outage of the registry is 503 and is not remembered', async t 
   t.equal(app.tenantResolver.health().status, 'ok')
 })
 
-t.test('REG-08 a change nobody was told of is seen after localTtl', async t => {
+t.test('REG-08 an unannounced change is seen after localTtl', async t => {
   const registry = new CountingRegistry()
   const { resolver, advance } = build(registry)
   await resolver.find({ slug: 'acme' })
@@ -117,7 +117,7 @@ t.test('a busy tenant is renewed in the background, so that no request waits for
   }
 })
 
-t.test('what was remembered at once does not end at once: jitter shortens lives, by its part at most', async t => {
+t.test('jitter shortens lifetimes so that entries do not expire together', async t => {
   const slugs = Array.from({ length: 200 }, (_, at) => `s${at}`)
   const { resolver, advance } = build(
     new CountingRegistry(slugs.map((slug, at) => ({ id: `t-${at}`, slug }))),
@@ -125,7 +125,7 @@ t.test('what was remembered at once does not end at once: jitter shortens lives,
   )
   await Promise.all(slugs.map(slug => resolver.find({ slug })))
   const left = (): number => slugs.filter(value => resolver.lookup.peek({ kind: 'slug', value })).length
-  advance(3_900) // before the earliest is renewed, at 0.8 of half a life
+  advance(3_900) // before the earliest renewal, at 0.8 of half a lifetime
   t.equal(left(), slugs.length)
   advance(3_500)
   t.ok(left() > 40 && left() < 160, `${left()} of 200 are left in the middle of the last half`)
@@ -146,7 +146,7 @@ t.test('REG-11 a remembered tenant is served while the registry is down, up to s
   await t.rejects(resolver.find({ slug: 'acme' }), { code: 'FST_TENANCY_REGISTRY_UNAVAILABLE' })
 })
 
-t.test('a tenant that was told to be forgotten is not served stale', async t => {
+t.test('an invalidated tenant is not served stale', async t => {
   const registry = new CountingRegistry()
   const { resolver } = build(registry)
   await resolver.find({ slug: 'acme' })
@@ -155,7 +155,7 @@ t.test('a tenant that was told to be forgotten is not served stale', async t => 
   await t.rejects(resolver.find({ slug: 'acme' }), { code: 'FST_TENANCY_REGISTRY_UNAVAILABLE' })
 })
 
-t.test('a registry that never answers costs each caller no more than the deadline, and keeps no place', async t => {
+t.test('a registry that never answers costs a caller its deadline and holds no slot', async t => {
   const never: TenantRegistry = Object.assign(new CountingRegistry(), {
     findBySlug: () => new Promise<undefined>(() => {})
   })
@@ -169,11 +169,11 @@ t.test('a registry that never answers costs each caller no more than the deadlin
       (result.reason as { code: string }).code === 'FST_TENANCY_REGISTRY_UNAVAILABLE'
     )
   )
-  t.equal(tier.reads, 10, 'nobody waited for a deadline but his own')
+  t.equal(tier.reads, 10, 'each caller waited for its own deadline only')
   t.equal((await tier.find({ kind: 'id', value: 't-acme' }, 'new'))?.slug, 'acme')
 })
 
-t.test('FLD-01 callers who waited too long to see their answer leave no more look-ups under way than there are places', async t => {
+t.test('FLD-01 callers that time out leave no more look-ups running than there are slots', async t => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => {
     mock.timers.reset()
@@ -205,7 +205,7 @@ t.test('FLD-01 callers who waited too long to see their answer leave no more loo
   mock.timers.tick(10)
   await Promise.all(second)
   await settled()
-  t.equal(running.size, 10, 'and are so still when nobody waits for them any more')
+  t.equal(running.size, 10, 'and still are after all callers gave up')
   for (const answer of running) answer()
   await settled()
   t.equal(running.size, 20, 'then it is the turn of the third')
@@ -230,7 +230,7 @@ t.test('a look-up overtaken by a change is answered, but not remembered', async 
   t.equal((await resolver.find({ slug: 'acme' }))?.status, 'suspended')
 })
 
-t.test('invalidation by id forgets the tenant under every name', async t => {
+t.test('invalidation by id drops the tenant under every name', async t => {
   const registry = new CountingRegistry()
   const { resolver } = build(registry)
   const all = async (): Promise<(string | undefined)[]> =>
@@ -251,7 +251,7 @@ t.test('invalidation by id forgets the tenant under every name', async t => {
   t.same(await all(), [undefined, 'active', undefined])
 })
 
-t.test('a registry that tells of changes is heard, and all is asked again when some may have been missed', async t => {
+t.test("a registry's changes are applied, and all entries revalidated after a gap", async t => {
   const registry = new CountingRegistry()
   let tell: ((change: TenantChange | 'all') => void) | undefined
   let ended = false
@@ -276,7 +276,7 @@ t.test('a registry that tells of changes is heard, and all is asked again when s
   t.ok(ended)
 })
 
-t.test('a registry that answers with another tenant is not believed', async t => {
+t.test("a registry's answer for another tenant is refused", async t => {
   const inner = new CountingRegistry()
   const lax: TenantRegistry = Object.assign(new CountingRegistry(), {
     findBySlug: () => inner.findById('t-globex'),
@@ -300,7 +300,7 @@ t.test('FLD-01 a flood of made-up names pushes out no tenant and holds no memory
   t.equal(registry.reads, reads)
 })
 
-t.test('FLD-01 look-ups of new names wait in a bounded queue, and known tenants do not stand in it', async t => {
+t.test('FLD-01 look-ups of new names queue in a bounded line, without known tenants', async t => {
   const registry = new CountingRegistry()
   const { resolver, advance } = build(registry)
   await resolver.find({ slug: 'acme' })
@@ -331,7 +331,7 @@ t.test('the memory of the process is bounded, and its index of names with it', a
   t.equal(resolver.health().tenants, 50)
 })
 
-t.test('isKnownHost tells servers for whom they may obtain a certificate', async t => {
+t.test('isKnownHost names the hosts for which a server may obtain a certificate', async t => {
   const { app, registry } = await start(t)
   const known = (host: string): Promise<boolean> => app.tenantResolver.isKnownHost(host)
   t.ok(await known('acme.example.com'))
@@ -344,7 +344,7 @@ t.test('isKnownHost tells servers for whom they may obtain a certificate', async
   t.equal((await app.tenantResolver.findHost('acme.example.com:8080'))?.id, 't-acme')
 })
 
-t.test('FLD-01 with an index of all names an unknown one costs no look-up, and a new tenant is known when announced', async t => {
+t.test('FLD-01 with an index of all names an unknown name costs no look-up', async t => {
   let lists = 0
   const registry = Object.assign(new CountingRegistry(), { watch: async () => async () => {} })
   const list = registry.list
@@ -380,7 +380,7 @@ t.test('FLD-01 with an index of all names an unknown one costs no look-up, and a
   await resolver.stop()
 })
 
-t.test('an index that cannot be read denies nothing, and one without news of tenants stops the boot', async t => {
+t.test('an unreadable index denies no name, and one without change events stops the boot', async t => {
   const registry = Object.assign(new CountingRegistry(), {
     watch: async () => async () => {},
     list: () => {

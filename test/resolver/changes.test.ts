@@ -1,4 +1,4 @@
-// A change that a process has received stays: no older record in Redis replaces it.
+// A change that a process has received is kept: no older record in Redis replaces it.
 import { lookupKey, type TenantChange } from '@fastify-tenancy/core'
 import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
 import { Redis } from 'ioredis'
@@ -14,7 +14,7 @@ import { CountingRegistry } from './app.ts'
 
 const acme: TenantChange = { id: 't-acme', slugs: ['acme'], domains: ['acme.shop'] }
 
-/** A registry that tells its changes, as one that listens to the database does. */
+/** A registry that reports its changes, as one that listens to the database does. */
 class TellingRegistry extends CountingRegistry {
   #listeners = new Set<(change: TenantChange | 'all') => void>()
 
@@ -78,7 +78,7 @@ async function own (t: Test): Promise<{ service: RedisService; raw: Redis }> {
 
 const key = `tenancy:changes:${lookupKey('slug', 'acme').slice('tenancy:'.length)}`
 
-/** Asks until the record is in Redis, and resolves to it. */
+/** Reads until the record is in Redis, and resolves to it. */
 function record (raw: Redis): Promise<string> {
   return until(async () => {
     const text = await raw.get(key)
@@ -87,7 +87,7 @@ function record (raw: Redis): Promise<string> {
 }
 
 t.test(
-  'CHG-02 Redis stands still while a change is heard by the other way: the older record there is not believed',
+  'CHG-02 a stalled Redis: its older record does not replace a change received otherwise',
   { skip: noRedis },
   async t => {
     const { service, raw } = await own(t)
@@ -101,7 +101,7 @@ t.test(
     t.equal(await one.status(), 'suspended', 'heard')
     service.process.kill('SIGCONT')
     await until(async () => one.redis.isAvailable && await raw.ping() === 'PONG')
-    // What was to be written while it stood still is lost.
+    // Writes that were due during the stall are lost.
     for (let round = 0; round < 3; round++) {
       await raw.set(key, old)
       one.advance(10_000)
@@ -126,11 +126,11 @@ t.test(
     service.process.kill('SIGCONT')
     await until(async () => one.redis.isAvailable && await raw.ping() === 'PONG')
     await raw.set(key, old)
-    t.equal(await one.status(), 'active', 'told here, and to nobody else')
+    t.equal(await one.status(), 'active', 'announced in this process only')
 
     registry.failure = new Error('away')
     await raw.set(key, old)
-    registry.tell(acme) // forgets what the process remembers
+    registry.tell(acme) // drops the process' cached copy
     await raw.set(key, old)
     await t.rejects(
       one.status(),
@@ -147,7 +147,7 @@ t.test(
 )
 
 t.test(
-  'CHG-02 a record of a process whose clock is ahead is told by its version',
+  'CHG-02 a version decides over a record of a process whose clock is ahead',
   { skip: noRedis },
   async t => {
     const { service, raw } = await own(t)
@@ -179,7 +179,7 @@ t.test('CHG-02 more changes than are remembered one by one', { skip: noRedis }, 
 })
 
 t.test(
-  'CHG-02 a mark that could not be written is written when Redis is back: a new process does not believe the older record',
+  'CHG-02 a mark that failed in an outage is written when Redis is back',
   { skip: noRedis },
   async t => {
     const { service, raw } = await own(t)
@@ -208,7 +208,7 @@ t.test('CHG-03 when the subscriber comes back, records that may be older than th
   const one = await start(t, registry, service.url)
   await one.status()
   await record(raw)
-  // Another process changes the tenant; neither its mark nor its message arrives.
+  // Another process changes the tenant. Neither its mark in Redis nor its message arrives.
   await registry.set('t-acme', { status: 'suspended' })
   t.equal(await one.status(), 'active', 'control: it knows nothing of it')
   one.advance(10_000)

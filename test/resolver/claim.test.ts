@@ -5,7 +5,7 @@ import { start } from './app.ts'
 
 const claim = (request: FastifyRequest): string | undefined => (request as { org?: string }).org
 
-// Stands for the application's authentication: what it verified is on the request from then on.
+// Stands for the application's authentication, which puts the verified claims on the request.
 async function authenticate (request: FastifyRequest): Promise<void> {
   const org = request.headers.authorization
   if (org !== undefined) Object.assign(request, { org })
@@ -57,7 +57,7 @@ t.test('AGR-01 a global hook after the plugin may authenticate as well', async t
   t.equal((await get(app, '/', 'acme.example.com', 't-globex')).statusCode, 403)
 })
 
-t.test('agreement: false serves strangers; an optional route needs no claim but refuses a wrong one; off is left alone', async t => {
+t.test("agreement: false admits other tenants' users, and an optional route needs no claim", async t => {
   const { app } = await start(t, { claim }, app => {
     app.addHook('onRequest', authenticate)
     app.get(
@@ -89,7 +89,7 @@ t.test('a claim that is no string is no claim, and one that throws is an error',
   t.equal((await get(app, '/', 'acme.example.com', 'throw')).statusCode, 401)
 })
 
-t.test('AGR-01 the claim alone names the tenant where it is the strategy, and nothing is there before', async t => {
+t.test('AGR-01 with strategy claim no tenant exists before the claim is verified', async t => {
   const seen: string[] = []
   const { app } = await start(t, { strategies: ['claim'], claim }, app => {
     app.addHook('onRequest', authenticate)

@@ -12,7 +12,7 @@ import { until } from '../support/until.ts'
 import { CountingRegistry } from './app.ts'
 
 t.test(
-  'on a Cluster of three records are shared, changes are heard, and turns are taken, whatever the slot',
+  'on a Cluster of three, records, changes and locks are shared across slots',
   { skip: noRedis },
   async t => {
     const cluster = await startCluster(t)
@@ -43,7 +43,8 @@ t.test(
     t.teardown(() => {
       for (const admin of admins) admin.disconnect()
     })
-    // On a busy machine an answer may take longer than the 100 ms that it is waited for; then the registry is read again, and the record not written.
+    // On a busy machine a reply may take longer than its 100 ms timeout. Then the registry is read
+    // again and the record is not written.
     const sizes = await until(async () => {
       for (const { lookup } of [one, two]) lookup.invalidateAll()
       const found = await Promise.all(

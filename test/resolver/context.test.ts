@@ -17,7 +17,10 @@ const seven = (): CountingRegistry => new CountingRegistry(slugs.map(slug => ({ 
 
 const inFlight = 300
 
-/** An `/echo` that answers whom each of its steps saw; `allHere` resolves when all requests of a storm have begun. */
+/**
+ * A route `/echo` that returns the tenant of each of its steps. `allHere` resolves when all
+ * requests of a storm have begun.
+ */
 function echo (
   app: FastifyInstance,
   who: (request: FastifyRequest) => (string | undefined)[]
@@ -37,7 +40,7 @@ function echo (
   return allHere
 }
 
-// Sends the second half of every body when the first halves of all have arrived.
+// Sends the second half of every body after the first halves of all have arrived.
 async function post (app: FastifyInstance, slug: string, allHere: Promise<void>): Promise<string[]> {
   const { port } = app.server.address() as AddressInfo
   const body = JSON.stringify({ slug, filler: 'x'.repeat(100_000) })
@@ -57,7 +60,7 @@ async function post (app: FastifyInstance, slug: string, allHere: Promise<void>)
   return (JSON.parse(text) as { seen: string[] }).seen
 }
 
-// Answers the requests of seven tenants in which any step saw another tenant.
+// Returns the replies to requests of seven tenants in which any step saw another tenant.
 async function storm (app: FastifyInstance, allHere: Promise<void>): Promise<string[]> {
   await app.listen({ port: 0, host: '127.0.0.1' })
   const wrong: string[] = []
@@ -69,7 +72,7 @@ async function storm (app: FastifyInstance, allHere: Promise<void>): Promise<str
   return wrong
 }
 
-t.test('CTX-01 300 concurrent requests of 7 tenants with 100 kB bodies each see their own tenant everywhere', async t => {
+t.test('CTX-01 300 concurrent requests of 7 tenants with large bodies see only their tenant', async t => {
   let allHere: Promise<void> | undefined
   const { app } = await start(t, { registry: seven() }, app => {
     allHere = echo(
@@ -146,7 +149,7 @@ t.test('CTX-03 the tenant is right in every hook, and after an error', async t =
   }
 })
 
-t.test('CTX-01 the context is there from the first hook after the plugin, and taken up again where a hook left it', async t => {
+t.test('CTX-01 the context exists from the first hook on, also where a hook lost it', async t => {
   const elsewhere = new AsyncResource('elsewhere')
   const seen: (string | undefined)[] = []
   const { app } = await start(t, {}, app => {
@@ -171,7 +174,7 @@ t.test('CTX-01 the context is there from the first hook after the plugin, and ta
   t.equal(currentTenant(), undefined)
 })
 
-t.test('CTX-03 after an abort the hook knows the tenant, the scope is closed and its signal aborted', async t => {
+t.test('CTX-03 after an abort the hook has the tenant, and the scope is closed', async t => {
   const aborted: string[] = []
   let scope: TenantScope | undefined
   const { app } = await start(t, {}, app => {
@@ -223,7 +226,7 @@ t.test('a client that leaves during the look-up leaves no open scope behind', as
   t.ok(scope?.signal.aborted)
 })
 
-t.test('CTX-03 on a timeout of the connection the hook knows the tenant and the scope is aborted', async t => {
+t.test('CTX-03 on a connection timeout the hook has the tenant, and the scope is aborted', async t => {
   const timedOut: string[] = []
   let scope: TenantScope | undefined
   const { app } = await start(t, {}, app => {
@@ -267,7 +270,7 @@ t.test('CTX-04 no two requests share anything, and a scope ends with its respons
   t.ok(scopes.every(scope => scope?.isClosed))
 })
 
-t.test('SID-10 every log line after the tenant is known carries its id, and "request completed" does', async t => {
+t.test('SID-10 every log line carries the tenant id once it is known', async t => {
   const lines: { msg: string; tenant?: string; reqId?: string }[] = []
   const { app } = await start(t, {}, app => {
     app.get('/log', async request => {
@@ -293,7 +296,7 @@ t.test('SID-10 every log line after the tenant is known carries its id, and "req
   t.notOk(lines.some(line => line.reqId === 'req-2' && line.tenant))
 })
 
-t.test('with a limiter the refusal is kept for it, and the gate sends what it forgot', async t => {
+t.test('a refusal is kept for the limiter, and the gate sends it otherwise', async t => {
   const refusals: string[] = []
   let handled = 0
   const build = async (sends: boolean): Promise<FastifyInstance> =>
@@ -329,7 +332,7 @@ t.test('with a limiter the refusal is kept for it, and the gate sends what it fo
     'FST_TENANCY_HOST_INVALID nobody'])
 })
 
-t.test('RL-17 a suspended tenant is known to the limiter by its id', async t => {
+t.test('RL-17 the limiter gets a suspended tenant by its id', async t => {
   const registry = seven()
   await registry.set('t-acme', { status: 'suspended' })
   let seen: string | undefined
@@ -343,7 +346,7 @@ t.test('RL-17 a suspended tenant is known to the limiter by its id', async t => 
   t.equal(seen, 't-acme')
 })
 
-t.test('LIF-04 WSK-01 a request that listens to its signal is ended when its tenant is suspended, deleted or moved', async t => {
+t.test('LIF-04 WSK-01 the request signal aborts when its tenant is suspended, deleted or moved', async t => {
   const changes = {
     suspended: { status: 'suspended' },
     deleted: { status: 'deleting' },
@@ -389,7 +392,8 @@ t.test('LIF-04 with the message lost a listening request is ended within localTt
         })
       }))
   })
-  await app.listen({ port: 0, host: '127.0.0.1' }) // an open server keeps a process alive, the resolver's timer does not
+  // An open server keeps a process alive, the resolver's timer does not.
+  await app.listen({ port: 0, host: '127.0.0.1' })
   const stream = app.inject({ url: '/stream', headers: { host: 'acme.example.com' } })
   await until(() => registry.reads > 0)
   await registry.set('t-acme', { status: 'suspended' })

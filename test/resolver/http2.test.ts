@@ -41,7 +41,7 @@ t.test('HTTP/2: :authority names the tenant, and a host header that disagrees is
   )
   t.equal(await ask(client, { ':authority': 'acme_.example.com:0' }), 'FST_TENANCY_HOST_INVALID')
   t.equal(await ask(client, { ':authority': '127.0.0.1' }), 'FST_TENANCY_HOST_INVALID')
-  // Streams of one connection, at the same time.
+  // Concurrent streams of one connection.
   t.same(
     await Promise.all(
       ['acme', 'globex', 'acme', 'globex'].map(slug => ask(client, { ':authority': `${slug}.example.com` }))

@@ -1,4 +1,4 @@
-// How a change of a tenant reaches another real process.
+// How a change of a tenant reaches another, real process.
 import { postgresRegistry } from '@fastify-tenancy/database'
 import { createManager } from '@fastify-tenancy/manager'
 import { openResolver, resolveResolverOptions, type TenantResolver } from '@fastify-tenancy/resolver'
@@ -21,11 +21,11 @@ const pool = new pg.Pool({ connectionString: on.superUrl, max: 1 })
 t.teardown(() => pool.end())
 await postgresRegistry(pool).insert({ id: 'id-acme', slug: 'acme' })
 
-/** Nothing ends by itself while a test runs: what is seen was heard of. */
+/** No cache entry expires during a test, so only a received change can replace it. */
 const long = { ttl: '1h', localTtl: '1h' }
 const host = 'acme.example.com'
 
-/** A process with the suite that has served acme. */
+/** Returns a process with the suite that has served acme. */
 async function served (
   t: Test,
   options: Parameters<typeof suiteProcesses>[3],
@@ -37,7 +37,7 @@ async function served (
   return app
 }
 
-/** A resolver of this process, with a registry that nobody is told of. */
+/** A resolver in this process whose registry reports no changes. */
 async function teller (t: Test, redis: RedisOptions | string): Promise<TenantResolver> {
   const { resolver, close } = openResolver(
     resolveResolverOptions({
@@ -56,7 +56,7 @@ const setCounted = (plan: string): Promise<unknown> =>
   on.admin('update counted_tenants set plan = $1', [plan])
 const setPlan = (plan: string): Promise<unknown> => on.admin('update tenancy.tenants set plan = $1', [plan])
 
-/** Makes a change ten times, and says how long it took until the process answered with it. */
+/** Makes a change ten times and returns how long each took to reach the process. */
 async function measure (
   t: Test,
   app: SuiteProcess,
@@ -101,7 +101,8 @@ t.test(
     t.teardown(() => {
       admin.disconnect()
     })
-    await admin.call('ACL', 'SETUSER', 'deaf', 'on', '>secret', '~*', '+@all', 'resetchannels') // it hears no channel, and is told of nothing
+    // This login may use no channel, so it receives no message.
+    await admin.call('ACL', 'SETUSER', 'deaf', 'on', '>secret', '~*', '+@all', 'resetchannels')
     const app = await served(t, {
       redis: `redis://deaf:secret@127.0.0.1:${server.port}`,
       isCounted: true,
@@ -116,15 +117,16 @@ t.test(
   }
 )
 
-t.test('REG-08 without Redis a write by hand reaches another process by LISTEN, and a lost connection loses none', async t => {
+t.test('REG-08 without Redis a manual write reaches other processes by LISTEN', async t => {
   const app = await served(t, { resolver: { cache: long } })
   await measure(t, app, setPlan)
   const heard = app.tell('waitFor', host, '"plan":"unheard"')
   const ended = await on.admin(
-    "select pg_terminate_backend(pid, 1000) from pg_stat_activity where datname = current_database() and query = 'listen tenancy'"
+    'select pg_terminate_backend(pid, 1000) from pg_stat_activity where datname = current_database() ' +
+      "and query = 'listen tenancy'"
   )
   t.equal(ended.length, 1)
-  await setPlan('unheard') // nobody listens: it is away for 50 ms at least
+  await setPlan('unheard') // the listener reconnects after 50 ms at the earliest
   await heard
 })
 
@@ -133,12 +135,12 @@ t.test('REG-08 with Redis, a write by hand ends the record there too', { skip: n
   await measure(t, app, setPlan)
 })
 
-t.test('REG-08 through a pooler LISTEN hears nothing: that is said at boot, and localTtl is the bound', {
+t.test('REG-08 through a pooler LISTEN gets nothing: boot warns, and localTtl is the bound', {
   skip: noPgBouncer
 }, async t => {
   const pooled = await pgBouncer(t, on.registryUrl)
   const app = await served(t, { resolver: { cache: { localTtl: '200ms' } } }, { ...on, registryUrl: pooled })
-  t.match(app.log, /where LISTEN hears nothing/)
+  t.match(app.log, /where LISTEN receives nothing/)
   const heard = app.tell('waitFor', host, '"plan":"pooled"')
   await setPlan('pooled')
   await heard
@@ -150,13 +152,13 @@ t.test('REG-08 through a pooler LISTEN hears nothing: that is said at boot, and 
   )
 })
 
-t.test('CHG-01 through a pooler, with Redis: what the manager does reaches every process by Redis', {
+t.test("CHG-01 through a pooler, manager's changes reach every process by Redis", {
   skip: noRedis || noPgBouncer
 }, async t => {
   const pooled = await pgBouncer(t, on.registryUrl)
   const redis = freshRedisOptions()
   const app = await served(t, { redis, resolver: { cache: long } }, { ...on, registryUrl: pooled })
-  t.match(app.log, /where LISTEN hears nothing/, 'control: it hears nothing of the database')
+  t.match(app.log, /where LISTEN receives nothing/, 'control: it hears nothing of the database')
   const manager = createManager({
     database: { url: on.url, ownerUrl: on.ownerUrl },
     tables: on.tables,
@@ -177,7 +179,8 @@ t.test('CHG-01 through a pooler, with Redis: what the manager does reaches every
   await seen('TENANT_UNKNOWN', () => manager.rename(acme, 'apex'))
   await seen('"slug":"acme"', () => manager.rename(acme, 'acme'))
   t.same(Object.keys(await app.tell('ask', 'newcomer.example.com', '/', 1)), [
-    '404 {"statusCode":404,"code":"FST_TENANCY_TENANT_UNKNOWN","error":"Not Found","message":"There is no such tenant"}'
+    '404 {"statusCode":404,"code":"FST_TENANCY_TENANT_UNKNOWN","error":"Not Found","message":"There ' +
+    'is no such tenant"}'
   ])
   const created = app.tell('waitFor', 'newcomer.example.com', '"slug":"newcomer"')
   await manager.create({ slug: 'newcomer' })

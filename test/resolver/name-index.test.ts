@@ -6,7 +6,7 @@ import t from 'tap'
 import { NameIndex } from '../../packages/resolver/src/name-index.ts'
 import { until } from '../support/until.ts'
 
-t.test('while the registry tells of each write, no list of all tenants is read again', async t => {
+t.test('while the registry reports each write, the list of all tenants is not reread', async t => {
   mock.timers.enable({ apis: ['setInterval'] })
   t.teardown(() => mock.timers.reset())
   const registry = memoryRegistry([{ id: 'a', slug: 'acme' }])

@@ -1,4 +1,4 @@
-// CON-12: what a tenant's SQL can send on our channel, and what it costs.
+// CON-12: messages that a tenant's SQL can send on our channel, and what they cost.
 import { invalidationChannel, type TenantChange, type TenantRegistry } from '@fastify-tenancy/core'
 import { openPool, postgresRegistry } from '@fastify-tenancy/database'
 import { init } from '@fastify-tenancy/postgres/install'
@@ -28,9 +28,9 @@ interface World {
   readonly admin: pg.Client
   readonly resolver: TenantResolver
   readonly server: RedisService
-  /** Commands that write, since the last call. */
+  /** Number of write commands since the last call. */
   writes(): Promise<number>
-  /** The marks of changes that a process has heard of, by the listener. */
+  /** Marks in Redis of changes that a process received from its listener. */
   readonly heard: (TenantChange | 'all')[]
 }
 
@@ -39,9 +39,10 @@ async function world (t: Test): Promise<World> {
   const admin = await connect(t, url)
   await init(admin)
   await admin.query(
-    "insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) select 'id-' || n, 'tenant-' || n, 'T', 'active', 'free', 'rls', 'default' from generate_series(0, 249) n"
+    "insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) select 'id-' || n, " +
+      "'tenant-' || n, 'T', 'active', 'free', 'rls', 'default' from generate_series(0, 249) n"
   )
-  // As if they had been made long ago.
+  // Backdates the entries.
   await admin.query("update tenancy.changes set changed_at = now() - interval '2 hours'")
   const server = await startRedis()
   t.teardown(() => server.stop())
@@ -94,7 +95,7 @@ async function world (t: Test): Promise<World> {
   return { admin, resolver, server, writes, heard }
 }
 
-/** The end of everything that was sent before. */
+/** Waits until everything that was sent before has been processed. */
 async function settled ({ admin, resolver, heard }: World): Promise<void> {
   const { length } = heard
   await admin.query("update tenancy.tenants set plan = plan || 'x' where id = 'id-0'")
@@ -109,7 +110,7 @@ const names = (n: number): string =>
     domains: Array.from({ length: 60 }, (_, at) => `d${at}-${n}.example`)
   })
 
-/** What each message of a flood says. */
+/** The payloads of a flood. */
 const floods: Record<string, (n: number) => string> = {
   'names of others, as an announcement': names,
   'a name with a brace in it': n =>
@@ -123,7 +124,7 @@ const floods: Record<string, (n: number) => string> = {
 }
 
 t.test(
-  `CON-12 floods of ${count} messages: bounded memory, no writes, no look-up of another tenant is repeated`,
+  `CON-12 floods of ${count} messages: bounded memory, no writes, no repeated look-up`,
   { skip: noRedis },
   async t => {
     const on = await world(t)
@@ -179,11 +180,11 @@ t.test('CON-12 the same floods while Redis is away', { skip: noRedis }, async t 
     await settled(on)
     t.ok(await resolver.find({ slug: 'tenant-1' }))
   }
-  await sleep(0) // a rejected promise without a handler ends the process by now
+  await sleep(0) // an unhandled rejection would have ended the process by now
 })
 
 t.test(
-  'CON-12 real changes in a flood are heard: each tenant once, with the names it had',
+  'CON-12 real changes in a flood arrive: each tenant once, with its former names',
   { skip: noRedis },
   async t => {
     const on = await world(t)
@@ -210,7 +211,8 @@ t.test('CON-12 many changes at once: one by one, or all', { skip: noRedis }, asy
   t.equal(new Set(heard.map(change => change === 'all' ? 'all' : change.id)).size, 250)
   heard.splice(0)
   await admin.query(
-    "insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) select 'more-' || n, 'more-slug-' || n, 'T', 'active', 'free', 'rls', 'default' from generate_series(1, 2000) n"
+    "insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) select 'more-' || n, " +
+      "'more-slug-' || n, 'T', 'active', 'free', 'rls', 'default' from generate_series(1, 2000) n"
   )
   await until(() => heard.includes('all'))
 })

@@ -1,4 +1,4 @@
-// EDG-03: all plugins on a Redis login with fewer rights than it needs.
+// EDG-03: all plugins on a Redis login with fewer privileges than they need.
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 
@@ -20,7 +20,7 @@ interface World {
   readonly suspend: () => void
 }
 
-/** A registry that tells of its changes itself, as the one on PostgreSQL does by LISTEN. */
+/** A registry that reports its own changes, as the one on PostgreSQL does by LISTEN. */
 async function world (t: Test, ...rights: string[]): Promise<World> {
   const service = await startRedis()
   const admin = new Redis(service.url)
@@ -85,7 +85,7 @@ async function world (t: Test, ...rights: string[]): Promise<World> {
 }
 
 t.test(
-  'EDG-03 a login without channels: one clear line each channel, degraded, and changes arrive by the registry',
+  'EDG-03 a login without channels: one warning each, and changes arrive by the registry',
   { skip: noRedis },
   async t => {
     const { app, redis, lines, suspend } = await world(t, 'resetchannels')
@@ -105,7 +105,7 @@ t.test(
 )
 
 t.test(
-  'EDG-06 a login that may read but not write: requests are served, one line for each part that goes on without',
+  'EDG-06 a read-only login: requests are served, with one warning for each feature',
   { skip: noRedis },
   async t => {
     const { app, redis, lines } = await world(t, 'allchannels', '-@write', '-@scripting')
@@ -116,7 +116,8 @@ t.test(
       t.equal(reply.json().code, 'FST_TENANCY_REDIS_UNAVAILABLE')
     }
     t.match(redis.state(), { status: 'degraded', reason: 'NOPERM' })
-    const about = lines.filter(line => line.includes('NOPERM') && !line.includes('reqId')) // Fastify logs each 503 by itself
+    // Lines without a request, because Fastify itself logs each 503.
+    const about = lines.filter(line => line.includes('NOPERM') && !line.includes('reqId'))
     t.ok(about.length >= 1 && about.length <= 2, about.join('\n'))
   }
 )

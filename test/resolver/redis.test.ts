@@ -15,7 +15,7 @@ interface Node {
   advance(milliseconds: number): void
 }
 
-// One process of several: its own connection and clock, the same Redis and registry.
+// One process of several: with a connection and a clock of its own, on the same Redis and registry.
 async function node (
   t: Test,
   registry: CountingRegistry,
@@ -44,7 +44,7 @@ async function node (
   }
 }
 
-// A client without a key prefix, that sees what is really there.
+// A client without a key prefix, which sees the real keys.
 function plain (t: Test): Redis {
   const { host, port } = freshRedisOptions()
   const client = new Redis({ host, port })
@@ -54,7 +54,7 @@ function plain (t: Test): Redis {
   return client
 }
 
-// Loses every message, and says nothing of it.
+// Loses every message silently.
 function deaf (redis: TenancyRedis): TenancyRedis {
   return new Proxy(redis, {
     get (target, name) {
@@ -66,7 +66,7 @@ function deaf (redis: TenancyRedis): TenancyRedis {
 }
 
 t.test('with Redis', { skip: noRedis }, async t => {
-  t.test('REG-01 what one process has found, another takes from Redis', async t => {
+  t.test('REG-01 a record that one process found is read from Redis by another', async t => {
     const registry = new CountingRegistry()
     const source = freshRedisOptions()
     const [one, two] = [await node(t, registry, source), await node(t, registry, source)]
@@ -96,7 +96,7 @@ t.test('with Redis', { skip: noRedis }, async t => {
     t.same(keys, [source.keyPrefix + lookupKey('slug', 'acme')])
   })
 
-  t.test('REG-06 a record that is corrupt, of another schema or of another tenant is dropped, counted and replaced', async t => {
+  t.test('REG-06 a corrupt, outdated or foreign record is dropped, counted and replaced', async t => {
     const registry = new CountingRegistry()
     const source = freshRedisOptions()
     const writer = await node(t, registry, source)
@@ -154,7 +154,7 @@ t.test('with Redis', { skip: noRedis }, async t => {
     t.comment(`seen after ${(performance.now() - began).toFixed(1)} ms`)
   })
 
-  t.test('REG-08 when a registry may have missed changes, its records in Redis are asked for again as well', async t => {
+  t.test("REG-08 after a gap in the registry's changes its records in Redis are reread too", async t => {
     const listeners: ((change: TenantChange | 'all') => void)[] = []
     const registry = Object.assign(new CountingRegistry(), {
       watch: async (listener: (change: TenantChange | 'all') => void) => {
@@ -202,7 +202,7 @@ t.test('with Redis', { skip: noRedis }, async t => {
     t.equal((await two.resolver.find({ slug: 'acme' }))?.status, 'suspended')
   })
 
-  t.test('REG-03 a name that was unknown to another process is known there as soon as the tenant is announced', async t => {
+  t.test('REG-03 a name unknown to another process is found there once announced', async t => {
     const registry = new CountingRegistry()
     const source = freshRedisOptions()
     const [one, two] = [await node(t, registry, source), await node(t, registry, source)]
@@ -227,7 +227,8 @@ t.test('with Redis', { skip: noRedis }, async t => {
     t.equal((await overtaken)?.status, 'active')
     const client = plain(t)
     const key = source.keyPrefix + lookupKey('slug', 'acme')
-    // Commands of one connection keep their order: when this answer is there, the refused write has been tried.
+    // Commands of one connection keep their order, so after this reply the refused write has been
+    // tried.
     await slow.resolver.find({ slug: 'globex' })
     await until(() => client.exists(source.keyPrefix + lookupKey('slug', 'globex')))
     t.notMatch(await client.get(key), /active/)
@@ -265,7 +266,7 @@ t.test('with Redis', { skip: noRedis }, async t => {
     await t.rejects(two.resolver.find({ slug: 'globex' }), { code: 'FST_TENANCY_REGISTRY_UNAVAILABLE' })
   })
 
-  t.test('REG-11 with Redis and the registry gone a remembered tenant is served, and then 503; a restart is noticed', async t => {
+  t.test('REG-11 with Redis and registry down a cached tenant is served until it expires', async t => {
     const registry = new CountingRegistry()
     let server = await startRedis()
     t.teardown(() => server.stop())

@@ -1,4 +1,4 @@
-// EDG-02: what a writer to Redis can make of a resolver's records.
+// EDG-02: what a writer with access to Redis can do to the resolver's records.
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 
@@ -20,9 +20,9 @@ interface World {
   readonly registry: CountingRegistry
   readonly redis: Redis
   key(slug: string): string
-  /** A process with this secret; undefined for none. */
+  /** A process with this secret, or without one. */
   process(secret: Secret | undefined, cache?: object): Promise<TenantResolver>
-  /** What is in Redis for a slug, once it is there. */
+  /** Resolves to the record of a slug, once it is in Redis. */
   stored(slug: string): Promise<string>
 }
 
@@ -83,7 +83,7 @@ const forged = (slug: string, id: string): string =>
   })
 
 t.test('with Redis', { skip: noRedis }, async t => {
-  t.test('EDG-02 a forged record is a miss where there is a secret; without one it is believed', async t => {
+  t.test('EDG-02 with a secret a forged record is a miss, without one it is accepted', async t => {
     const { registry, redis, key, process } = await world(t)
     await redis.set(key('acme'), forged('acme', 't-globex'))
     t.equal(
@@ -218,7 +218,7 @@ t.test('with Redis', { skip: noRedis }, async t => {
   })
 })
 
-t.test('EDG-02 without a secret the boot says what a writer to Redis can do', { skip: noRedis }, async t => {
+t.test('EDG-02 without a secret the boot warns of writers to Redis', { skip: noRedis }, async t => {
   const bootOf = async (secret: string | false): Promise<string> => {
     const on = await provision(t, { secret })
     const lines: string[] = []

@@ -1,4 +1,4 @@
-// A slug that a host pattern reads as another one.
+// A slug that a host pattern would read as another tenant's slug.
 import { HostPatterns, memoryRegistry, slugPatternProblem } from '@fastify-tenancy/core'
 import { createManager } from '@fastify-tenancy/manager'
 import { tenantResolver } from '@fastify-tenancy/resolver'
@@ -31,7 +31,7 @@ t.test('EDG-08 which slugs each pattern reads as another one', async t => {
   }
 })
 
-t.test('EDG-08 the more specific pattern counts, whatever the order, and one that no host reaches is refused', async t => {
+t.test('EDG-08 the more specific pattern wins in any order, and an unreachable one is refused', async t => {
   for (const hosts of [preview, preview.toReversed()]) {
     const patterns = new HostPatterns(hosts)
     t.same(

@@ -6,7 +6,7 @@ import { HostPatterns } from '@fastify-tenancy/core'
 import { resolveResolverOptions } from '../../packages/resolver/src/options.ts'
 import { boot, CountingRegistry, start } from './app.ts'
 
-t.test('a pattern with {any} names its tenant and nobody else', async t => {
+t.test('a pattern with {any} names only its own tenant', async t => {
   const patterns = new HostPatterns(['{tenant}.example.com', '{tenant}--{any}.preview.dev',
     '{tenant}.eu.example.com', '{any}-for-{tenant}.demo.dev', 'app.{tenant}.nested.dev'])
   const cases: Record<string, string | undefined> = {
@@ -31,7 +31,7 @@ t.test('a pattern with {any} names its tenant and nobody else', async t => {
   t.notOk(patterns.covers('xpreview.dev'))
 })
 
-t.test('a pattern that is none stops the boot', async t => {
+t.test('an invalid pattern stops the boot', async t => {
   for (
     const bad of ['example.com', '{tenant}', '{tenant}.', '{tenant}.{tenant}.com', '{any}.example.com',
       '{tenant}.example.com:80', '{tenant}{any}.example.com', 'https://{tenant}.example.com',
@@ -41,7 +41,7 @@ t.test('a pattern that is none stops the boot', async t => {
   }
 })
 
-t.test('a base domain or pattern that is none is refused by the name that it was given under', async t => {
+t.test("an invalid base domain or pattern is refused by its option's name", async t => {
   const registry = new CountingRegistry()
   for (
     const bad of ['https://example.com', 'example.com:80', 'example.com.', 'a b', '{tenant}.example.com',
@@ -79,7 +79,7 @@ t.test('hosts with {any} are served, and a tenant behind a base domain is never 
   t.same(registry.asked, ['acme', 'shop.acme.com'])
 })
 
-t.test('a custom domain is its tenant where the strategy is listed, and nobody where it is not', async t => {
+t.test('a custom domain names its tenant only if the strategy is listed', async t => {
   const both = await start(t)
   t.same((await both.app.inject({ url: '/', headers: { host: 'ACME.shop.:443' } })).json(), {
     slug: 'acme',
@@ -105,7 +105,7 @@ t.test('RES-16 X-Forwarded-Host is ignored unless it is asked for', async t => {
   )
 })
 
-t.test("RES-17 X-Forwarded-Host counts from a trusted peer only, and its last value is the peer's own", async t => {
+t.test('RES-17 X-Forwarded-Host counts only from a trusted peer, by its last value', async t => {
   const { app, who } = await start(t, { trustForwardedHost: true }, undefined, { trustProxy: '10.0.0.0/8' })
   t.equal(
     await who('acme.example.com', { 'x-forwarded-host': 'globex.example.com' }),
@@ -170,7 +170,7 @@ t.test('a key of one kind of name never answers for another', async t => {
   t.equal(await app.tenantResolver.find({ slug: 'acme.shop' }), undefined)
 })
 
-t.test('a route parameter names the tenant, and unmatched URLs name nobody', async t => {
+t.test('a route parameter names the tenant, and unmatched URLs name none', async t => {
   const { app } = await start(t, { strategies: ['path'] }, app => {
     app.get('/t/:tenant/me', request => ({ slug: request.tenant.slug, source: request.tenantSource }))
   })
@@ -180,7 +180,7 @@ t.test('a route parameter names the tenant, and unmatched URLs name nobody', asy
   t.equal((await app.inject('/nowhere')).json().code, 'FST_TENANCY_TENANT_MISSING')
 })
 
-t.test('a function names the tenant by slug, id or domain; what it throws is the answer', async t => {
+t.test('a function names the tenant by slug, id or domain, and its error is the reply', async t => {
   const { who } = await start(t, {
     strategies: [request => {
       const by = request.headers['x-by']
@@ -203,7 +203,7 @@ t.test('a function names the tenant by slug, id or domain; what it throws is the
   t.equal(await who('globex.example.com'), 'globex')
 })
 
-t.test('what a function returns that is no answer is an error that says so, and null is none', async t => {
+t.test("a function's invalid result is a clear error, and null means no tenant", async t => {
   const { app } = await start(t, {
     baseDomain: 'example.com',
     strategies: [request => {
@@ -240,7 +240,7 @@ t.test('no function can name a domain below a base domain', async t => {
   t.equal(await who('whatever'), 'TENANT_UNKNOWN')
 })
 
-t.test('a fallback serves hosts that name nobody, and only those', async t => {
+t.test('a fallback serves only hosts without a tenant', async t => {
   const { app, who } = await start(t, { fallback: 'acme' })
   t.same((await app.inject('/')).json(), { slug: 'acme', source: 'fallback' })
   t.equal(await who('example.com'), 'acme')

@@ -1,4 +1,5 @@
-// Column references against the catalog: what a table does not have may be a function over its rows.
+// Column references against the catalog: what a table does not have may be a function over its
+// rows.
 import t from 'tap'
 
 import { until } from '../support/until.ts'
@@ -9,7 +10,8 @@ const refused = { code: 'FST_TENANCY_QUERY_REFUSED' }
 t.test('CON-10: row: table.f, where f is a function over the row, is refused', async t => {
   const { url, admin } = await unprotected(t)
   await admin.query(
-    "create function peek (notes) returns text language sql as 'select string_agg(body, '','') from notes'; create function any_row (anyelement) returns int language sql as 'select 1'"
+    "create function peek (notes) returns text language sql as 'select string_agg(body, '','') " +
+      "from notes'; create function any_row (anyelement) returns int language sql as 'select 1'"
   )
   const db = dbOf(t, await openRow(t, url), 'acme')
   await t.rejects(db.selectFrom('notes').select('notes.peek' as never).execute(), refused)
@@ -35,7 +37,7 @@ t.test('CON-10: row: table.f, where f is a function over the row, is refused', a
   t.equal((await db.selectFrom('notes').select(['notes.id', 'notes.body']).execute()).length, 3)
 })
 
-t.test('a column that is added while the process runs is refused first, and found within seconds', async t => {
+t.test('a column added while the process runs is refused first, and found within seconds', async t => {
   const { url, admin } = await unprotected(t)
   const db = dbOf(t, await openRow(t, url), 'acme')
   const read = (): Promise<unknown> => db.selectFrom('notes').select('notes.later' as never).execute()
@@ -50,7 +52,8 @@ t.test('columns of functions of the application in FROM', async t => {
     create function pairs (int) returns table (a int, b text) language sql as 'select 1, ''x''';
     create function one (int) returns int language sql as 'select 1';
     create function called (int, out answer int) language sql as 'select 1';
-    create type whole as (c int, d int); create function wholes (int) returns setof whole language sql as 'select 1, 2'`)
+    create type whole as (c int, d int); create function wholes (int) returns setof whole language sql as
+      'select 1, 2'`)
   const db = dbOf(
     t,
     await openRow(t, url, { row: { functions: ['pairs', 'one', 'called', 'wholes'] } }),

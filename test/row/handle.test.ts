@@ -1,4 +1,5 @@
-// Strategy row end to end, on a database without policies: nothing but the rewriting keeps tenants apart here.
+// Strategy row end to end, on a database without policies: nothing but the rewriting keeps tenants
+// apart here.
 import { CompiledQuery, sql } from 'kysely'
 import t from 'tap'
 
@@ -29,7 +30,8 @@ t.test('REW-01, REW-06, REW-07: a tenant reads and writes its own rows only', as
     Array.from({ length: 5 }, () => ({ tenant_id: 'acme' }))
   )
   const { rows } = await admin.query(
-    "select (select count(*)::int from notes where tenant_id = 'globex' and n < 9) as notes, (select count(*)::int from tags where tenant_id = 'globex') as tags"
+    "select (select count(*)::int from notes where tenant_id = 'globex' and n < 9) as notes, " +
+      "(select count(*)::int from tags where tenant_id = 'globex') as tags"
   )
   t.same(rows, [{ notes: 3, tags: 3 }])
   t.same(await db.selectFrom('countries').select('code').orderBy('code').execute(), [{ code: 'DE' }, {
@@ -149,7 +151,8 @@ t.test('REW-23: ids of int, bigint and uuid meet their columns as what they are'
   await admin.query(`
     create table by_int (account int, id int); insert into by_int values (7, 1), (8, 2);
     create table by_bigint (account bigint, id int); insert into by_bigint values (7, 1), (8, 2);
-    create table by_uuid (account uuid, id int); insert into by_uuid values ('${uuid}', 1), (gen_random_uuid(), 2)`)
+    create table by_uuid (account uuid, id int);
+    insert into by_uuid values ('${uuid}', 1), (gen_random_uuid(), 2)`)
   const tables = { tenant: { by_int: 'account', by_bigint: 'account', by_uuid: 'account' } }
   const database = await openRow(t, url, { tables })
   for (const [id, table] of [['7', 'by_int'], ['7', 'by_bigint'], [uuid, 'by_uuid']] as const) {
@@ -190,7 +193,8 @@ t.test('a table that was not there at boot is refused, and so is a listed view',
 t.test("options: functions of one's own, and what is no name of a function", async t => {
   const { url, admin } = await unprotected(t)
   await admin.query(
-    'create schema app; create function app.shout(text) returns text immutable language sql as $$ select upper($1) $$'
+    'create schema app; create function app.shout(text) returns text immutable language sql as $$ ' +
+      'select upper($1) $$'
   )
   const db = dbOf(t, await openRow(t, url, { row: { functions: ['app.shout'] } }), 'acme')
   t.same(

@@ -1,4 +1,5 @@
-// Two layers, each tested with the other one taken away: the policies, and rls.filter on top of them.
+// Two layers, each tested with the other one taken away: the policies, and rls.filter on top of
+// them.
 import { toTenant, TenantScope } from '@fastify-tenancy/core'
 import { openDatabase, type DatabaseRuntime } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -34,7 +35,8 @@ function dbOf (t: Test, database: DatabaseRuntime, isolation: 'rls' | 'row' = 'r
 async function provisioned (t: Test): Promise<Provisioned> {
   const on = await provision(t)
   await on.admin(
-    `insert into notes (tenant_id, body) select tenant, tenant || ':' || i from unnest(array['acme', 'globex']) tenant, generate_series(1, 3) i`
+    `insert into notes (tenant_id, body) select tenant, tenant || ':' || i from ` +
+      `unnest(array['acme', 'globex']) tenant, generate_series(1, 3) i`
   )
   return on
 }
@@ -75,13 +77,16 @@ t.test('a tenant whose own strategy is row is rewritten in an application whose 
   t.equal((await db.selectFrom('notes').selectAll().execute()).length, 3)
 })
 
-t.test("strategy row on an initialised database without policies runs as the application's role, with the privileges of protect", async t => {
+t.test("strategy row on an initialised database without policies runs as the application's role", async t => {
   const on = await provisioned(t)
   await on.admin(
-    'drop policy tenancy_tenant on notes; drop policy tenancy_system on notes; alter table notes no force row level security, disable row level security; alter table notes alter column tenant_id drop default'
+    'drop policy tenancy_tenant on notes; drop policy tenancy_system on notes; ' +
+      'alter table notes no force row level security, disable row level security; ' +
+      'alter table notes alter column tenant_id drop default'
   )
   await on.admin(
-    "create table tags (tenant_id text not null, id int, note_id int); insert into tags values ('acme', 1, 1), ('globex', 2, 1)"
+    'create table tags (tenant_id text not null, id int, note_id int); ' +
+      "insert into tags values ('acme', 1, 1), ('globex', 2, 1)"
   )
   const tables =
     resolveDatabaseOptions({ database: on.url, tables: { tenant: ['notes', 'tags'], shared: ['countries'] } })

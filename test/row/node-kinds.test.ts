@@ -1,4 +1,5 @@
-// Kysely's vocabulary, as the rewriter was written for it: a new word fails here before it meets a query.
+// Kysely's vocabulary, as the rewriter was written for it: a new word fails here before it meets a
+// query.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -9,21 +10,33 @@ const folder = join(fileURLToPath(import.meta.resolve('kysely')), '..')
 
 /** The kinds that the grammar has a place for. */
 const known = words(`
-  AggregateFunctionNode AliasNode AndNode BinaryOperationNode CaseNode CastNode CollateNode ColumnNode ColumnUpdateNode
-  CommonTableExpressionNameNode CommonTableExpressionNode DataTypeNode DefaultInsertValueNode DeleteQueryNode FetchNode FromNode
-  FunctionNode GroupByItemNode GroupByNode HavingNode IdentifierNode InsertQueryNode JSONOperatorChainNode JSONPathLegNode JSONPathNode
-  JSONReferenceNode JoinNode LimitNode MatchedNode MergeQueryNode OffsetNode OnConflictNode OnNode OperatorNode OrNode OrderByItemNode
-  OrderByNode OverNode ParensNode PartitionByItemNode PartitionByNode PrimitiveValueListNode RawNode ReferenceNode ReturningNode
-  SchemableIdentifierNode SelectAllNode SelectModifierNode SelectQueryNode SelectionNode SetOperationNode TableNode TupleNode
-  UnaryOperationNode UpdateQueryNode UsingNode ValueListNode ValueNode ValuesNode WhenNode WhereNode WithNode`)
+  AggregateFunctionNode AliasNode AndNode BinaryOperationNode CaseNode CastNode CollateNode ColumnNode
+    ColumnUpdateNode
+  CommonTableExpressionNameNode CommonTableExpressionNode DataTypeNode DefaultInsertValueNode
+    DeleteQueryNode FetchNode FromNode
+  FunctionNode GroupByItemNode GroupByNode HavingNode IdentifierNode InsertQueryNode JSONOperatorChainNode
+    JSONPathLegNode JSONPathNode
+  JSONReferenceNode JoinNode LimitNode MatchedNode MergeQueryNode OffsetNode OnConflictNode OnNode
+    OperatorNode OrNode OrderByItemNode
+  OrderByNode OverNode ParensNode PartitionByItemNode PartitionByNode PrimitiveValueListNode RawNode
+    ReferenceNode ReturningNode
+  SchemableIdentifierNode SelectAllNode SelectModifierNode SelectQueryNode SelectionNode SetOperationNode
+    TableNode TupleNode
+  UnaryOperationNode UpdateQueryNode UsingNode ValueListNode ValueNode ValuesNode WhenNode WhereNode
+    WithNode`)
 
 /** Those that it refuses, for they change tables, or belong to another database. */
 const refused = words(`
-  AddColumnNode AddConstraintNode AddIndexNode AddValueNode AlterColumnNode AlterTableNode AlterTypeNode CheckConstraintNode
-  ColumnDefinitionNode CreateIndexNode CreateSchemaNode CreateTableNode CreateTypeNode CreateViewNode DefaultValueNode DropColumnNode
-  DropConstraintNode DropIndexNode DropSchemaNode DropTableNode DropTypeNode DropViewNode ExplainNode ForeignKeyConstraintNode
-  GeneratedNode ListNode ModifyColumnNode OnDuplicateKeyNode OrActionNode OutputNode PrimaryKeyConstraintNode ReferencesNode
-  RefreshMaterializedViewNode RenameColumnNode RenameConstraintNode RenameValueNode TopNode UniqueConstraintNode`)
+  AddColumnNode AddConstraintNode AddIndexNode AddValueNode AlterColumnNode AlterTableNode AlterTypeNode
+    CheckConstraintNode
+  ColumnDefinitionNode CreateIndexNode CreateSchemaNode CreateTableNode CreateTypeNode CreateViewNode
+    DefaultValueNode DropColumnNode
+  DropConstraintNode DropIndexNode DropSchemaNode DropTableNode DropTypeNode DropViewNode ExplainNode
+    ForeignKeyConstraintNode
+  GeneratedNode ListNode ModifyColumnNode OnDuplicateKeyNode OrActionNode OutputNode
+    PrimaryKeyConstraintNode ReferencesNode
+  RefreshMaterializedViewNode RenameColumnNode RenameConstraintNode RenameValueNode TopNode
+    UniqueConstraintNode`)
 
 t.test('REW-19: Kysely has no kind of node that the rewriter was not written for', async t => {
   const declaration = readFileSync(join(folder, 'operation-node', 'operation-node.d.ts'), 'utf8')
@@ -55,7 +68,7 @@ t.test("REW-19: Kysely's compiler has a method for each kind, and no other", asy
   )
 })
 
-t.test('REW-19: the properties of the nodes that the grammar reads are those that it was written for', async t => {
+t.test('REW-19: the grammar reads exactly the node properties that it was written for', async t => {
   const golden = readFileSync(new URL('golden/kysely-nodes.txt', import.meta.url), 'utf8')
   t.same(
     known.toSorted().map(kind => `${kind}: ${propertiesOf(kind)}`),

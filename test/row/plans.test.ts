@@ -1,4 +1,5 @@
-// A rewritten query is planned like the one that its author would have written with the tenant in it by hand.
+// A rewritten query is planned like the one that its author would have written with the tenant in
+// it by hand.
 import type { Compilable, CompiledQuery, Kysely } from 'kysely'
 import type pg from 'pg'
 import t, { type Test } from 'tap'
@@ -29,9 +30,12 @@ function dbOf (tenant: string): Kysely<Tables> {
 async function database (t: Test): Promise<pg.Client> {
   const client = await connect(t, await freshDatabase(t))
   await client.query(`
-    create table notes (tenant_id text not null, id int not null, parent int, n int not null, title text not null, primary key (tenant_id, id));
-    create table tags (tenant_id text not null, id int not null, note_id int not null, label text not null, primary key (tenant_id, id));
-    insert into notes select 'big', i, nullif(i / 10, 0), i % 100, 'title ' || i from generate_series(1, 400000) i;
+    create table notes (tenant_id text not null, id int not null, parent int, n int not null, title text
+      not null, primary key (tenant_id, id));
+    create table tags (tenant_id text not null, id int not null, note_id int not null, label text not
+      null, primary key (tenant_id, id));
+    insert into notes select 'big', i, nullif(i / 10, 0), i % 100, 'title ' || i from generate_series(1,
+      400000) i;
     insert into notes select 'small', i, null, i, 'title ' || i from generate_series(1, 5) i;
     insert into tags select 'big', i, i * 4, 'label ' || i % 50 from generate_series(1, 100000) i;
     insert into tags select 'small', i, i, 'label ' || i from generate_series(1, 5) i;
@@ -86,7 +90,8 @@ const queries: Readonly<Record<string, readonly [(db: Kysely<Tables>) => Compila
         '=',
         4
       ),
-    'select label from notes join tags on tags.note_id = notes.id where notes.tenant_id = $1 and tags.tenant_id = $1 and notes.n = 4'
+    'select label from notes join tags on tags.note_id = notes.id where notes.tenant_id = $1 and ' +
+    'tags.tenant_id = $1 and notes.n = 4'
   ],
   'three tables': [
     db =>
@@ -95,7 +100,9 @@ const queries: Readonly<Record<string, readonly [(db: Kysely<Tables>) => Compila
         'up.id',
         'notes.parent'
       ).select('up.title').where('tags.id', '<', 3),
-    'select up.title from notes join tags on tags.note_id = notes.id join notes up on up.id = notes.parent where notes.tenant_id = $1 and tags.tenant_id = $1 and up.tenant_id = $1 and tags.id < 3'
+    'select up.title from notes join tags on tags.note_id = notes.id join notes up on up.id = ' +
+    'notes.parent where notes.tenant_id = $1 and tags.tenant_id = $1 and up.tenant_id = $1 and ' +
+    'tags.id < 3'
   ],
   'left join': [
     db =>
@@ -104,7 +111,8 @@ const queries: Readonly<Record<string, readonly [(db: Kysely<Tables>) => Compila
         '<',
         4
       ),
-    'select label from notes left join tags on tags.note_id = notes.id and tags.tenant_id = $1 where notes.tenant_id = $1 and notes.id < 4'
+    'select label from notes left join tags on tags.note_id = notes.id and tags.tenant_id = $1 ' +
+    'where notes.tenant_id = $1 and notes.id < 4'
   ],
   'right join': [
     db =>
@@ -113,18 +121,21 @@ const queries: Readonly<Record<string, readonly [(db: Kysely<Tables>) => Compila
         '<',
         4
       ),
-    'select label from (select * from tags where tenant_id = $1) tags right join notes on tags.note_id = notes.id where notes.tenant_id = $1 and notes.id < 4'
+    'select label from (select * from tags where tenant_id = $1) tags right join notes on ' +
+    'tags.note_id = notes.id where notes.tenant_id = $1 and notes.id < 4'
   ],
   'full join': [
     db => db.selectFrom('notes').fullJoin('tags', 'tags.note_id', 'notes.id').select('label'),
-    'select label from (select * from notes where tenant_id = $1) notes full join (select * from tags where tenant_id = $1) tags on tags.note_id = notes.id'
+    'select label from (select * from notes where tenant_id = $1) notes full join (select * from ' +
+    'tags where tenant_id = $1) tags on tags.note_id = notes.id'
   ],
   exists: [
     db =>
       db.selectFrom('notes').select('id').where(eb =>
         eb.exists(eb.selectFrom('tags').select('tags.id').whereRef('note_id', '=', 'notes.id'))
       ).where('n', '=', 1),
-    'select id from notes where tenant_id = $1 and exists (select from tags where tenant_id = $1 and note_id = notes.id) and n = 1'
+    'select id from notes where tenant_id = $1 and exists (select from tags where tenant_id = $1 ' +
+    'and note_id = notes.id) and n = 1'
   ],
   'group by the primary key': [
     db =>
@@ -146,18 +157,20 @@ const queries: Readonly<Record<string, readonly [(db: Kysely<Tables>) => Compila
         'note_id',
         'x.id'
       ).select('label'),
-    'with x as (select id from notes where tenant_id = $1 and n = 3) select label from x join tags on note_id = x.id where tags.tenant_id = $1'
+    'with x as (select id from notes where tenant_id = $1 and n = 3) select label from x join tags ' +
+    'on note_id = x.id where tags.tenant_id = $1'
   ],
   update: [db => db.updateTable('notes').set({ title: 'x' }).where('n', '=', 3),
     "update notes set title = 'x' where tenant_id = $1 and n = 3"],
   'delete using': [
     db =>
       db.deleteFrom('tags').using('notes').whereRef('tags.note_id', '=', 'notes.id').where('notes.n', '=', 3),
-    'delete from tags using notes where tags.tenant_id = $1 and notes.tenant_id = $1 and tags.note_id = notes.id and notes.n = 3'
+    'delete from tags using notes where tags.tenant_id = $1 and notes.tenant_id = $1 and ' +
+    'tags.note_id = notes.id and notes.n = 3'
   ]
 }
 
-t.test('plans are those of hand-written queries, for a tenant of 5 rows and for one of 400,000 beside it', {
+t.test('plans equal those of hand-written queries, for tenants of 5 and 400,000 rows', {
   timeout: 60_000
 }, async t => {
   const client = await database(t)

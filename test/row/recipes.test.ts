@@ -1,4 +1,5 @@
-// Kysely's documented examples, unchanged: a row handle gives what forced policies give, or the example is on the list below.
+// Kysely's documented examples, unchanged: a row handle gives what forced policies give, or the
+// example is on the list below.
 import { toTenant, memoryRegistry, TenantScope } from '@fastify-tenancy/core'
 import { openDatabase } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -19,27 +20,44 @@ const refusals: readonly (readonly [RegExp, string])[] = [
     'another schema than that of the tables'],
   [/\.explain\(/, 'no statement on rows'],
   [
-    /replaceInto|\.ignore\(|\.or(?:Ignore|Abort|Fail|Replace|Rollback)\(|\.top\(|\.output|onDuplicateKey|crossApply|outerApply|modifyEnd|modifyFront/,
+    new RegExp(
+      [
+        /replaceInto|\.ignore\(|\.or(?:Ignore|Abort|Fail|Replace|Rollback)\(|\.top\(|\.output/,
+        /onDuplicateKey|crossApply|outerApply|modifyEnd|modifyFront/
+      ].map(({ source }) => source).join('|')
+    ),
     'what only other databases have, or raw SQL at the end'
   ],
   [/db\.schema|introspection/, 'tables are changed in migrations']
 ]
 
 const data = `
-  create table person (tenant_id text not null default nullif(current_setting('tenancy.tenant', true), ''), id serial, first_name text, middle_name text, last_name text, age int, gender text, marital_status text,
-    address jsonb, experience jsonb, profile jsonb, nicknames text[], is_developer bool default false, has_pets text default 'N', children int default 0, deleted_at timestamptz, created_at timestamptz, primary key (tenant_id, id));
-  create table pet (tenant_id text not null default nullif(current_setting('tenancy.tenant', true), ''), id serial, name text, owner_id int, species text, is_favorite bool default false, primary key (tenant_id, id));
-  create table toy (tenant_id text not null default nullif(current_setting('tenancy.tenant', true), ''), id serial, name text, pet_id int, price float8 default 1, primary key (tenant_id, id));
+  create table person (tenant_id text not null default nullif(current_setting('tenancy.tenant', true),
+    ''), id serial, first_name text, middle_name text, last_name text, age int, gender text,
+      marital_status text,
+    address jsonb, experience jsonb, profile jsonb, nicknames text[], is_developer bool default false,
+      has_pets text default 'N', children int default 0, deleted_at timestamptz, created_at timestamptz,
+        primary key (tenant_id, id));
+  create table pet (tenant_id text not null default nullif(current_setting('tenancy.tenant', true), ''),
+    id serial, name text, owner_id int, species text, is_favorite bool default false, primary key
+      (tenant_id, id));
+  create table toy (tenant_id text not null default nullif(current_setting('tenancy.tenant', true), ''),
+    id serial, name text, pet_id int, price float8 default 1, primary key (tenant_id, id));
   create unique index on pet (tenant_id, name)`
 
 const rows = `
   delete from person; delete from pet; delete from toy;
   select setval('person_id_seq', 1, false), setval('pet_id_seq', 1, false), setval('toy_id_seq', 1, false);
   insert into person (tenant_id, first_name, last_name, age, gender, marital_status, address, nicknames)
-    select tenant, (array['Jennifer', 'Arnold', 'Sylvester'])[i] || case tenant when 'acme' then '' else ' of ' || tenant end, (array['Aniston', 'Schwarzenegger', 'Stallone'])[i], 15 + 10 * i, 'other', 'single',
-      jsonb_build_object('city', tenant), array[tenant, 'Jen'] from unnest(array['acme', 'globex']) tenant, generate_series(1, 3) i;
-  insert into pet (tenant_id, name, owner_id, species) select tenant, tenant || ' pet ' || i, 1 + i % 3, (array['cat', 'dog', 'hamster'])[i] from unnest(array['acme', 'globex']) tenant, generate_series(1, 3) i;
-  insert into toy (tenant_id, name, pet_id) select tenant, tenant || ' toy ' || i, i from unnest(array['acme', 'globex']) tenant, generate_series(1, 3) i`
+    select tenant, (array['Jennifer', 'Arnold', 'Sylvester'])[i] || case tenant when 'acme' then '' else
+      ' of ' || tenant end, (array['Aniston', 'Schwarzenegger', 'Stallone'])[i], 15 + 10 * i, 'other',
+        'single',
+      jsonb_build_object('city', tenant), array[tenant, 'Jen'] from unnest(array['acme', 'globex'])
+        tenant, generate_series(1, 3) i;
+  insert into pet (tenant_id, name, owner_id, species) select tenant, tenant || ' pet ' || i, 1 + i % 3,
+    (array['cat', 'dog', 'hamster'])[i] from unnest(array['acme', 'globex']) tenant, generate_series(1, 3) i;
+  insert into toy (tenant_id, name, pet_id) select tenant, tenant || ' toy ' || i, i from
+    unnest(array['acme', 'globex']) tenant, generate_series(1, 3) i`
 
 /** Collects the rows of every query, whatever the example does with them. */
 class Collector implements KyselyPlugin {
@@ -61,10 +79,12 @@ async function databases (
   login.password = 'recipes'
   await admin.query(`${data}; ${rows};
     create role ${login.username} login password 'recipes';
-    grant all on all tables in schema public to ${login.username}; grant all on all sequences in schema public to ${login.username}`)
+    grant all on all tables in schema public to ${login.username};
+    grant all on all sequences in schema public to ${login.username}`)
   for (const table of ['person', 'pet', 'toy']) {
     await admin.query(
-      `alter table ${table} enable row level security, force row level security; create policy p on ${table} using (tenant_id = current_setting('tenancy.tenant'))`
+      `alter table ${table} enable row level security, force row level security;
+        create policy p on ${table} using (tenant_id = current_setting('tenancy.tenant'))`
     )
   }
   // An example may leave a transaction open: that must not hold the next one up.
@@ -104,7 +124,7 @@ async function databases (
   return { admin, byPolicy, byRow: database.forScope(scope) as unknown as Kysely<unknown> }
 }
 
-t.test("Kysely's documented examples run unchanged, with the results of forced policies, or are on the list of refusals", async t => {
+t.test("Kysely's documented examples equal forced policies, or are listed as refused", async t => {
   const { admin, byPolicy, byRow } = await databases(t)
   const counts = { equal: 0, refused: 0, failed: 0 }
   const run = async (
@@ -121,7 +141,9 @@ t.test("Kysely's documented examples run unchanged, with the results of forced p
     )
     if (!writes) return { seen: collector.seen, tables: '', error }
     const { rows: [tables] } = await admin.query(
-      'select (select json_agg(person order by tenant_id, id) from person) as a, (select json_agg(pet order by tenant_id, id) from pet) as b, (select json_agg(toy order by tenant_id, id) from toy) as c'
+      'select (select json_agg(person order by tenant_id, id) from person) as a, (select ' +
+        'json_agg(pet order by tenant_id, id) from pet) as b, (select json_agg(toy order by ' +
+        'tenant_id, id) from toy) as c'
     )
     await admin.query(rows)
     return { seen: collector.seen, tables: JSON.stringify(tables), error }
@@ -148,6 +170,7 @@ t.test("Kysely's documented examples run unchanged, with the results of forced p
   t.comment(counts)
   t.ok(
     counts.equal >= 100,
-    `${counts.equal} ran alike, ${counts.refused} are on the list, ${counts.failed} need tables or another database`
+    `${counts.equal} ran alike, ${counts.refused} are on the list, ` +
+      `${counts.failed} need tables or another database`
   )
 })

@@ -1,4 +1,5 @@
-// The examples of Kysely's documentation, taken from the declarations that it ships, each as a module that can run.
+// The examples of Kysely's documentation, taken from the declarations that it ships, each as a
+// module that can run.
 import { readdirSync, readFileSync } from 'node:fs'
 import { stripTypeScriptTypes } from 'node:module'
 import { join } from 'node:path'
@@ -48,7 +49,8 @@ function recipe (name: string, code: string): Recipe {
         `import * as kysely from '${kysely}'\nimport * as helpers from '${helpers}'
         const { sql, expressionBuilder } = kysely
         const { jsonArrayFrom, jsonObjectFrom, jsonBuildObject, mergeAction } = helpers
-        const id = 1, personId = 1, firstName = 'Jennifer', lastName = 'Aniston', columnsFromTheUser = ['id'], doTheJoin = true
+        const id = 1, personId = 1, firstName = 'Jennifer', lastName = 'Aniston', columnsFromTheUser =
+          ['id'], doTheJoin = true
         const console = { log () {} }
         export default async function (db) {\n${body}\n}`
       )

@@ -1,4 +1,5 @@
-// Default deny: what cannot be proved is refused, and says which construct, why, and what to write instead.
+// Default deny: what cannot be proved is refused, and says which construct, why, and what to write
+// instead.
 import { CompiledQuery, OperatorNode, RawNode, sql, type Compilable, type OperationNode,
   type RootOperationNode, type SelectQueryNode } from 'kysely'
 import t, { type Test } from 'tap'

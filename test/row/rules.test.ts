@@ -8,7 +8,7 @@ import { scopeOf } from './compile.ts'
 
 const { place, namesInBody } = postgresRules
 
-t.test('REW-03: a predicate goes where it neither drops a row that a join must keep nor keeps one that it must drop', async t => {
+t.test('REW-03: no predicate drops a row that a join must keep, or keeps one that it must drop', async t => {
   t.same(place([]), ['where'])
   t.same(place(['InnerJoin']), ['where', 0], 'inner: own ON')
   t.same(place(['LeftJoin']), ['where', 0], 'left: own ON')
@@ -49,7 +49,7 @@ t.test('a name of WITH hides a table from readers, and never from writers', asyn
   t.equal(withNames(scope, []), scope)
 })
 
-t.test('SCH-07, REW-18: a listed table comes back with its schema, and another schema or an unlisted table is refused', async t => {
+t.test('SCH-07, REW-18: a listed table gets its schema, other names are refused', async t => {
   const scope = scopeOf()
   t.match(resolve(TableNode.create('countries'), scope), {
     kind: 'shared',

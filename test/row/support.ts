@@ -1,4 +1,5 @@
-// Two tables of tenants without any policy or role of ours, a shared one and an unlisted one; and rewritten handles on them.
+// Two tables of tenants without any policy or role of ours, a shared one and an unlisted one; and
+// rewritten handles on them.
 import { toTenant, memoryRegistry, TenantScope } from '@fastify-tenancy/core'
 import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime,
   type TenantDatabaseOptions } from '@fastify-tenancy/database'
@@ -27,15 +28,19 @@ export async function unprotected (t: Test): Promise<Unprotected> {
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
   await admin.query(`
-    create table notes (tenant_id text not null, id int not null, body text not null, n int not null default 0, primary key (tenant_id, id));
+    create table notes (tenant_id text not null, id int not null, body text not null, n int not null
+      default 0, primary key (tenant_id, id));
     create unique index on notes (body);
-    create table tags (tenant_id text not null, id int not null, note_id int not null, label text not null, primary key (tenant_id, id));
+    create table tags (tenant_id text not null, id int not null, note_id int not null, label text not
+      null, primary key (tenant_id, id));
     create table countries (code text primary key);
     create table unlisted (secret text);
     insert into countries values ('NL'), ('DE');
     insert into unlisted values ('nobody''s');
-    insert into notes select t, i, t || ':' || i, i from unnest(array['acme', 'globex']) t, generate_series(1, 3) i;
-    insert into tags select t, i, i, t || ':tag:' || i from unnest(array['acme', 'globex']) t, generate_series(1, 3) i;
+    insert into notes select t, i, t || ':' || i, i from unnest(array['acme', 'globex']) t,
+      generate_series(1, 3) i;
+    insert into tags select t, i, i, t || ':tag:' || i from unnest(array['acme', 'globex']) t,
+      generate_series(1, 3) i;
     analyze`)
   return { url, admin }
 }

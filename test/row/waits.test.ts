@@ -4,7 +4,7 @@ import t from 'tap'
 import { tcpProxy } from '../support/tcp-proxy.ts'
 import { dbOf, openRow, unprotected } from './support.ts'
 
-t.test('row: a statement is one wait, and a transaction of k statements k + 1; what is refused is none', async t => {
+t.test('row: a statement is one wait, a transaction of k statements k + 1, a refusal none', async t => {
   const proxy = await tcpProxy(t, (await unprotected(t)).url)
   const db = dbOf(t, await openRow(t, proxy.url, { database: { pool: { max: 1 } } }), 'acme')
   const waitsOf = async (work: () => Promise<unknown>): Promise<number> => {

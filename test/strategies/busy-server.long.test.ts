@@ -1,4 +1,4 @@
-// More tenants than a server takes connections, over HTTP.
+// More tenants than the server accepts connections, over HTTP.
 import { toTenant, memoryRegistry } from '@fastify-tenancy/core'
 import type { FastifyInstance } from 'fastify'
 import { sql } from 'kysely'
@@ -21,11 +21,11 @@ interface Answers {
   readonly retryAfter: readonly unknown[]
   /** How often the server refused a connection. */
   readonly refused: number
-  /** Answers of another tenant's connection. */
+  /** Number of replies that another tenant's connection gave. */
   readonly wrong: number
 }
 
-/** All tenants at once; each holds a connection for a while. */
+/** Sends requests of all tenants at once. Each holds a connection for a while. */
 async function everybody (
   t: Test,
   budget: number,
@@ -82,14 +82,14 @@ async function everybody (
   }
 }
 
-t.test('DBT-05 150 tenants, and a budget that the server can serve: everybody is served in turn, and the server refuses nobody', async t => {
+t.test('DBT-05 150 tenants within a budget that the server allows are all served', async t => {
   const { statuses, refused, wrong } = await everybody(t, 80, '60s')
   t.same(statuses, statuses.map(() => 200))
   t.equal(refused, 0)
   t.equal(wrong, 0)
 })
 
-t.test('DBT-05 150 tenants, and a budget above what the server takes: 503 with retry-after for some, 500 for none, one refused connection a request at most', async t => {
+t.test("DBT-05 150 tenants above the server's limit: some 503 with retry-after, never a 500", async t => {
   const { app, statuses, retryAfter, refused, wrong } = await everybody(t, 200, '2s')
   const busy = statuses.filter(status => status === 503).length
   t.same(statuses.filter(status => status !== 200 && status !== 503), [])
@@ -97,7 +97,7 @@ t.test('DBT-05 150 tenants, and a budget above what the server takes: 503 with r
   t.same(retryAfter, retryAfter.map(() => '1'))
   t.ok(refused > 0 && refused <= busy, `the server refused ${refused} connections`)
   t.equal(wrong, 0)
-  // Connections that are idle now make room for who comes back.
+  // Connections that are idle now are closed for returning tenants.
   for (const { slug } of tenants.filter((_, n) => statuses[n] === 503).slice(0, 5)) {
     await until(async () =>
       (await app.inject({ url: '/', headers: { host: `${slug}.example.com` } })).statusCode === 200

@@ -1,4 +1,5 @@
-// Databases of tenants' own behind PgBouncer: the pool notices, and its statements go unnamed and undo what they leave.
+// Tenants' own databases behind PgBouncer: the pool detects it, sends statements without names and
+// resets the session after each.
 import { TenantScope } from '@fastify-tenancy/core'
 import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -6,7 +7,7 @@ import { sql, type Kysely } from 'kysely'
 import pg from 'pg'
 import t from 'tap'
 
-import { house, houseOptions, unique } from '../manager/houses.ts'
+import { managerFixture, fixtureOptions, unique } from '../manager/manager-fixture.ts'
 import { noPgBouncer, pgBouncer } from '../support/pgbouncer.ts'
 
 for (const size of [1, 4]) {
@@ -14,14 +15,14 @@ for (const size of [1, 4]) {
     skip: noPgBouncer,
     buffered: true
   }, async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     const record = await on.manager.create({ id, slug: 'acme', isolation: 'database' })
     const direct = new URL(on.superUrl)
     direct.username = direct.password = `tenant_${id}`
     direct.pathname = `/tenant_${id}`
     const url = await pgBouncer(t, direct.href, 'transaction', { size })
-    const { database, rls = {}, tables = {} } = houseOptions(on.superUrl)
+    const { database, rls = {}, tables = {} } = fixtureOptions(on.superUrl)
     const opened = openDatabase(
       resolveDatabaseOptions({
         database: {
@@ -37,7 +38,7 @@ for (const size of [1, 4]) {
     const scope = new TenantScope(record, { info () {}, warn () {}, error () {} })
     t.teardown(() => scope.abort())
     const db = opened.forScope(scope) as never as Kysely<{ labels: { word: string } }>
-    // The same text over and over: a name would be unknown to the next backend.
+    // The same text again and again: the next backend would not know its prepared name.
     await Promise.all(
       Array.from({ length: 40 }, (_, n) => db.insertInto('labels').values({ word: `w${n}` }).execute())
     )

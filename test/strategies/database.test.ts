@@ -9,9 +9,9 @@ import t, { type Test } from 'tap'
 import { databaseOf } from '../support/sql.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'
-import { databaseTemplate, dropDatabases, world, type Handle } from './world.ts'
+import { databaseTemplate, dropDatabases, world, type Handle } from './strategy-fixture.ts'
 
-// One database for all tests of this file, and so the names of tenants differ from file to file.
+// All tests of this file share one database, so tenant names carry the name of the file.
 const on = await world(t, {
   isolation: 'database',
   database: { tenants: { url: 'postgres://{database}@localhost/{database}' } }
@@ -49,7 +49,7 @@ const connections = async (): Promise<number> =>
       ?.count
   )
 
-t.test('a tenant has a database and a login of its own', async t => {
+t.test('a tenant has its own database and login', async t => {
   const database = await open(t)
   for (const tenant of [a, b])
     await on.handle(database, tenant).db.insertInto('notes').values({ body: `${tenant.id}:1` }).execute()
@@ -61,25 +61,28 @@ t.test('a tenant has a database and a login of its own', async t => {
   t.same(row, { role: `tenant_${a.id}`, db: `tenant_${a.id}`, path: '"public", pg_temp' })
 })
 
-t.test('INJ-03 INJ-04 INJ-06 INJ-20 no statement reaches another tenant, whatever role or setting it takes', async t => {
+t.test('INJ-03 INJ-04 INJ-06 INJ-20 no role or setting leads a statement to another tenant', async t => {
   const database = await open(t)
   const { db } = on.handle(database, a)
   for (
     const { rolname } of await on.admin(
-      "select rolname from pg_roles where rolname like '%\\_' || substr(md5(current_database()), 1, 8) or rolname like 'tenant\\_%' || $1 or rolname like 'pg\\_%' or rolname = session_user",
+      "select rolname from pg_roles where rolname like '%\\_' || substr(md5(current_database()), 1, 8) " +
+        "or rolname like 'tenant\\_%' || $1 or rolname like 'pg\\_%' or rolname = session_user",
       [mark]
     )
   ) {
     if (rolname === `tenant_${a.id}`) continue
     await t.rejects(
-      sql`select set_config('role', ${rolname}, true), query_to_xml('select body from notes', true, true, '')::text`
+      sql`select set_config('role', ${rolname}, true), query_to_xml('select body from notes', true, true,
+        '')::text`
         .execute(db),
       { code: '42501' },
       String(rolname)
     )
   }
   t.match(
-    (await sql`select set_config('role', 'none', true), set_config('tenancy.tenant', ${b.id}, true), query_to_xml('select body from notes', true, true, '')::text as xml`
+    (await sql`select set_config('role', 'none', true), set_config('tenancy.tenant', ${b.id}, true),
+      query_to_xml('select body from notes', true, true, '')::text as xml`
       .execute(db)).rows,
     [{ xml: new RegExp(a.id) }]
   )
@@ -88,7 +91,7 @@ t.test('INJ-03 INJ-04 INJ-06 INJ-20 no statement reaches another tenant, whateve
     { code: '0A000' },
     'across databases'
   )
-  // Its login is let into no other tenant's database.
+  // A tenant's login may connect to no other tenant's database.
   const { default: pg } = await import('pg')
   const intruder = new pg.Client({
     connectionString: url.replace('{database}', `tenant_${a.id}`).replace('{database}', `tenant_${b.id}`)
@@ -96,7 +99,7 @@ t.test('INJ-03 INJ-04 INJ-06 INJ-20 no statement reaches another tenant, whateve
   await t.rejects(intruder.connect(), { code: '42501' })
 })
 
-t.test('POOL-01 POOL-02 POOL-05 what a statement leaves does not meet the next', async t => {
+t.test("POOL-01 POOL-02 POOL-05 one statement's session state does not reach the next", async t => {
   const database = await open(t, { pool: { max: 1 } }, { statementTimeout: '100ms' })
   const handle = on.handle(database, a)
   await t.rejects(sql`select 1 / 0`.execute(handle.db), { code: '22012' })
@@ -144,7 +147,7 @@ t.test('DBT-02 DBT-04 fifty rounds over six tenants with room for two pools: no 
   await until(async () => await connections() <= 2)
 })
 
-t.test('a tenant has all connections of its own pool, and no more', async t => {
+t.test('a tenant has all connections of its own pool and no more', async t => {
   const database = await open(t, { pool: { max: 2 } })
   const { db } = on.handle(database, a)
   const pids = await Promise.all(
@@ -175,7 +178,7 @@ async function everyone (database: DatabaseRuntime): Promise<PromiseSettledResul
   )
 }
 
-t.test('DBT-05 above the budget: evict serves everybody in turn, wait and reject are 503 with retry-after', async t => {
+t.test('DBT-05 above the budget evict serves all in turn, wait and reject answer 503', async t => {
   const evicting = await open(t, {}, { budget: 2 })
   t.equal((await everyone(evicting)).filter(({ status }) => status === 'fulfilled').length, 6, 'evict')
   await evicting.close()
@@ -194,7 +197,7 @@ t.test('DBT-05 above the budget: evict serves everybody in turn, wait and reject
   }
 })
 
-t.test('DBT-06 a dead tenant database fails its own tenant, at once after three attempts, and comes back', async t => {
+t.test('DBT-06 a dead tenant database fails only its own tenant, and recovers', async t => {
   const proxy = await tcpProxy(t, on.superUrl)
   const database = await open(t, {
     connectTimeout: '200ms',
@@ -221,7 +224,7 @@ t.test('DBT-06 a dead tenant database fails its own tenant, at once after three 
   await until(() => bodies(on.handle(database, b)).then(() => true, () => false))
 })
 
-t.test('DBT-07 no password in what is thrown, logged, printed or serialized', async t => {
+t.test('DBT-07 no password is thrown, logged, printed or serialized', async t => {
   const server = createServer(socket => socket.destroy()).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
@@ -251,7 +254,7 @@ t.test('a URL in the registry may be encrypted; only the hook reads it', async t
   t.same(await bodies(on.handle(database, tenant)), [`${a.id}:1`])
 })
 
-t.test("TRP-01 a URL that leads to another tenant's database: rows that say whose they are are stopped", async t => {
+t.test("TRP-01 a URL that leads to another tenant's database: its marked rows are stopped", async t => {
   await on.admin('select 1')
   const { default: pg } = await import('pg')
   const direct = new URL(on.superUrl)
@@ -259,7 +262,8 @@ t.test("TRP-01 a URL that leads to another tenant's database: rows that say whos
   const client = new pg.Client({ connectionString: direct.href })
   await client.connect()
   await client.query(
-    `create table projects (tenant_id text, name text); grant select on projects to "tenant_${b.id}"; insert into projects values ('${b.id}', '${b.id}:1')`
+    `create table projects (tenant_id text, name text); grant select on projects to "tenant_${b.id}"; ` +
+      `insert into projects values ('${b.id}', '${b.id}:1')`
   )
   await client.end()
   const database = await open(t, { url: () => url.replaceAll('{database}', `tenant_${b.id}`) })

@@ -1,11 +1,12 @@
-// Extensions in public and in a schema of their own: the same query has the same answer in every strategy.
+// Extensions in public and in a schema of their own: the same query returns the same rows in every
+// strategy.
 import { TenantScope, type Isolation } from '@fastify-tenancy/core'
 import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { sql, type Kysely } from 'kysely'
 import t from 'tap'
 
-import { house, houseOptions, unique } from '../manager/houses.ts'
+import { managerFixture, fixtureOptions, unique } from '../manager/manager-fixture.ts'
 import { connect } from '../support/sql.ts'
 
 const build = (isShared: boolean): string =>
@@ -19,9 +20,10 @@ for (const place of ['public', 'extensions'] as const) {
   t.test(`DAT-03 extensions in ${place} answer alike in every strategy, and a missing table stays an error`, {
     buffered: true
   }, async t => {
-    const on = await house(t, { build, tables })
-    const install =
-      `create schema if not exists ${place}; create extension citext schema ${place}; create extension pg_trgm schema ${place}; create extension ltree schema ${place}; grant usage on schema ${place} to public`
+    const on = await managerFixture(t, { build, tables })
+    const install = `create schema if not exists ${place}; create extension citext schema ${place}; ` +
+      `create extension pg_trgm schema ${place}; create extension ltree schema ${place}; ` +
+      `grant usage on schema ${place} to public`
     await on.admin(install)
     const given = {
       build,
@@ -33,17 +35,19 @@ for (const place of ['public', 'extensions'] as const) {
             client: { query(text: string): Promise<unknown> }
           }
         ) => {
-          // In a database of its own, an extension is the application's to install.
+          // In a tenant's own database the application installs the extension.
           await client.query(`${
             tenant.isolation === 'database' ?
-              `create schema if not exists ${place}; create extension if not exists citext schema ${place}; create extension if not exists pg_trgm schema ${place}; create extension if not exists ltree schema ${place};
+              `create schema if not exists ${place}; create extension if not exists citext schema ${place};
+                create extension if not exists pg_trgm schema ${place};
+                create extension if not exists ltree schema ${place};
         grant usage on schema ${place} to public; create table countries (code text primary key);` :
               ''
           } ${build(false)}; alter table notes add mail citext`)
         }
       }
     }
-    const { database, rls = {} } = houseOptions(on.superUrl, given)
+    const { database, rls = {} } = fixtureOptions(on.superUrl, given)
     const manager = on.another(
       {
         ...given.more,
@@ -62,7 +66,8 @@ for (const place of ['public', 'extensions'] as const) {
       const scope = new TenantScope(tenant, { info () {}, warn () {}, error () {} })
       const db = opened.forScope(scope) as never as Kysely<unknown>
       const { rows } =
-        await sql`select 'A'::citext = 'a'::citext as same, round(similarity('word', 'words')::numeric, 2)::text as close, 'a.b'::ltree <@ 'a'::ltree as below, 'Word' % 'Words' as like`
+        await sql`select 'A'::citext = 'a'::citext as same, round(similarity('word', 'words')::numeric,
+          2)::text as close, 'a.b'::ltree <@ 'a'::ltree as below, 'Word' % 'Words' as like`
           .execute(db)
       answers.push(rows)
       await t.rejects(sql`select * from plans`.execute(db), { code: '42P01' }, `${isolation}: SCH-01`)
@@ -90,9 +95,10 @@ for (const place of ['public', 'extensions'] as const) {
 t.test("DAT-03 a database of a tenant's own that lacks an extension is not made, and the error says which", {
   buffered: true
 }, async t => {
-  const on = await house(t, { build, tables })
+  const on = await managerFixture(t, { build, tables })
   await on.admin(
-    'create schema extensions; create extension citext schema extensions; grant usage on schema extensions to public'
+    'create schema extensions; create extension citext schema extensions; ' +
+      'grant usage on schema extensions to public'
   )
   const manager = on.another({
     provision: async ({ client }) => {
@@ -101,7 +107,7 @@ t.test("DAT-03 a database of a tenant's own that lacks an extension is not made,
   })
   await t.rejects(manager.create({ slug: 'acme', id: unique(on, 'a'), isolation: 'database' }), {
     code: 'FST_TENANCY_SETUP_INVALID',
-    message: /does not have every extension of the shared one.*create extension citext schema extensions/
+    message: /lacks extensions of the default shard.*create extension citext schema extensions/
   })
   t.match(await manager.create({ slug: 'globex', id: unique(on, 'b'), isolation: 'schema' }), {
     status: 'active'

@@ -1,11 +1,12 @@
-// What a trigger of one tenant's leaves, and what the next tenant's default sees: by the query builder alone, so for every strategy.
+// Session state that a trigger of one tenant leaves, and that the next tenant's default reads. Only
+// the query builder is used, so this applies to every strategy.
 import type { TenantRecord } from '@fastify-tenancy/core'
 import type { DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import type { Kysely } from 'kysely'
 import t from 'tap'
 
 import { noPgBouncer, pgBouncer } from '../support/pgbouncer.ts'
-import { secret, world, type Handle, type World, type WorldOptions } from './world.ts'
+import { secret, world, type Handle, type World, type WorldOptions } from './strategy-fixture.ts'
 
 t.setTimeout(120_000)
 
@@ -15,11 +16,17 @@ interface Acting {
 
 const functions = `
   create function public.act () returns void language plpgsql as $$ begin
-    perform set_config('app.mark', 'left', false), set_config('TimeZone', 'Asia/Tokyo', false), set_config('work_mem', '64kB', false), pg_advisory_lock(5);
-    execute 'listen left_behind'; execute 'prepare left_behind as select 1'; execute 'create temporary table if not exists left_behind (a int)'; end $$;
-  create function public.look () returns text language sql as $$ select json_build_array(coalesce(current_setting('app.mark', true), ''), current_setting('TimeZone'), current_setting('work_mem'),
-    (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()), (select json_agg(c) from pg_listening_channels() c),
-    (select count(*) from pg_prepared_statements where name = 'left_behind'), (select count(*) from pg_class where relnamespace = pg_my_temp_schema()))::text $$;
+    perform set_config('app.mark', 'left', false), set_config('TimeZone', 'Asia/Tokyo', false),
+      set_config('work_mem', '64kB', false), pg_advisory_lock(5);
+    execute 'listen left_behind'; execute 'prepare left_behind as select 1';
+    execute 'create temporary table if not exists left_behind (a int)'; end $$;
+  create function public.look () returns text language sql as $$
+    select json_build_array(coalesce(current_setting('app.mark', true), ''), current_setting('TimeZone'),
+    current_setting('work_mem'),
+    (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()),
+      (select json_agg(c) from pg_listening_channels() c),
+    (select count(*) from pg_prepared_statements where name = 'left_behind'), (select count(*) from pg_class
+      where relnamespace = pg_my_temp_schema()))::text $$;
   create function public.on_project () returns trigger language plpgsql as $$ begin
     if new.name like 'act%' then perform public.act(); end if;
     if new.name = 'act and fail' then raise exception 'after' using errcode = 'P0042'; end if;
@@ -49,7 +56,7 @@ const add = async ({ db }: Handle, name: string): Promise<string | undefined> =>
     .executeTakeFirst())?.seen
 
 for (const [strategy, options] of Object.entries(strategies)) {
-  t.test(`CON-03 CON-21 ${strategy}: what a trigger leaves does not meet the next tenant`, async t => {
+  t.test(`CON-03 CON-21 ${strategy}: state left by a trigger does not reach the next tenant`, async t => {
     const on = await world(t, options)
     const tenants = await prepare(on, options.isolation ?? 'rls')
     const urls = {

@@ -1,16 +1,16 @@
-// request.db under the isolation harness, whatever the strategy of each tenant.
+// request.db under the isolation harness, with any strategy for each tenant.
 import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
 import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import type { Kysely } from 'kysely'
 
 import { tags, type IsolationHandle } from '../isolation/harness.ts'
-import { silent, type Rows } from './world.ts'
+import { silent, type Rows } from './strategy-fixture.ts'
 
 async function read (rows: Promise<{ name: string }[]>): Promise<string[]> {
   return (await rows).map(({ name }) => name)
 }
 
-/** Handles of new scopes, as each request has one. */
+/** Returns handles of new scopes, as each request has one. */
 export function harnessHandles (
   database: DatabaseRuntime,
   tenants: ReadonlyMap<string, TenantRecord>
@@ -32,7 +32,7 @@ export function harnessHandles (
   }
 }
 
-/** Gives each tenant the rows that the harness expects. */
+/** Inserts the rows that the harness expects for each tenant. */
 export async function fill (
   database: DatabaseRuntime,
   tenants: ReadonlyMap<string, TenantRecord>

@@ -1,4 +1,4 @@
-// The logins of the global tables and of the registry, and one login for everything.
+// The logins of the global tables and of the registry, and one login for all uses.
 import { openDatabase } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager } from '@fastify-tenancy/manager'
@@ -7,9 +7,9 @@ import { sql, type Kysely } from 'kysely'
 import t, { type Test } from 'tap'
 
 import { connect, databaseOf } from '../support/sql.ts'
-import { build, dbOf, secret, tables, tenantOf, type Login } from './logins-world.ts'
+import { build, dbOf, secret, tables, tenantOf, type Login } from './logins-fixture.ts'
 
-/** Asks for the rows of all tenants, in the middle of another query. */
+/** Selects the rows of all tenants inside another query. */
 function hidden (role: string): string {
   return `select 1 as id, 0 as parent from (select set_config('role', '${role}', true)) x,
     query_to_xml('select body from notes', true, true, '') y where y::text like '%hooli%'`
@@ -29,7 +29,8 @@ async function readHidden (t: Test, without: readonly Login[]): Promise<{ level:
     [{ name: 'person:1' }],
     'the handle itself works'
   )
-  // The name of the table is text that connectby() puts into its query, so the statement names nothing that is refused.
+  // connectby() puts the table name, a text, into its own query. So the statement itself names no
+  // forbidden table.
   const from = `(${hidden(system)}) hidden`
   const text =
     sql`select * from connectby(${from}, 'id', 'parent', '0', 0) as t(keyid int, parent int, level int)`
@@ -40,7 +41,7 @@ async function readHidden (t: Test, without: readonly Login[]): Promise<{ level:
   return { level, read }
 }
 
-t.test('CON-11 the login of the global tables cannot become what reads all tenants, at level 2 and above', async t => {
+t.test('CON-11 from level 2 the global login cannot become the role that reads all tenants', async t => {
   t.match(await readHidden(t, []), { level: 3, read: '42501' })
   const control = await readHidden(t, ['globalUrl'])
   t.not(control.read, '42501', 'control: the login of systemUrl becomes tenancy_system')
@@ -60,7 +61,7 @@ t.test('CON-11 a login of the global tables that may become more is no level 2',
   t.match(await on.open().boot(), { level: 3 }, 'init takes it away')
 })
 
-t.test('CON-11 a shard has no global tables of its own, and needs no login for them', async t => {
+t.test('CON-11 a shard has no global tables and needs no login for them', async t => {
   const [on, eu] = [await build(t), await build(t)]
   const shards = {
     eu: {

@@ -1,4 +1,5 @@
-// What SQL that is injected into a statement of one tenant may become: roles of tenants are another login's.
+// Which roles SQL can take that is injected into one tenant's statement. Another login holds the
+// roles of tenants.
 import { tenantRole } from '@fastify-tenancy/core'
 import type { LevelReport } from '@fastify-tenancy/database'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
@@ -7,16 +8,18 @@ import t from 'tap'
 
 import { noPgBouncer, pgBouncer } from '../support/pgbouncer.ts'
 import { databaseOf } from '../support/sql.ts'
-import { build, dbOf, tenantOf } from './logins-world.ts'
+import { build, dbOf, tenantOf } from './logins-fixture.ts'
 
-/** Each of these, as a statement of acme's, asks for what the role of another tenant may read. */
+/** Statements of acme that each ask for rows of another tenant's role. */
 function attacks (role: string): Readonly<Record<string, string>> {
   const read = 'select body from tenant_globex.notes'
   return {
     'in one statement':
       `select set_config('role', '${role}', true), query_to_xml('${read}', true, true, '')::text as found`,
     'in a lateral join':
-      `select found.* from (select set_config('role', '${role}', true) as taken offset 0) step cross join lateral (select query_to_xml('${read} where ''' || step.taken || ''' <> ''''', true, true, '')::text as found) found`,
+      `select found.* from (select set_config('role', '${role}', true) as taken offset 0) step ` +
+      `cross join lateral (select query_to_xml('${read} where ''' || step.taken || ''' <> ''''', true, ` +
+      `true, '')::text as found) found`,
     'by a function of the application': `select public.run('set local role "${role}"', '${read}') as found`,
     'by session authorization':
       `select public.run('set local session authorization "${role}"', '${read}') as found`
@@ -33,7 +36,7 @@ async function attack (database: Kysely<never>, text: string): Promise<string> {
   )
 }
 
-t.test('CON-09 SQL injected into a statement of signed rls takes no role of a tenant with a schema at level 3', async t => {
+t.test('CON-09 level 3: SQL injected under signed rls takes no role of a tenant with a schema', async t => {
   const on = await build(t)
   await on.admin(runner)
   const database = on.open()
@@ -73,7 +76,7 @@ t.test('CON-09 SQL injected into a statement of signed rls takes no role of a te
   )
 })
 
-t.test('CON-09 control: on one login the same reads the schema, and neither the boot nor the doctor says level 3', async t => {
+t.test('CON-09 control: on one login the same SQL reads the schema, and level 3 is not reported', async t => {
   const on = await build(t, ['tenantRolesUrl'])
   await on.admin(runner)
   const database = on.open()
@@ -83,7 +86,7 @@ t.test('CON-09 control: on one login the same reads the schema, and neither the 
   t.match(doctor, { level: 2, reasons: [/tenantRolesUrl/] })
   t.match(doctor.findings.filter(({ id }) => id === 'D313'), [{
     level: 'warning',
-    fix: '-- give options.database.tenantRolesUrl, then run tenancy init'
+    fix: '-- set options.database.tenantRolesUrl, then run tenancy init'
   }])
   t.ok((report.warnings ?? []).some(text => text.startsWith('D313 ')), 'the boot says it too')
   const role = tenantRole('globex', databaseOf(on.superUrl))
@@ -107,7 +110,8 @@ t.test('CON-09 init hands the roles of tenants over to the login of tenantRolesU
     decodeURIComponent(new URL(on.login('url')).username)]
   const may = async (login: string): Promise<boolean> => {
     const { rows } = await on.admin(
-      "select pg_has_role($1, $2, case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end) as may",
+      "select pg_has_role($1, $2, case when current_setting('server_version_num')::int >= 160000 " +
+        "then 'SET' else 'MEMBER' end) as may",
       [login, role]
     )
     return (rows[0] as { may: boolean }).may
@@ -154,7 +158,7 @@ t.test('CON-09 init hands the roles of tenants over to the login of tenantRolesU
   t.ok(await may(app), 'without tenantRolesUrl one login serves for all')
 })
 
-t.test('CON-09 with a role per tenant the login of url takes none of them', async t => {
+t.test('CON-09 with a role per tenant the login of url takes no such role', async t => {
   for (const without of [[], ['tenantRolesUrl']] as const) {
     const on = await build(t, without, { context: 'role' })
     const database = on.open()

@@ -1,4 +1,4 @@
-// Every strategy, on two shards, in one application: under the harness under which naive pools leak.
+// Every strategy, on two shards, in one application, under the harness in which naive pools leak.
 import { toTenant, tenantRole, TenantScope, type Isolation, type TenantRecord } from '@fastify-tenancy/core'
 import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -11,14 +11,14 @@ import { freshDatabase } from '../support/fresh.ts'
 import { isLong } from '../support/long.ts'
 import { connect, databaseOf, loginUrl } from '../support/sql.ts'
 import { fill, harnessHandles, tenantOf } from './harness-handles.ts'
-import { databaseTemplate, dropDatabases, secret, silent, type Rows } from './world.ts'
+import { databaseTemplate, dropDatabases, secret, silent, type Rows } from './strategy-fixture.ts'
 
 const superUrl = await freshDatabase(t)
 const euUrl = await freshDatabase(t)
 const mark = databaseOf(superUrl).slice(2)
 const [url, eu] = [loginUrl(superUrl, 'app'), loginUrl(euUrl, 'app')]
-const shared =
-  'create table projects (tenant_id text not null, name text not null); create table countries (code text primary key)'
+const shared = 'create table projects (tenant_id text not null, name text not null); ' +
+  'create table countries (code text primary key)'
 const connection: DatabaseConnectionOptions = {
   url,
   ownerUrl: superUrl,
@@ -65,7 +65,8 @@ const cases: Readonly<Record<string, readonly (readonly [Isolation, string])[]>>
 }
 
 for (const [at, [name, isolations]] of Object.entries(cases).entries()) {
-  // The first case is the only one with all three isolations: it takes a pool of one connection every day.
+  // Only the first case has all three isolations, so the daily run tests it also with a pool of one
+  // connection.
   for (const max of isLong || at === 0 ? [1, 3] : [3]) {
     t.test(`${name}, pools of ${max}: request.db leaks nothing under the harness`, async t => {
       const tenants = await create(isolations)
@@ -89,7 +90,7 @@ for (const [at, [name, isolations]] of Object.entries(cases).entries()) {
   }
 }
 
-t.test('a tenant on an unknown shard is 503, and the log says which option is missing', async t => {
+t.test('a tenant on an unknown shard is 503, and the log names the missing option', async t => {
   const database = openDatabase(resolveDatabaseOptions(options))
   t.teardown(() => database.close())
   await database.boot()

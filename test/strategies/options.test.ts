@@ -6,11 +6,11 @@ import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 
 import { loginUrl } from '../support/sql.ts'
-import { secret, silent, tables, world } from './world.ts'
+import { secret, silent, tables, world } from './strategy-fixture.ts'
 
 const url = 'postgres://app@host/app'
 
-t.test('what strategies take is checked, and defaults are filled in', async t => {
+t.test('options of strategies are checked, and defaults are filled in', async t => {
   const { database, isolation, rls } = resolveDatabaseOptions({
     database: {
       url,
@@ -67,7 +67,7 @@ t.test('a wrong option stops the boot, and its message holds no password', async
   }
 })
 
-t.test("isolation is for tenants that name none: those of a registry of the user's own that read 'rls'", async t => {
+t.test("isolation applies to tenants that name none, but not to a registry's own 'rls'", async t => {
   const on = await world(t, { isolation: 'schema' })
   const acme = await on.create('acme')
   const schemaOf = async (t: Test, registry?: object): Promise<unknown> => {
@@ -96,7 +96,7 @@ t.test("isolation is for tenants that name none: those of a registry of the user
   t.equal(acme.isolation, 'schema')
 })
 
-t.test('level 4: each tenant has a login of its own', async t => {
+t.test('level 4: each tenant has its own login', async t => {
   const on = await world(t, { rls: { secret } })
   const [registryUrl, systemUrl, ownerUrl] = ['registry', 'system', 'owner'].map(use =>
     loginUrl(on.superUrl, use)

@@ -9,9 +9,9 @@ import t from 'tap'
 import { freshDatabase } from '../support/fresh.ts'
 import { temporaryFolder } from '../support/services.ts'
 import { until } from '../support/until.ts'
-import { silent, tables, type Rows } from './world.ts'
+import { silent, tables, type Rows } from './strategy-fixture.ts'
 
-t.test('PGlite: a folder per tenant, made by the manager, closed when it is idle and opened again', async t => {
+t.test("PGlite: a tenant's folder is made by the manager and reopened after it was idle", async t => {
   const folder = temporaryFolder()
   t.teardown(() => {
     rmSync(folder, { recursive: true, force: true })
@@ -40,7 +40,8 @@ t.test('PGlite: a folder per tenant, made by the manager, closed when it is idle
   const { connections } = database.health()
   for (const name of ['acme:1', 'acme:2']) {
     await db.insertInto('projects').values({ name }).execute()
-    // Two of one folder at once would spoil it: the next is opened when this one has closed.
+    // Two PGlite instances on one folder would corrupt it, so open the next after this one has
+    // closed.
     await until(() => database.health().connections === connections)
   }
   t.same(await db.selectFrom('projects').select('name').execute(), [{ name: 'acme:1' }, { name: 'acme:2' }])

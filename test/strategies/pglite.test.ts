@@ -6,7 +6,7 @@ import t from 'tap'
 
 import { tags, tenants as names } from '../isolation/harness.ts'
 import { fill, harnessHandles } from './harness-handles.ts'
-import { ownTables, tables } from './world.ts'
+import { ownTables, tables } from './strategy-fixture.ts'
 
 t.test('PGlite: a schema per tenant, and a PGlite per tenant, leak nothing', async t => {
   const pool = openPool('pglite://memory')
@@ -35,7 +35,7 @@ t.test('PGlite: a schema per tenant, and a PGlite per tenant, leak nothing', asy
   const database = openDatabase(resolveDatabaseOptions({ ...options, isolation: 'schema' }))
   await database.boot()
   await fill(database, tenants)
-  // The whole harness takes this one connection half a minute on a busy machine.
+  // The whole harness keeps this one connection busy for half a minute on a loaded machine.
   const handleOf = harnessHandles(database, tenants)
   for (const name of names) t.same(await handleOf(name).list(), tags(name))
   await Promise.all([...names, ...names].map(async name => t.same(await handleOf(name).list(), tags(name))))

@@ -1,4 +1,5 @@
-// Statements that meet a row in the way of writing another: by the type of the tenant column, under plain and signed policies.
+// Upserts that conflict with an existing row, by the type of the tenant column, under plain and
+// signed policies.
 import { toTenant, TenantScope } from '@fastify-tenancy/core'
 import { openDatabase } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -9,12 +10,12 @@ import t, { type Test } from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'
 import { connect, loginUrl } from '../support/sql.ts'
-import { secret, silent } from './world.ts'
+import { secret, silent } from './strategy-fixture.ts'
 
 interface Tables {
-  /** Keys of each tenant's own. */
+  /** A primary key per tenant. */
   items: { tenant_id: Generated<string>; key: string; body: string }
-  /** One key for everybody, as a table may have that was not made for tenants. */
+  /** One primary key for all tenants, as in a table that was not made for tenants. */
   codes: { tenant_id: Generated<string>; key: string; body: string }
 }
 
@@ -33,7 +34,8 @@ async function prepare (
   const superUrl = await freshDatabase(t)
   const admin: pg.Client = await connect(t, superUrl)
   await admin.query(`
-    create table items (tenant_id ${type} not null, key text not null, body text not null, primary key (tenant_id, key));
+    create table items (tenant_id ${type} not null, key text not null, body text not null,
+      primary key (tenant_id, key));
     create table codes (tenant_id ${type} not null, key text primary key, body text not null)`)
   const options = {
     database: { url: loginUrl(superUrl, 'app'), ownerUrl: superUrl, pool: { max: 1 } },
@@ -63,7 +65,7 @@ async function prepare (
 
 for (const [mode, rls] of [['plain', {}], ['signed', { secret }]] as const) {
   for (const type of Object.keys(ids) as (keyof typeof ids)[]) {
-    t.test(`RLS-12 ${mode}, tenant column of type ${type}: a row in the way is the tenant's own, or in nobody's hands`, async t => {
+    t.test(`RLS-12 ${mode}, ${type} column: a conflicting row is the tenant's own or unowned`, async t => {
       const { a, bodies } = await prepare(t, type, rls)
       const insert = (key: string, body: string) => a.insertInto('items').values({ key, body })
       const upsert = (key: string, body: string): Promise<unknown[]> =>
@@ -108,7 +110,8 @@ for (const [mode, rls] of [['plain', {}], ['signed', { secret }]] as const) {
 
       t.same(
         await sql`merge into items using (values ('one'), ('two')) source (key) on items.key = source.key
-        when matched then update set body = 'a:merged' when not matched then insert (key, body) values (source.key, 'a:new')
+        when matched then update set body = 'a:merged' when not matched then insert (key, body)
+          values (source.key, 'a:new')
         returning merge_action() as action, items.key, items.body`.execute(a).then(({ rows }) => rows),
         [{ action: 'UPDATE', key: 'one', body: 'a:merged' }, { action: 'INSERT', key: 'two', body: 'a:new' }],
         'merge matches own rows alone'
@@ -122,9 +125,8 @@ for (const [mode, rls] of [['plain', {}], ['signed', { secret }]] as const) {
         0n
       )
       await t.rejects(
-        sql`merge into items using (values ('x')) source (key) on false when not matched then insert (tenant_id, key, body) values (${
-          ids[type][1]
-        }, 'x', 'a:planted')`.execute(a),
+        sql`merge into items using (values ('x')) source (key) on false when not matched
+          then insert (tenant_id, key, body) values (${ids[type][1]}, 'x', 'a:planted')`.execute(a),
         { code: '42501' }
       )
       await t.rejects(

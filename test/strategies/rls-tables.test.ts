@@ -1,4 +1,5 @@
-// What strategy rls does with tables as they come: every type of the tenant column, tables found by themselves, tables without the column.
+// Strategy rls on existing tables: every type of the tenant column, tables that it finds itself,
+// and tables without the column.
 import { toTenant, TenantScope } from '@fastify-tenancy/core'
 import { openDatabase, type TablesOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -11,7 +12,7 @@ import t, { type Test } from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'
 import { connect, databaseOf, loginUrl } from '../support/sql.ts'
-import { secret, silent } from './world.ts'
+import { secret, silent } from './strategy-fixture.ts'
 
 interface Tables {
   items: { id: Generated<number>; body: string }
@@ -79,7 +80,8 @@ for (const [type, [one, two]] of Object.entries(types)) {
   t.test(`a tenant column of type ${type}, through request.db`, async t => {
     const { admin, open } = await prepare(
       t,
-      `create table items (tenant_id ${type} not null, id serial, body text not null, primary key (tenant_id, id))`,
+      `create table items (tenant_id ${type} not null, id serial, body text not null, ` +
+        'primary key (tenant_id, id))',
       { tenant: ['items'] }
     )
     const database = await open()
@@ -114,10 +116,14 @@ for (const [type, [one, two]] of Object.entries(types)) {
 }
 
 const family = `
-  create table projects (tenant_id text not null, id int generated always as identity primary key, name text not null);
-  create table people (tenant_id text not null, id int generated always as identity primary key, name text not null);
-  create table tasks (id int generated always as identity primary key, project_id int not null references projects on delete cascade, title text not null, assignee_id int references people);
-  create table labels (task_id int not null references tasks on delete cascade, label text not null, primary key (task_id, label));
+  create table projects (tenant_id text not null, id int generated always as identity primary key,
+    name text not null);
+  create table people (tenant_id text not null, id int generated always as identity primary key,
+    name text not null);
+  create table tasks (id int generated always as identity primary key, project_id int not null
+    references projects on delete cascade, title text not null, assignee_id int references people);
+  create table labels (task_id int not null references tasks on delete cascade, label text not null,
+    primary key (task_id, label));
   create index on tasks (project_id)`
 
 async function fill (
@@ -180,21 +186,24 @@ t.test('tables without the tenant column belong to whom their parents belong', a
 
   await t.test('injected SQL gets no further than on the parent', async t => {
     const rows =
-      await sql`select set_config('tenancy.tenant', 'globex', true), query_to_xml('select * from tasks', true, true, '')::text as xml`
+      await sql`select set_config('tenancy.tenant', 'globex', true), query_to_xml('select * from tasks', true,
+        true, '')::text as xml`
         .execute(a)
     t.notMatch(JSON.stringify(rows.rows), /globex:t/)
   })
 
-  await t.test("the plans use the keys' indexes: nobody pays for the rows of others", async t => {
+  await t.test("the plans use the keys' indexes, so a query reads no rows of others", async t => {
     await admin.query(`
       insert into projects (tenant_id, name) select 'big' || n % 50, 'p' from generate_series(1, 2000) n;
-      insert into tasks (project_id, title) select id, 't' from projects, generate_series(1, 20) where name = 'p';
+      insert into tasks (project_id, title) select id, 't' from projects, generate_series(1, 20)
+        where name = 'p';
       analyze projects, tasks`)
     const { app } = rolesOf(databaseOf(superUrl))
     const plan = async (text: string, values: unknown[]): Promise<string> => {
       await admin.query('begin')
       await admin.query(
-        "select set_config('role', $1, true), set_config('tenancy.tenant', 'acme', true), set_config('tenancy.token', $2, true)",
+        "select set_config('role', $1, true), set_config('tenancy.tenant', 'acme', true), " +
+          "set_config('tenancy.token', $2, true)",
         [app, signToken({ key: signingKey(secret), tenant: 'acme' })]
       )
       const { rows } = await admin.query<{ 'QUERY PLAN': string }>(
@@ -206,7 +215,8 @@ t.test('tables without the tenant column belong to whom their parents belong', a
     }
     const one = await plan('select * from tasks where id = $1', [own.task])
     t.match(one, /Index Scan using tasks_pkey/)
-    // By the key's index, or once for all of the tenant's parents by the tenant's: the planner has both forms of EXISTS.
+    // The planner has two forms of EXISTS: a lookup by the key's index for each row, or one scan of
+    // all parents of the tenant.
     t.match(one, /Index (Only )?Scan using projects_(pkey|tenant_id_idx)/)
     t.notMatch(one, /Seq Scan/)
     const children = await plan(
@@ -233,7 +243,8 @@ t.test('a listed table with neither the column nor a required key to a tenant ta
   await t.rejects(
     prepare(
       t,
-      'create table projects (tenant_id text not null, id int primary key); create table items (id serial primary key, project_id int references projects)',
+      'create table projects (tenant_id text not null, id int primary key); ' +
+        'create table items (id serial primary key, project_id int references projects)',
       { tenant: ['projects', 'items'] }
     ),
     { code: 'FST_TENANCY_SETUP_INVALID' },
@@ -246,11 +257,13 @@ t.test("tables.tenant 'auto': every table of the schema with the column, at prot
     t,
     `
     create table items (tenant_id text not null, id serial, body text not null, primary key (tenant_id, id));
-    create table projects (tenant_id text not null, id serial primary key, name text not null) partition by hash (id);
+    create table projects (tenant_id text not null,
+      id serial primary key, name text not null) partition by hash (id);
     create table countries (code text primary key, tenant_id text);
     create table unlisted (secret text)`.replace(
       'serial primary key, name text not null) partition by hash (id)',
-      'serial, name text not null) partition by hash (tenant_id); create table projects_0 partition of projects for values with (modulus 1, remainder 0)'
+      'serial, name text not null) partition by hash (tenant_id); ' +
+        'create table projects_0 partition of projects for values with (modulus 1, remainder 0)'
     ),
     { tenant: 'auto', shared: ['countries'] }
   )

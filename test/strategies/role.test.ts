@@ -8,7 +8,7 @@ import { runIsolationHarness, tenants as names } from '../isolation/harness.ts'
 import { connect, databaseOf, loginUrl } from '../support/sql.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
 import { fill, harnessHandles } from './harness-handles.ts'
-import { secret, tables, world, type Handle } from './world.ts'
+import { secret, tables, world, type Handle } from './strategy-fixture.ts'
 
 const bodies = async ({ db }: Handle): Promise<string[]> =>
   (await db.selectFrom('notes').select('body').orderBy('id').execute()).map(({ body }) => body)
@@ -18,7 +18,7 @@ for (
 ) {
   t.test(`${mode}: a database role per tenant`, async t => {
     const on = await world(t, { rls })
-    // 47 characters are the longest id whose role still holds it.
+    // 47 characters is the longest id that a role name contains unhashed.
     const ids = ['acme', 'globex', 'x'.repeat(47), 'x'.repeat(48), `${'x'.repeat(47)}y`, 'tenant_acme',
       `acme_${tenantRole('a', databaseOf(on.superUrl)).slice(-8)}`]
     const tenants: TenantRecord[] = []
@@ -29,7 +29,7 @@ for (
     for (const [n, { db }] of handles.entries())
       await db.insertInto('notes').values({ body: `${n}:1` }).execute()
 
-    await t.test("each tenant sees its own rows, as its own role, also where its name is a hash or looks like another's", async t => {
+    await t.test('each tenant sees its own rows as its role, also with look-alike names', async t => {
       const roles = new Set<unknown>()
       for (const [n, handle] of handles.entries()) {
         t.same(await bodies(handle), [`${n}:1`])
@@ -38,9 +38,10 @@ for (
       t.equal(roles.size, ids.length)
     })
 
-    await t.test('the setting of another tenant without its role is an error, and never an empty answer', async t => {
+    await t.test("another tenant's setting without its role is an error, never an empty answer", async t => {
       await t.rejects(
-        sql`select set_config('tenancy.tenant', 'globex', true), query_to_xml('select body from notes', true, true, '')::text`
+        sql`select set_config('tenancy.tenant', 'globex', true), query_to_xml('select body from notes', true,
+          true, '')::text`
           .execute(a.db),
         { code: 'TN401' }
       )
@@ -48,7 +49,8 @@ for (
         rolesOf(databaseOf(on.superUrl))
       )
       await t.rejects(
-        sql`select set_config('role', ${app}, true), query_to_xml('select body from notes', true, true, '')::text`
+        sql`select set_config('role', ${app}, true), query_to_xml('select body from notes', true, true,
+          '')::text`
           .execute(a.db),
         { code: 'TN401' },
         'the group role alone sees nothing'
@@ -60,7 +62,7 @@ for (
       t.same(await bodies(b), ['1:1'])
     })
 
-    await t.test(`an attacker who takes the other tenant's role too ${mode === 'signed' ? 'is stopped by the signature' : 'gets through, as the README says'}`, async t => {
+    await t.test(`the other role ${mode === 'signed' ? 'is stopped' : 'gets through'}`, async t => {
       const attack = sql`select set_config('tenancy.tenant', 'globex', true), set_config('role', ${
         tenantRole('globex', databaseOf(on.superUrl))
       }, true), query_to_xml('select body from notes', true, true, '')::text as xml`
@@ -68,7 +70,8 @@ for (
       else t.match(JSON.stringify((await attack.execute(a.db)).rows), /1:1/)
       for (const role of ['none', 'postgres'])
         await t.rejects(
-          sql`select set_config('role', ${role}, true), query_to_xml('select body from notes', true, true, '')::text`
+          sql`select set_config('role', ${role}, true), query_to_xml('select body from notes', true, true,
+            '')::text`
             .execute(a.db),
           { code: '42501' },
           `INJ-20 ${role}`
@@ -105,7 +108,7 @@ for (
       t.equal(proxy.waits, 4)
     })
 
-    await t.test("the tenant's role costs two grants, whatever the number of tables, and the level stays", async t => {
+    await t.test("the tenant's role costs two grants for any number of tables", async t => {
       const { rows } = await (await connect(t, on.superUrl)).query(
         "select count(*)::int as n from pg_class where relacl::text like '%' || $1 || '%'",
         [tenantRole('acme', databaseOf(on.superUrl))]
@@ -130,7 +133,7 @@ for (
   })
 }
 
-t.test('policies of another context are told at boot', async t => {
+t.test('policies of another context are reported at boot', async t => {
   const on = await world(t, { rls: { context: 'role' } })
   const { openDatabase } = await import('@fastify-tenancy/database')
   const { resolveDatabaseOptions } = await import('@fastify-tenancy/database/options')
@@ -175,7 +178,9 @@ t.test('above 500 roles on one login the boot warns', { timeout: 120_000 }, asyn
   const hash = tenantRole('x', databaseOf(on.superUrl)).slice(-8)
   const login = decodeURIComponent(new URL(on.url).username)
   await on.admin(
-    `do $$ begin for i in 1..501 loop execute format('create role %I nologin', 'tenant_' || i || '_${hash}'); execute format('grant %I to %I', 'tenant_' || i || '_${hash}', '${login}'); end loop; end $$`
+    `do $$ begin for i in 1..501 loop execute format('create role %I nologin', 'tenant_' || i || ` +
+      `'_${hash}'); execute format('grant %I to %I', 'tenant_' || i || '_${hash}', '${login}'); end loop; ` +
+      'end $$'
   )
   const report = await (await on.open()).boot()
   t.match(report.warnings, [/501 tenants/])

@@ -4,12 +4,12 @@ import t, { type Test } from 'tap'
 
 import { databaseOf } from '../support/sql.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
-import { ownTables, world, type Handle } from './world.ts'
+import { ownTables, world, type Handle } from './strategy-fixture.ts'
 
 const on = await world(t, { isolation: 'schema' })
 const [acme, globex] = [await on.create('acme'), await on.create('globex')]
 
-/** One connection for everybody, so that whatever one tenant leaves on it meets the next. */
+/** One connection for all tenants, so that session state of one tenant would reach the next. */
 async function oneConnection (t: Test, options = {}): Promise<{ a: Handle; b: Handle }> {
   await on.admin('truncate tenant_acme.notes, tenant_globex.notes restart identity')
   const database = await on.open({ pool: { max: 1 }, ...options })
@@ -23,7 +23,7 @@ async function oneConnection (t: Test, options = {}): Promise<{ a: Handle; b: Ha
 const bodies = async ({ db }: Handle): Promise<string[]> =>
   (await db.selectFrom('notes').select('body').orderBy('id').execute()).map(({ body }) => body)
 
-t.test('a tenant has its tables in a schema of its own, and reads the shared ones', async t => {
+t.test('a tenant has its tables in its own schema and reads the reference tables', async t => {
   const { a, b } = await oneConnection(t)
   t.same(await bodies(a), ['acme:1'])
   t.same(await bodies(b), ['globex:1'])
@@ -94,7 +94,8 @@ t.test("every place where a table can stand means the tenant's own", async t => 
 t.test("SCH-01 a table that the tenant's schema lacks is an error, whatever public has", async t => {
   const { a } = await oneConnection(t)
   await on.admin(
-    "create table public.plans (name text); insert into public.plans values ('public'); grant select on public.plans to public"
+    "create table public.plans (name text); insert into public.plans values ('public'); " +
+      'grant select on public.plans to public'
   )
   await t.rejects(sql`select * from plans`.execute(a.db), { code: '42P01' })
   await t.rejects(a.db.selectFrom('plans' as 'notes').selectAll().execute(), { code: '42P01' })
@@ -106,7 +107,7 @@ t.test("SCH-01 a table that the tenant's schema lacks is an error, whatever publ
   t.equal((await on.admin('select * from public.plans')).length, 1, 'control: it is there')
 })
 
-t.test('SCH-02 POOL-01 after an error, a timeout and an abort the next tenant on the same connection is in its own schema', async t => {
+t.test('SCH-02 POOL-01 after error, timeout or abort the connection serves the next schema', async t => {
   const { a, b } = await oneConnection(t, { statementTimeout: '100ms' })
   await t.rejects(sql`select 1 / 0`.execute(a.db), { code: '22012' })
   t.same(await bodies(b), ['globex:1'])
@@ -118,7 +119,7 @@ t.test('SCH-02 POOL-01 after an error, a timeout and an abort the next tenant on
   t.same(await bodies(b), ['globex:1'])
 })
 
-t.test("SCH-03 names that the server would cut to one are two, and a schema that is somebody else's is not taken", async t => {
+t.test('SCH-03 names that PostgreSQL would cut alike stay apart', async t => {
   const id = 'x'.repeat(57)
   const [one, two] = [await on.create(`${id}1`, { slug: 'long-one' }),
     await on.create(`${id}2`, { slug: 'long-two' })]
@@ -133,7 +134,8 @@ t.test("SCH-03 names that the server would cut to one are two, and a schema that
   await t.rejects(on.create('mine'), { code: 'FST_TENANCY_TENANT_CONFLICT', statusCode: 409 })
   t.same(
     await on.admin(
-      "select has_schema_privilege(role.rolname, 'tenant_mine', 'usage') as may from pg_roles role where rolname like 'tenant\\_mine%' || substr(md5(current_database()), 1, 8)"
+      "select has_schema_privilege(role.rolname, 'tenant_mine', 'usage') as may from pg_roles role " +
+        "where rolname like 'tenant\\_mine%' || substr(md5(current_database()), 1, 8)"
     ),
     [],
     'nothing of it was touched'
@@ -142,7 +144,7 @@ t.test("SCH-03 names that the server would cut to one are two, and a schema that
   t.match(await on.create('mine'), { status: 'active' }, 'its names are free again')
 })
 
-t.test("SCH-04 SCH-07 another tenant's schema is refused by name, by withSchema() and by privileges", async t => {
+t.test("SCH-04 SCH-07 another tenant's schema is refused by name and by privileges", async t => {
   const { a } = await oneConnection(t)
   await t.rejects(a.db.withSchema('tenant_globex').selectFrom('notes').selectAll().execute(), {
     code: 'FST_TENANCY_QUERY_REFUSED'
@@ -171,7 +173,7 @@ t.test('SCH-05 a temporary table cannot pose as a real one', async t => {
   t.same(await bodies(b), ['globex:1'])
 })
 
-t.test('INJ-21 INJ-23 what one statement changes serves neither the next statement nor the next tenant', async t => {
+t.test('INJ-21 INJ-23 what one statement sets reaches neither the next nor another tenant', async t => {
   const { a, b } = await oneConnection(t)
   for (
     const [name, value] of [['search_path', 'tenant_globex'], ['role', 'none'], ['role',
@@ -187,7 +189,7 @@ t.test('INJ-21 INJ-23 what one statement changes serves neither the next stateme
   }
 })
 
-t.test("an attacker who writes SQL into the application's own reaches another schema, as the README says", async t => {
+t.test('injected SQL reaches another schema, as the guide says', async t => {
   const { a } = await oneConnection(t)
   const leaked = await sql`select set_config('role', ${
     tenantRole('globex', databaseOf(on.superUrl))
@@ -197,7 +199,8 @@ t.test("an attacker who writes SQL into the application's own reaches another sc
     const role of ['none', `tenancy_owner_${tenantRole('x', databaseOf(on.superUrl)).slice(-8)}`, 'postgres']
   ) {
     await t.rejects(
-      sql`select set_config('role', ${role}, true), query_to_xml('select body from tenant_globex.notes', true, true, '')::text`
+      sql`select set_config('role', ${role}, true), query_to_xml('select body from tenant_globex.notes', true,
+        true, '')::text`
         .execute(a.db),
       { code: '42501' },
       `INJ-20 ${role}`
@@ -240,11 +243,13 @@ t.test('a statement is one wait, and a transaction of k statements k + 1', async
   }
 })
 
-t.test("TRP-01 a table that says whose its rows are is watched, and another tenant's row is stopped", async t => {
+t.test("TRP-01 another tenant's row in a table with the tenant column is stopped", async t => {
   await on.admin(`
     create table tenant_acme.projects_of (tenant_id text, name text)`)
   await on.admin(
-    "drop table tenant_acme.projects; alter table tenant_acme.projects_of rename to projects; grant select, insert on tenant_acme.projects to public; insert into tenant_acme.projects values ('acme', 'acme:1')"
+    'drop table tenant_acme.projects; alter table tenant_acme.projects_of rename to projects; ' +
+      'grant select, insert on tenant_acme.projects to public; insert into tenant_acme.projects ' +
+      "values ('acme', 'acme:1')"
   )
   const database = await on.open({ pool: { max: 1 } })
   const { db } = on.handle(database, acme)
@@ -280,7 +285,8 @@ t.test('a connection is replaced when it has served 200 schemas', { timeout: 60_
   const { a } = await oneConnection(t)
   const database = await on.open({ pool: { max: 1 } })
   const pids = new Set<unknown>()
-  // Names without schemas behind them: what counts is how many the connection has been sent to.
+  // No schemas exist for these names. Only the number of schemas that the connection has served
+  // matters.
   for (let i = 0; i < 450; i++)
     pids.add(
       await backend(on.handle(database, { ...acme, placement: { shard: 'default', schema: `s${i}` } }))
@@ -289,7 +295,7 @@ t.test('a connection is replaced when it has served 200 schemas', { timeout: 60_
   t.same(await bodies(a), ['acme:1'])
 })
 
-t.test("the owner's login, which is no superuser, provisions; a creation that was cut short is taken up again", async t => {
+t.test("the owner's login, no superuser, provisions and resumes a creation", async t => {
   let fails = true
   const on = await world(t, {
     isolation: 'schema',
@@ -343,7 +349,7 @@ t.test('LIF-02 of several creates of one slug at once one wins, and the others g
   t.equal((await on.admin("select from pg_namespace where nspname like 'tenant\\_twin-%'")).length, 1)
 })
 
-t.test('what another tenant drew from its own sequence is shown to nobody else', async t => {
+t.test('a number that another tenant drew from its sequence is not visible', async t => {
   const { a, b } = await oneConnection(t)
   await b.db.insertInto('notes').values({ body: 'globex:2' }).execute()
   for (

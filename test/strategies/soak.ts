@@ -1,4 +1,5 @@
-// `npm run soak [statements]`: fifty tenants by turns with room for two pools, and what the server saw of it.
+// `npm run soak [statements]`: fifty tenants by turns with room for two pools, and the connections
+// that the server counted.
 import { toTenant, memoryRegistry, TenantScope } from '@fastify-tenancy/core'
 import { openDatabase } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -9,29 +10,32 @@ import pg from 'pg'
 import { startPostgres } from '../support/services.ts'
 import { until } from '../support/until.ts'
 
-/** What a run was like. */
+/** The result of a run. */
 export interface Soak {
-  /** Answers that came from another tenant's connection. */
+  /** Number of replies that another tenant's connection gave. */
   readonly wrong: number
   readonly errors: readonly unknown[]
-  /** The most connections that the server had at any time. */
+  /** The highest number of connections that the server had at once. */
   readonly most: number
-  /** Connections in the end, before and after the database was closed. */
+  /** Connections at the end, before and after the database was closed. */
   readonly kept: number
   readonly left: number
 }
 
-/** How many connections the process may have: the server refuses one more. */
+/** Connections that the process may have. The server refuses one more. */
 export const budget = 4
 const tenantCount = 50
 const inFlight = 8
 
-/** @param url a superuser's */
+/**
+ * Runs the soak.
+ * @param url a superuser's
+ */
 export async function soak (url: string, statements: number): Promise<Soak> {
   const admin = new pg.Client({ connectionString: url })
   await admin.connect()
   const login = `soak_${randomBytes(6).toString('hex')}`
-  // The server counts: at no moment may there be more.
+  // The server enforces the limit, so the process cannot exceed it unnoticed.
   await admin.query(`create role ${login} login password 'secret' connection limit ${budget}`)
   const own = Object.assign(new URL(url), { username: login, password: 'secret' }).href
   const database = openDatabase(resolveDatabaseOptions({

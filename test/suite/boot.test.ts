@@ -1,4 +1,4 @@
-// What the suite says and allows at boot.
+// What the suite logs and allows at boot.
 import Fastify from 'fastify'
 import tenancy from 'fastify-tenancy'
 import t from 'tap'
@@ -15,7 +15,7 @@ const options = {
   rls: { secret: on.secret ?? '' }
 }
 
-t.test('RED-01 with a Redis that cannot be reached the suite starts, and says so once, without the password', async t => {
+t.test('RED-01 with an unreachable Redis the suite starts and warns once, without the password', async t => {
   let log = ''
   const app = Fastify({
     logger: {
@@ -63,7 +63,7 @@ function says (given: object): string {
   return 'accepted'
 }
 
-t.test('what belongs to another place of the options is refused where it stands, and the message names that place', async t => {
+t.test('a misplaced option is refused, and the message names its place', async t => {
   t.equal(
     says({ resolver: { redis: 'redis://localhost' } }),
     'options.resolver.redis is not a known option: set options.redis'

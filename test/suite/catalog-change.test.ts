@@ -1,4 +1,5 @@
-// `migrate` tells every process through Redis that tables changed, where the registry's login leads through a pooler that knows no LISTEN.
+// `migrate` announces changed tables to every process through Redis. The registry's login uses a
+// pooler without LISTEN here.
 import { createManager } from '@fastify-tenancy/manager'
 import { createTenancy } from 'fastify-tenancy'
 import { sql } from 'kysely'
@@ -10,7 +11,7 @@ import { provision } from '../support/tenants.ts'
 import { until } from '../support/until.ts'
 
 t.test(
-  'CON-06 a process that cannot listen hears of migrate through Redis',
+  "CON-06 a process without LISTEN receives migrate's announcement through Redis",
   { skip: noRedis || noPgBouncer },
   async t => {
     const on = await provision(t)
@@ -25,7 +26,8 @@ t.test(
     const tenancy = await createTenancy({ ...options, baseDomain: 'example.com' } as never)
     t.teardown(() => tenancy.close())
     await on.admin(
-      "insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) values ('acme', 'acmes', 'Acme', 'active', 'free', 'rls', 'default')"
+      'insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) ' +
+        "values ('acme', 'acmes', 'Acme', 'active', 'free', 'rls', 'default')"
     )
     const run = (): Promise<unknown> =>
       tenancy.run(

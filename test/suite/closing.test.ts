@@ -17,7 +17,7 @@ import { dbIn } from './work.ts'
 
 const on = await provision(t)
 
-// Fastify listens on each address of localhost. Not every machine has two.
+// Fastify listens on each address of localhost, and not every machine has two.
 const addressesOfLocalhost = ['127.0.0.1', '127.0.0.2']
 const { lookup } = dns
 t.teardown(() => {
@@ -69,10 +69,11 @@ const bodies = async (): Promise<string[]> =>
   (await on.admin<{ body: string }>('select body from notes order by id')).map(({ body }) => body)
 const sleeping = async (): Promise<number> =>
   (await on.admin(
-    "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()"
+    "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' " +
+      "and state = 'active' and pid <> pg_backend_pid()"
   )).length
 
-/** A held lock: statements that insert wait until it is given back. */
+/** A held lock: inserts wait until it is released. */
 async function held (t: Test): Promise<() => Promise<unknown>> {
   await on.admin('begin')
   await on.admin('lock table notes in share mode')
@@ -89,7 +90,7 @@ async function text (response: IncomingMessage): Promise<string> {
 const insert = async (request: { db: unknown }, body: string): Promise<unknown> =>
   dbOf(request).insertInto('notes').values({ body }).execute()
 
-t.test('END-07 work that waitUntil() holds is done before close() resolves, and before an application’s own onClose', async t => {
+t.test('END-07 work of waitUntil() ends before close() resolves and before an own onClose', async t => {
   const order: string[] = []
   const { app, port } = await listen(t, app => {
     app.addHook('onClose', async () => {
@@ -193,7 +194,7 @@ t.test('END-08 connections that were kept alive do not hold close() up', async t
   await closed
 })
 
-/** A connection that keeps what came over it. */
+/** Opens a connection and keeps all bytes that it receives. */
 function listenTo (t: Test, port: number, host: string): Socket & { received(): string } {
   const socket = connect({ port, host }).on('error', () => {})
   t.teardown(() => {
@@ -206,9 +207,9 @@ function listenTo (t: Test, port: number, host: string): Socket & { received(): 
   return Object.assign(socket, { received: () => received })
 }
 
-t.test('CHG-04 a request on an open connection while the application closes gets Fastify’s 503, with retry-after', async t => {
+t.test('CHG-04 a request on an open connection during close gets Fastify’s 503 with retry-after', async t => {
   const { app, port } = await listen(t, app => {
-    // Its reply keeps the connection open.
+    // The reply keeps the connection open.
     app.get('/', (_request, reply) => {
       reply.hijack()
       reply.raw.write('begun')
@@ -222,7 +223,7 @@ t.test('CHG-04 a request on an open connection while the application closes gets
   const closed = app.close()
   await new Promise(resolve => setImmediate(resolve))
   for (const socket of sockets) socket.write(request)
-  // The second request is answered behind the first.
+  // The second request is pipelined and answered after the first.
   await until(() => sockets.every(socket => socket.bytesWritten === 2 * request.length))
   await new Promise(resolve => setImmediate(resolve))
   for (const reply of replies) reply.raw.end()
@@ -246,7 +247,8 @@ t.test('END-10 refused websocket upgrades leave no socket behind', async t => {
   const refused = async (host: string, path: string): Promise<number> => {
     const socket = connect(port).on('error', () => {})
     socket.write(
-      `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`
+      `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: ` +
+        `websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`
     )
     const [data] = await once(socket, 'data') as [Buffer]
     socket.destroy()
@@ -299,7 +301,7 @@ t.test('EDG-18 message handlers of a websocket have the connection’s tenant', 
   ])
 })
 
-t.test('a statement of a detached scope that is under way when the application closes is finished', async t => {
+t.test('a running statement of a detached scope is finished before the application closes', async t => {
   let work: TenantWork | undefined
   let result: Promise<unknown> = Promise.resolve()
   const { app, port } = await listen(t, app => {

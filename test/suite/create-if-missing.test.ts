@@ -1,4 +1,5 @@
-// Tenants that are made at their first request: by verified credentials where it is asked for, and else by nobody.
+// Tenants that are created at their first request, only from verified credentials and only where
+// the option allows it.
 import { createManager } from '@fastify-tenancy/manager'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import tenancy, { type TenancyOptions } from 'fastify-tenancy'
@@ -72,7 +73,7 @@ t.test('LIF-16 by default no request makes a tenant: by host, header, path, clai
   }
 })
 
-t.test('LIF-16 with createIfMissing a verified claim makes its tenant, once, and nothing else does', async t => {
+t.test('LIF-16 with createIfMissing only a verified claim creates its tenant, once', async t => {
   const { ask, slugs } = await start(
     t,
     create => ({ strategies: ['subdomain', 'header', 'claim'], claim, createIfMissing: create }),
@@ -81,7 +82,7 @@ t.test('LIF-16 with createIfMissing a verified claim makes its tenant, once, and
   t.equal(
     await ask('/', { host: 'newcomer.example.com', authorization: 'newcomer' }),
     'FST_TENANCY_TENANT_UNKNOWN',
-    "the host answers first, and is anybody's to make up"
+    'the host is checked first, and any client can make one up'
   )
   t.equal(await ask('/', { host: 'newcomer.example.com' }), 'FST_TENANCY_TENANT_UNKNOWN')
   t.equal(
@@ -91,7 +92,7 @@ t.test('LIF-16 with createIfMissing a verified claim makes its tenant, once, and
   t.same(await slugs(), [])
 })
 
-t.test('LIF-16 the first requests of a claim make one tenant; names that are none, routes without authentication and optional ones make none', async t => {
+t.test('LIF-16 a claim creates one tenant, and unverified or invalid claims create none', async t => {
   const { ask, slugs, created } = await start(
     t,
     create => ({ strategies: ['claim'], claim, createIfMissing: create })

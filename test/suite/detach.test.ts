@@ -19,7 +19,7 @@ interface Listening {
   readonly port: number
   readonly works: TenantWork[]
   readonly setStatus: ReturnType<typeof registered>['setStatus']
-  /** Rows of the newest detached work. */
+  /** Returns the rows that the newest detached work reads. */
   rows(): Promise<string[]>
 }
 
@@ -41,16 +41,17 @@ async function listen (t: Test): Promise<Listening> {
   app.get('/socket', (request, reply) => {
     works.push(request.tenancy.detach())
     reply.hijack()
-    // The handshake of RFC 6455; what follows on the socket are frames, and no reply of HTTP's any more.
+    // The handshake of RFC 6455. Afterwards the socket carries frames, and no HTTP reply.
     const accept = createHash('sha1').update(
       `${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`
     ).digest('base64')
     request.raw.socket.write(
-      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`
+      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: ` +
+        `Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`
     )
     request.raw.socket.write(Buffer.from([0x81, 2, 0x68, 0x69]))
   })
-  // As @fastify/websocket has it; and a handler that never heard of detach().
+  // As @fastify/websocket does it, with a handler that does not call detach().
   app.decorateRequest('ws', false)
   app.addHook('onRequest', async request => {
     Object.assign(request, { ws: request.url === '/naive' })
@@ -94,7 +95,7 @@ let afterwards: () => Promise<unknown> = async () => {}
 
 const headers = { host: 'acme.example.com' }
 
-/** A stream of events, and what has come of it. */
+/** A stream of events, and the bytes that arrived. */
 async function events (port: number): Promise<{ response: IncomingMessage; text: () => string }> {
   const [response] = await once(get({ port, path: '/events', headers, agent: false }), 'response') as [
     IncomingMessage
@@ -125,7 +126,7 @@ async function websocket (port: number): Promise<Socket> {
 }
 
 for (const status of ['suspended', 'deleting'] as const) {
-  t.test(`WSK-01 a stream of events has its own tenant until that is ${status}: then its handles close and it ends`, async t => {
+  t.test(`WSK-01 an event stream keeps its tenant until that is ${status}, and then ends`, async t => {
     const { port, works, rows, setStatus } = await listen(t)
     const { response, text } = await events(port)
     t.same(await rows(), ['acme:1'])
@@ -140,7 +141,7 @@ for (const status of ['suspended', 'deleting'] as const) {
     await t.rejects(rows(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
   })
 
-  t.test(`WSK-01 a websocket has its own tenant until that is ${status}: then its handles close and it ends`, async t => {
+  t.test(`WSK-01 a websocket keeps its tenant until that is ${status}, and then ends`, async t => {
     const { port, rows, setStatus } = await listen(t)
     const socket = await websocket(port)
     t.same(await rows(), ['acme:1'])
@@ -151,7 +152,7 @@ for (const status of ['suspended', 'deleting'] as const) {
   })
 }
 
-t.test('WSK-01 what goes on behind a reply ends with the connection, and not before', async t => {
+t.test('WSK-01 work behind a reply ends with the connection and not before', async t => {
   const { port, works, rows } = await listen(t)
   const request = open({ port, path: '/plain', headers: { ...headers, connection: 'keep-alive' } })
   request.end()
@@ -164,7 +165,7 @@ t.test('WSK-01 what goes on behind a reply ends with the connection, and not bef
   await t.rejects(rows(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
 })
 
-t.test('WSK-01 a websocket whose handler does not detach ends with its tenant and its connection all the same', async t => {
+t.test('WSK-01 a websocket whose handler does not detach ends with its tenant all the same', async t => {
   const { port, setStatus } = await listen(t)
   const naive = async (): Promise<IncomingMessage> => {
     const [response] = await once(get({ port, path: '/naive', headers, agent: false }), 'response') as [
@@ -225,7 +226,7 @@ t.test('detached work is no part of the request’s transaction', async t => {
   t.teardown(() => on.admin("delete from notes where body = 'acme:2'"))
   const { body } = await app.inject({ url: '/transaction', headers })
   t.equal(body, '[{"body":"acme:1"}]', 'it does not see what is not committed')
-  // Under inject() there is no socket: the response is what ends it.
+  // inject() has no socket, so only the end of the response ends the scope.
   await t.rejects(rows(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
 })
 

@@ -65,7 +65,7 @@ t.test('END-04 a second inner transaction at the same time is refused, and the f
 })
 
 for (const first of ['commit', 'rollback'] as const) {
-  t.test(`END-04 startTransaction() while another is open is refused; after its ${first} the next one begins`, async t => {
+  t.test(`END-04 a second startTransaction() is refused until ${first} of the first`, async t => {
     const { send, bodies } = await serve(t, async request => {
       const db = dbOf(request)
       const one = await db.startTransaction().execute()
@@ -94,7 +94,7 @@ t.test('END-04 in run({ transaction }) too', async t => {
   t.same(await bodies(), ['run:1'])
 })
 
-t.test('END-04 an error that is caught inside goes back to that transaction’s savepoint, and the request goes on', async t => {
+t.test('END-04 an error caught inside rolls back to that transaction’s savepoint only', async t => {
   const { send, bodies } = await serve(t, async request => {
     const db = dbOf(request)
     await write(db, 'before')
@@ -120,7 +120,7 @@ t.test('END-04 an error that is caught inside goes back to that transaction’s 
   t.same(await bodies(), ['before', 'saved', 'after'])
 })
 
-t.test('END-04 what another statement wrote while an inner transaction was open is never lost in silence', async t => {
+t.test("END-04 another statement's write during an inner transaction is not lost silently", async t => {
   const { send, bodies } = await serve(t, async request => {
     const db = dbOf(request)
     await write(db, 'before')
@@ -189,7 +189,7 @@ t.test('END-06 a statement that was not awaited, and fails, takes the reply with
   const { send, bodies } = await serve(t, async request => {
     await write(dbOf(request), 'one')
     duplicate(dbOf(request)).catch(() => {})
-    // It has left by then.
+    // The statement has been sent by then.
     await new Promise(resolve => setImmediate(resolve))
     return 'ok'
   })
@@ -197,13 +197,13 @@ t.test('END-06 a statement that was not awaited, and fails, takes the reply with
   t.same(await bodies(), [])
 })
 
-t.test('END-03 a stream that needs the transaction later fails with a message of its own', async t => {
+t.test('END-03 a stream that uses the transaction too late fails with a clear message', async t => {
   let failure = ''
   const { send, bodies } = await serve(t, async request => {
     await write(dbOf(request), 'written')
     return Readable.from((async function* () {
       yield 'first'
-      // Until then the transaction is open.
+      // Wait until the transaction has ended.
       await until(() =>
         dbOf(request).selectFrom('notes').select('id').execute().then(() => false, (error: Error) => {
           failure = note(error)
@@ -219,7 +219,7 @@ t.test('END-03 a stream that needs the transaction later fails with a message of
   t.same(await bodies(), ['written'])
 })
 
-t.test('END-03 a reply that streams the transaction’s own rows: few are sent, many are refused before the first byte', async t => {
+t.test('END-03 streamed rows of the transaction: few are sent, many refused before a byte', async t => {
   const { app, send, bodies } = await serve(t, async request => {
     await write(dbOf(request), 'written')
     const rows = dbOf(request).selectFrom('notes').select('body').stream(2)
@@ -308,7 +308,7 @@ t.test('END-01 an error whose own handler answers 200 is rolled back', async t =
   t.same(await bodies(), [])
 })
 
-t.test('TXN-02 reply.raw and hijacked replies are none of Fastify’s: rolled back', async t => {
+t.test('TXN-02 reply.raw and hijacked replies bypass Fastify, so they roll back', async t => {
   for (const isHijacked of [true, false]) {
     const { app, send, bodies } = await serve(t, async (request, reply) => {
       await write(dbOf(request), 'written')

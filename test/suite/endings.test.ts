@@ -46,11 +46,11 @@ const seen = ({ status, body, isCut, calls }: Ending): Ending => ({
 const playOn = async ({ app, calls }: Played, path: string): Promise<Ending> =>
   seen(await end(app, path, calls))
 
-// An error rolls back, whatever a hook or an error handler makes of the status.
+// An error rolls back, even if a hook or an error handler replaces the status.
 const isError = (call: string): boolean => /^(?:onError|child)/.test(call)
 
 for (const place of places) {
-  t.test(`END-01 END-02 END-06 each kind of ending in ${place}: as without the suite, and the database holds what the status promises`, async t => {
+  t.test(`END-01 END-02 END-06 every ending in ${place}: the same reply as without the suite`, async t => {
     const promised: string[] = []
     for (const [name, kind] of Object.entries(kinds)) {
       if (kind.isForHooks === false && place !== 'handler' && place !== 'child') continue
@@ -64,7 +64,8 @@ for (const place of places) {
       const isDone = (expected.status ?? 500) < 400 && !expected.calls.some(isError)
       if (!isDone) continue
       promised.push(`transaction ${path}`)
-      // Where the commit fails, the client gets a whole reply to that error. Hooks of onSend make what they like of it.
+      // If the commit fails, the client gets a whole reply for that error. Hooks of onSend may
+      // still change that reply.
       if (!place.endsWith('onSend'))
         t.match(ofAborted, { status: 500, isCut: false, body: /rolled back/ }, `its commit fails: ${name}`)
     }

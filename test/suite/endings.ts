@@ -1,4 +1,5 @@
-// How a request can end: kinds of what is returned or thrown, the places where that happens, and what a client sees of it.
+// How a request can end: kinds of return values and errors, the places where they occur, and what a
+// client sees.
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Agent, request as open, type IncomingMessage } from 'node:http'
@@ -16,11 +17,11 @@ export interface Ending {
 }
 
 interface Kind {
-  /** Makes what is returned, or throws. */
+  /** Returns the value of the ending, or throws. */
   make(reply: FastifyReply): unknown
-  /** False for what only a handler can do. */
+  /** False for endings that only a handler can produce. */
   readonly isForHooks?: boolean
-  /** True for a throw of what Fastify does not know as an error. */
+  /** True if the thrown value is not an error for Fastify. */
   readonly isNoError?: boolean
 }
 
@@ -29,7 +30,7 @@ const fail = (error: unknown): never => {
 }
 const failing = async function* (chunks: readonly string[]): AsyncGenerator<string> {
   yield* chunks
-  // What was read is on its way by then.
+  // The first chunk has been sent by then.
   if (chunks.length > 0) await new Promise(resolve => setImmediate(resolve))
   throw new Error('the source failed')
 }
@@ -48,12 +49,12 @@ const locked = (): ReadableStream => {
   stream.getReader()
   return stream
 }
-// Sends, and returns nothing: Fastify must not send a second time.
+// Sends the reply and returns undefined, so that Fastify does not send it a second time.
 const sendOnly = (reply: FastifyReply, payload: unknown): undefined => {
   void reply.send(payload)
 }
 
-/** Each is played in every place. A new kind is one line. */
+/** Each kind runs in every place. A new kind needs one entry here. */
 export const kinds: Readonly<Record<string, Kind>> = {
   'an object': { make: () => ({ a: 1 }) },
   'an object with a status': {
@@ -210,7 +211,7 @@ export const kinds: Readonly<Record<string, Kind>> = {
   'a redirect': { make: reply => reply.redirect('/elsewhere'), isForHooks: false }
 }
 
-/** Where a kind happens. */
+/** The places where a kind of ending can occur. */
 export const places = ['handler', 'preHandler', 'preSerialization', 'onSend', 'later onSend',
   'child'] as const
 export type Place = typeof places[number]
@@ -218,7 +219,7 @@ export type Place = typeof places[number]
 type Write = (request: FastifyRequest) => Promise<unknown>
 type Config = Record<string, unknown>
 
-/** The routes of every kind in every place, on an application without error handlers, but for the child plugin. */
+/** Adds the routes of every kind in every place. Only the child plugin has an error handler. */
 export async function endingRoutes (
   app: FastifyInstance,
   config: Config,
@@ -266,7 +267,8 @@ export async function endingRoutes (
 
 type Hook = (request: FastifyRequest, reply: FastifyReply, payload: unknown) => Promise<unknown>
 
-// What is no error is thrown once: when a hook throws it again with the reply for the first, Fastify fails itself.
+// A value that is not an error is thrown only once. If a hook threw it again with the reply for the
+// first, Fastify itself would fail.
 function inHook (kind: Kind, isOnce = kind.isNoError): Hook {
   const made = new WeakSet<FastifyRequest>()
   return async (request, reply, payload) => {
@@ -276,7 +278,10 @@ function inHook (kind: Kind, isOnce = kind.isNoError): Hook {
   }
 }
 
-/** Registered last: it adds to each route, as plugins of compression do, and so behind all others. */
+/**
+ * Adds hooks to each route, as compression plugins do. It is registered last, so its hooks run
+ * after all others.
+ */
 export const laterPlugin = fp(async (app: FastifyInstance) => {
   app.addHook('onRoute', route => {
     const { later } = route.config as unknown as { later?: Kind }

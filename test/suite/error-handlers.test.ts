@@ -1,4 +1,4 @@
-// Whose error handler runs, and what it is given.
+// Which error handler runs, and with which error.
 import { memoryRegistry } from '@fastify-tenancy/core'
 import Fastify, { type FastifyInstance } from 'fastify'
 import tenancy, { toHttpError } from 'fastify-tenancy'
@@ -11,7 +11,10 @@ import { provision } from '../support/tenants.ts'
 const on = await provision(t)
 const headers = { host: 'acme.example.com' }
 
-/** An application with a route whose query fails; `before` and `after` are called around the suite's registration. */
+/**
+ * An application with a route whose query fails. `before` and `after` run around the suite's
+ * registration.
+ */
 async function start (
   t: Test,
   { before = () => {}, after = () => {} }: Partial<
@@ -58,7 +61,7 @@ for (const when of ['before', 'after'] as const) {
     t.same(codes, ['22P02'])
   })
 
-  t.test(`END-01 what a handler that was set ${when} the suite sends or throws on is generic`, async t => {
+  t.test(`END-01 a reply or error of a handler set ${when} the suite is generic`, async t => {
     for (const how of ['send', 'throw'] as const) {
       let calls = 0
       const get = await start(t, {
@@ -76,7 +79,7 @@ for (const when of ['before', 'after'] as const) {
   })
 }
 
-t.test('END-01 handlers of routes and of child plugins come first, and toHttpError() is theirs to call', async t => {
+t.test('END-01 handlers of routes and child plugins run first and may call toHttpError()', async t => {
   const calls: string[] = []
   const get = await start(t, {
     after: async app => {

@@ -10,7 +10,7 @@ const { registry, setStatus } = registered()
 const app = await suite(t, on, { registry })
 await app.ready()
 
-t.test('forEach runs for every active tenant, each in a scope of its own', async t => {
+t.test('forEach runs for every active tenant in a scope each', async t => {
   await on.admin('truncate notes')
   const result = await app.tenancy.forEach({}, async work => {
     await dbIn(work).insertInto('notes').values({ body: `${currentTenant()?.slug}:1` }).execute()
@@ -19,7 +19,7 @@ t.test('forEach runs for every active tenant, each in a scope of its own', async
   t.same(await bodies(on), ['acme:1', 'globex:1', 'initech:1'])
 })
 
-t.test('where chooses by plan and status; a suspended tenant has its turn only where it is named', async t => {
+t.test('where chooses by plan and status, and includes suspended tenants only by name', async t => {
   const slugs: string[] = []
   await app.tenancy.forEach({ where: { plan: 'pro' } }, ({ tenant }) => {
     slugs.push(tenant.slug)
@@ -43,7 +43,7 @@ t.test('never more than concurrency run at once', async t => {
   }
 })
 
-t.test('a failure keeps nobody else from their turn: collected, or told one by one', async t => {
+t.test('a failure keeps no other tenant from its run, collected or reported one by one', async t => {
   const turns: string[] = []
   const failing = ({ tenant }: { tenant: { slug: string } }): void => {
     turns.push(tenant.slug)
@@ -70,7 +70,7 @@ t.test('a failure keeps nobody else from their turn: collected, or told one by o
   t.same(told.toSorted(), ['acme: acme failed', 'initech: initech failed'])
 })
 
-t.test('what onError throws ends it', async t => {
+t.test('an error of onError ends forEach', async t => {
   const turns: string[] = []
   const enough = new Error('enough')
   await t.rejects(
@@ -88,7 +88,7 @@ t.test('what onError throws ends it', async t => {
   t.same(turns, ['acme'])
 })
 
-t.test('a signal cuts short what is under way and begins nothing more', async t => {
+t.test('a signal ends running work and starts no more', async t => {
   const turns: string[] = []
   const controller = new AbortController()
   const reason = new Error('deadline')
@@ -140,7 +140,7 @@ t.test('a signal that comes while a tenant is looked up keeps its work from bein
   )
 })
 
-t.test('a tenant that is suspended between the list and its turn has none', async t => {
+t.test('a tenant suspended after the list was read is skipped', async t => {
   t.teardown(() => setStatus('id-initech', 'active'))
   const turns: string[] = []
   t.same(

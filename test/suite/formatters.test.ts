@@ -1,4 +1,5 @@
-// Servers that answer errors themselves, inside a reply of 200 or their own: what the README tells them to do, tried.
+// Servers that format errors themselves, within a 200 or a reply of their own: tests the README's
+// advice for them.
 import { toHttpError } from '@fastify-tenancy/database'
 import { initTRPC, TRPCError } from '@trpc/server'
 import { fastifyTRPCPlugin } from '@trpc/server/adapters/fastify'
@@ -112,7 +113,7 @@ const wrap = (make: (error: Error) => unknown) => async (request: FastifyRequest
   }
 }
 
-t.test('END-01 a wrapper whose cause is an error of the database is shown as that one; an error with a status below 500 keeps its text', async t => {
+t.test('END-01 an error that wraps a database error is shown as its cause', async t => {
   const app = await suite(t, on)
   app.get('/drizzle', wrap(error => new DrizzleQueryError(error)))
   app.get('/twice', wrap(error => new Error('outer', { cause: new DrizzleQueryError(error) })))

@@ -1,4 +1,4 @@
-// health() tells what went away, also without traffic.
+// health() reports an outage also without traffic.
 import { memoryRegistry } from '@fastify-tenancy/core'
 import { postgresRegistry } from '@fastify-tenancy/database'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -35,10 +35,10 @@ async function application (t: Test, options: TenancyOptions): Promise<FastifyIn
 }
 
 const on = await provision(t)
-// The tests wait for timeouts most of their time, each with an application of its own.
+// The tests mostly wait for timeouts, so they run in parallel, each with an application of its own.
 t.jobs = 8
 const together = { buffered: true }
-/** On one database, for tests of other parts. */
+/** Options with a database that works, shared by the tests of other parts. */
 const fine = {
   baseDomain: 'example.com',
   database: { url: on.url, registryUrl: on.registryUrl },

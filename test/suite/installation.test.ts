@@ -1,4 +1,4 @@
-// Two applications on one Redis, with the same slugs and ids, never meet.
+// Two applications on one Redis with the same slugs and ids share nothing.
 import { memoryRegistry } from '@fastify-tenancy/core'
 import { postgresRegistry } from '@fastify-tenancy/database'
 import { createManager } from '@fastify-tenancy/manager'
@@ -93,7 +93,7 @@ t.test('EDG-01 two applications with two databases on one Redis', { skip: noRedi
   })
 
   await t.test('no count of one is seen by the other: tenant, route, address, processes', async t => {
-    // One request of each above.
+    // Each application has had one request above.
     for (const app of [one, two]) {
       t.same([(await ask(app)).statusCode, (await ask(app)).statusCode, (await ask(app)).statusCode], [200,
         200, 429])
@@ -103,14 +103,14 @@ t.test('EDG-01 two applications with two databases on one Redis', { skip: noRedi
     for (const key of processes) t.equal(await raw.zcard(key), 1)
   })
 
-  await t.test('no message of one is heard by the other', async t => {
+  await t.test('no message of one installation reaches the other', async t => {
     const channels = await raw.pubsub('CHANNELS') as string[]
-    t.equal(channels.length, 6, 'three of each')
+    t.equal(channels.length, 8, 'four of each')
     const ids = new Set(channels.map(channel => channel.split(':')[1]))
     t.equal(ids.size, 2)
     t.same(
       await Promise.all(channels.map(async channel => (await raw.pubsub('NUMSUB', channel) as unknown[])[1])),
-      [1, 1, 1, 1, 1, 1]
+      [1, 1, 1, 1, 1, 1, 1, 1]
     )
   })
 
@@ -120,7 +120,7 @@ t.test('EDG-01 two applications with two databases on one Redis', { skip: noRedi
     for (const key of keys) t.match(key, /^tenancy:[0-9a-f-]{36}:(?:[a-z-]+:)?(?:\{|processes$)/)
   })
 
-  await t.test('a purge of one takes nothing of the other, and leaves nothing of its own tenant', async t => {
+  await t.test('a purge in one installation removes nothing of the other', async t => {
     const manager = createManager({
       database: { url: left.url, ownerUrl: left.ownerUrl },
       tables: left.tables,
@@ -193,7 +193,7 @@ t.test('EDG-01 a copied database is refused with Redis until init made a new id,
     t.equal(await idOf(client), id, 'control: an id stays')
     return id
   })
-  // The copy takes the name of the original, so that all its roles are there.
+  // The copy gets the name of the original, so that its roles exist.
   await onceWith(process.env.TEST_DATABASE_URL ?? '', async client => {
     await until(() =>
       client.query(`create database ${name}_copy template ${name} strategy file_copy`).then(
@@ -247,9 +247,11 @@ t.test('EDG-01 an old setup, and a login that may not read the id', { skip: noRe
     message: /no installation id.*run `tenancy init`/
   })
   await on.admin(
-    'revoke execute on function tenancy.installation() from public; revoke execute on function tenancy.installation() from ' +
+    'revoke execute on function tenancy.installation() from public; ' +
+      'revoke execute on function tenancy.installation() from ' +
       (await on.admin<{ role: string }>(
-        "select quote_ident(rolname) as role from pg_roles where rolname like 'tenancy\\_registry\\_' || substr(md5(current_database()), 1, 8)"
+        "select quote_ident(rolname) as role from pg_roles where rolname like 'tenancy\\_registry\\_' " +
+          '|| substr(md5(current_database()), 1, 8)'
       ))[0]?.role
   )
   await t.rejects(boot(t, options), {
@@ -277,7 +279,7 @@ t.test('EDG-01 with a registry that is not ours, redis needs a namespace', async
   }
 })
 
-t.test('EDG-01 PGlite has an installation of its own', { skip: noRedis }, async t => {
+t.test('EDG-01 each PGlite has an installation id', { skip: noRedis }, async t => {
   const { service, raw } = await world(t)
   const app = Fastify()
   t.teardown(() => app.close())
@@ -307,7 +309,7 @@ t.test('EDG-01 a port with a namespace keeps it, and another one is refused', { 
     ['tenancy:a:{x}:cache:k', 'tenancy:c:{x}:cache:k'],
     'closing a name leaves the client open'
   )
-  await t.rejects(Promise.resolve().then(() => named.get('greeting')), TypeError, "a key that is nobody's")
+  await t.rejects(Promise.resolve().then(() => named.get('greeting')), TypeError, 'a key of no tenant')
   for (let at = 0; at < 2_500; at++) await raw.set(`tenancy:c:{x*}:${at}`, '')
   await named.set('tenancy:{x*y}:cache:k', '2')
   t.equal(await named.removeAll('tenancy:{x*}:'), 2_500)

@@ -1,4 +1,4 @@
-// What logs, metrics and signals see of requests that are refused, time out, or whose client goes.
+// What logs, metrics and signals show of requests that are refused, time out, or lose their client.
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import tenancy, { memoryRegistry } from 'fastify-tenancy'
 import { sql } from 'kysely'
@@ -23,7 +23,7 @@ interface Line {
 interface Served {
   readonly app: FastifyInstance
   readonly lines: Line[]
-  /** Sends text over a connection of its own; answers what came, when it is closed. */
+  /** Sends text over a connection of its own and returns what arrived, once it is closed. */
   send(text: string): Promise<string>
 }
 
@@ -157,7 +157,8 @@ for (const kind of ['a statement', 'its signal', 'a transaction', 'a stream'] as
     await until(async () =>
       hasBegun ||
       (await on.admin(
-          "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()"
+          "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' " +
+            "and state = 'active' and pid <> pg_backend_pid()"
         )).length === 1
     )
     socket.destroy()
@@ -166,7 +167,7 @@ for (const kind of ['a statement', 'its signal', 'a transaction', 'a stream'] as
   })
 }
 
-t.test('handlerTimeout aborts request.tenancy.signal, and what the request does in the database', async t => {
+t.test("handlerTimeout aborts request.tenancy.signal and the request's statements", async t => {
   let reason: unknown
   const { app } = await serve(t, app => {
     app.get('/', { handlerTimeout: 100 }, async request => {
@@ -191,7 +192,8 @@ t.test('handlerTimeout aborts request.tenancy.signal, and what the request does 
   t.equal((await app.inject({ url: '/transaction', headers: { host: 'acme.example.com' } })).statusCode, 503)
   await until(async () =>
     (await on.admin(
-      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()"
+      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' " +
+        "and state = 'active' and pid <> pg_backend_pid()"
     )).length === 0
   )
   t.same(await on.admin("select from notes where body = 'timed out'"), [])

@@ -1,4 +1,5 @@
-// Each kind of handle is an owner of its own: what one leaves on a connection does not meet another.
+// Each kind of handle is a connection owner of its own: state left on a connection never reaches
+// another owner.
 import { sql, type RawBuilder } from 'kysely'
 import t from 'tap'
 
@@ -8,19 +9,20 @@ import { registered, withUsers } from './work.ts'
 
 const on = await withUsers(await provision(t))
 await on.admin(`create function leave () returns int language plpgsql as $$ begin
-  perform set_config('app.mark', 'left', false), setseed(0.5); execute 'listen left_behind'; return 1; end $$`)
+  perform set_config('app.mark', 'left', false), setseed(0.5); execute 'listen left_behind'; return 1;
+  end $$`)
 
 const leave = sql`select leave() as done`
 const look: RawBuilder<{ seen: string }> =
-  sql`select coalesce(current_setting('app.mark', true), '') || array(select pg_listening_channels())::text as seen`
+  sql`select coalesce(current_setting('app.mark', true), '') || array(select pg_listening_channels())::text as
+    seen`
 const clean = [{ seen: '{}' }]
 
-t.test('CON-03 a tenant and the global tables on one connection, in turn', async t => {
-  // The login of the tenants' statements serves the global tables as well where no other is given.
+t.test('CON-03 a tenant and the global tables alternate on one connection', async t => {
+  // Without `globalUrl` the login of tenants' statements also serves the global tables.
   await on.admin(
-    `do $$ begin execute format('grant %I to %I', 'tenancy_global_' || substr(md5(current_database()), 1, 8), '${
-      decodeURIComponent(new URL(on.url).username)
-    }'); end $$`
+    `do $$ begin execute format('grant %I to %I', 'tenancy_global_' || substr(md5(current_database()), 1, 8),
+      '${decodeURIComponent(new URL(on.url).username)}'); end $$`
   )
   const app = await suite(t, on, { registry: registered().registry, database: { pool: { max: 1 } } })
   app.get('/look', async request => (await look.execute(dbOf(request))).rows)

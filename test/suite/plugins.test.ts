@@ -1,4 +1,5 @@
-// One application with the plugins that others have, in the order that packages/fastify-tenancy/docs/plugins-and-order.md gives.
+// One application with popular plugins, in the order of
+// packages/fastify-tenancy/docs/plugins-and-order.md.
 import compress from '@fastify/compress'
 import cookie from '@fastify/cookie'
 import cors from '@fastify/cors'
@@ -222,8 +223,8 @@ t.test('ORD-01 each plugin serves each tenant its own rows', async t => {
     method: 'POST',
     url: '/upload',
     headers: { host: 'hooli.example.com', 'content-type': `multipart/form-data; boundary=${boundary}` },
-    payload:
-      `--${boundary}\r\ncontent-disposition: form-data; name="f"; filename="f"\r\n\r\nhooli\r\n--${boundary}--\r\n`
+    payload: `--${boundary}\r\ncontent-disposition: form-data; name="f"; ` +
+      `filename="f"\r\n\r\nhooli\r\n--${boundary}--\r\n`
   })
   t.same(upload.json(), ['hooli'], 'multipart')
 })
@@ -240,21 +241,25 @@ t.test('ORD-02 routes of plugins that are off need no tenant, and all others ref
     t.equal((await get('nobody', url)).statusCode, 404, url)
 })
 
-t.test('ORD-03 a refusal carries the headers of plugins that come first, and a preflight needs no tenant', async t => {
-  const refused = await get('nobody', '/notes', { origin: 'https://x.example' })
-  t.equal(refused.headers['access-control-allow-origin'], 'https://x.example', 'cors')
-  t.ok(refused.headers['content-security-policy'], 'helmet')
-  const preflight = await app.inject({
-    method: 'OPTIONS',
-    url: '/notes',
-    headers: {
-      host: 'nobody.example.com',
-      origin: 'https://x.example',
-      'access-control-request-method': 'POST'
-    }
-  })
-  t.equal(preflight.statusCode, 204)
-})
+t.test(
+  'ORD-03 a refusal carries the headers of plugins that come first, and a preflight needs no ' +
+    'tenant',
+  async t => {
+    const refused = await get('nobody', '/notes', { origin: 'https://x.example' })
+    t.equal(refused.headers['access-control-allow-origin'], 'https://x.example', 'cors')
+    t.ok(refused.headers['content-security-policy'], 'helmet')
+    const preflight = await app.inject({
+      method: 'OPTIONS',
+      url: '/notes',
+      headers: {
+        host: 'nobody.example.com',
+        origin: 'https://x.example',
+        'access-control-request-method': 'POST'
+      }
+    })
+    t.equal(preflight.statusCode, 204)
+  }
+)
 
 t.test('ORD-04 both kinds of metrics count, and spans of requests name the tenant', async t => {
   const suite = (await get('acme', '/metrics')).body

@@ -1,4 +1,4 @@
-// What a reply says of an error, and what stays in the process.
+// What a reply shows of an error, and what stays in the process.
 import * as cacheErrors from '../../packages/cache/src/errors.ts'
 import * as core from '@fastify-tenancy/core'
 import * as database from '@fastify-tenancy/database'
@@ -11,8 +11,11 @@ import t from 'tap'
 import { dbOf, suite } from '../support/suite.ts'
 import { provision } from '../support/tenants.ts'
 
-const named =
-  /secret_table|pg_secret|options\.|request\.|tenancy init|lo_get|unlisted|pg_advisory|into |SELECT|schema|waitUntil|config\.tenancy/i
+const named = new RegExp(
+  String.raw`secret_table|pg_secret|options\.|request\.|tenancy init|lo_get|unlisted|pg_advisory|into ` +
+    String.raw`|SELECT|schema|waitUntil|config\.tenancy`,
+  'i'
+)
 
 const constructors = Object.entries({ ...core, ...database, ...cacheErrors, ...manager })
   .filter(([name, value]) => /^[A-Z]\w*Error$/.test(name) && typeof value === 'function') as [
@@ -20,12 +23,12 @@ const constructors = Object.entries({ ...core, ...database, ...cacheErrors, ...m
     core.TenancyErrorConstructor
   ][]
 
-t.test('every error of the suite has a general text for the reply, and keeps its own as the cause', async t => {
+t.test('every error of the suite has a general text for the reply, with itself as cause', async t => {
   t.ok(constructors.length > 18)
   for (const [name, Constructor] of constructors) {
     const thrown = new Constructor('column x of secret_table: call pg_secret(), or give options.database.url')
     const shown = toHttpError(thrown) as core.TenancyError
-    if (name === 'RateLimitedError') continue // its own text is the seconds
+    if (name === 'RateLimitedError') continue // its own text contains the seconds
     if (/^Internal(Type)?Error$/.test(name)) {
       t.match(shown, {
         message: 'Internal Server Error',
@@ -45,7 +48,7 @@ t.test('every error of the suite has a general text for the reply, and keeps its
   }
 })
 
-t.test('a retry-after of its own is kept', async t => {
+t.test('an own retry-after is kept', async t => {
   const thrown = Object.assign(new core.TenantNotReadyError('the move of secret_table'), { retryAfter: 42 })
   t.same((toHttpError(thrown) as core.TenancyError).headers, { 'retry-after': '42' })
 })
@@ -139,7 +142,7 @@ t.test('other mistakes of a handler show no name either', async t => {
   }
 })
 
-t.test("an error without a code that the suite throws is as general; the application's own stays as it is", async t => {
+t.test('an error without a code gets a general text only if the suite throws it', async t => {
   const on = await provision(t)
   const lines: string[] = []
   const app = await suite(t, on, {

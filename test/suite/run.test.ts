@@ -31,7 +31,7 @@ app.get('/outer', async request => {
   return seen
 })
 app.get('/notes', async request => dbOf(request).selectFrom('notes').select('body').execute())
-// What a handler left behind for after its reply, with what it had.
+// A callback that a handler leaves to run after its reply, with the handles of the request.
 let afterwards: () => Promise<unknown> = async () => {}
 app.get('/late', async request => {
   afterwards = async () => dbOf(request).selectFrom('notes').selectAll().execute()
@@ -52,7 +52,7 @@ t.beforeEach(async () => {
   )
 })
 
-t.test('a run has its tenant’s handles, by slug or id, and is the current scope for all that it awaits', async t => {
+t.test('a run has its tenant’s handles and is the current scope for all it awaits', async t => {
   for (const ref of [{ slug: 'acme' }, { id: 'id-acme' }]) {
     const seen = await app.tenancy.run(ref, async work => {
       const { tenant, cache } = work
@@ -74,7 +74,7 @@ t.test('a run has its tenant’s handles, by slug or id, and is the current scop
   t.match(logged.find(line => line.includes('from the run')), /"tenant":"id-acme"/)
 })
 
-t.test('who names no tenant to run() or invalidate() is told so, and not that there is none', async t => {
+t.test("run() and invalidate() without a tenant's name say so", async t => {
   for (const ref of [{}, null, 'acme', { slug: 5 }, ['acme'], { slg: 'acme' }]) {
     await t.rejects(app.tenancy.run(ref as never, async () => {}), {
       code: 'FST_TENANCY_OPTION_INVALID',
@@ -92,7 +92,7 @@ t.test('a run inside a request leaves the request’s scope as it was', async t 
   t.equal(body, JSON.stringify(['acme', 'globex', 'acme', 'acme']))
 })
 
-t.test('a run is refused as a request is: unknown, deleted, suspended unless allowed', async t => {
+t.test('a run is refused for the tenants that a request is refused for', async t => {
   const touched: string[] = []
   const run = (ref: object, options?: object): Promise<unknown> =>
     app.tenancy.run(ref as { id: string }, ({ tenant }) => {
@@ -114,7 +114,7 @@ t.test('a run is refused as a request is: unknown, deleted, suspended unless all
   }
 })
 
-t.test('CTX-06 POOL-12 a handle kept after its run is closed, and so are its cache and its scope', async t => {
+t.test("CTX-06 POOL-12 a run's handle, cache and scope are closed after it", async t => {
   const work = await app.tenancy.run(
     { slug: 'acme' },
     kept => ({ kept, scope: currentScope(), db: dbIn(kept) })
@@ -125,7 +125,7 @@ t.test('CTX-06 POOL-12 a handle kept after its run is closed, and so are its cac
   await t.rejects(work.db.selectFrom('notes').selectAll().execute(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
 })
 
-t.test('CTX-06 work behind the reply: request.db is closed, a run of its own is served', async t => {
+t.test('CTX-06 behind the reply request.db is closed, and a run of its own is served', async t => {
   const headers = { host: 'acme.example.com' }
   await app.inject({ url: '/late', headers })
   await t.rejects(afterwards(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
@@ -133,7 +133,7 @@ t.test('CTX-06 work behind the reply: request.db is closed, a run of its own is 
   t.same(await afterwards(), [{ body: 'acme:1' }])
 })
 
-t.test('a run stays open for what waitUntil holds', async t => {
+t.test('a run stays open for its waitUntil() promises', async t => {
   const { promise, resolve } = Promise.withResolvers<void>()
   const { db, scope } = await app.tenancy.run({ slug: 'acme' }, work => {
     const current = currentScope()
@@ -149,7 +149,7 @@ async function insert (work: TenantWork, body: string): Promise<void> {
   await dbIn(work).insertInto('notes').values({ body }).execute()
 }
 
-t.test('transaction: true commits when the run resolves, and rolls back when it rejects, is cut short or caught an error', async t => {
+t.test('transaction: true commits when the run resolves and rolls back otherwise', async t => {
   await app.tenancy.run({ slug: 'acme' }, async work => {
     await insert(work, 'acme:2')
     t.same(await bodies(on), ['acme:1', 'globex:1'], 'others see nothing before the end')
@@ -188,7 +188,7 @@ t.test('transaction: true commits when the run resolves, and rolls back when it 
   )
 })
 
-t.test('TXN-01 what a run caches inside its transaction is there once that is committed, and never when it is rolled back', async t => {
+t.test('TXN-01 what a run caches in its transaction is visible only after the commit', async t => {
   const cached = (): Promise<unknown> => app.tenancy.run({ slug: 'acme' }, ({ cache }) => cache.get('txn'))
   await app.tenancy.run({ slug: 'acme' }, async work => {
     await insert(work, 'acme:cached')
@@ -204,7 +204,7 @@ t.test('TXN-01 what a run caches inside its transaction is there once that is co
   t.equal(await cached(), 'committed')
 })
 
-t.test('LIF-04 a run ends when its tenant is suspended, with the reason, and its statement is cancelled', async t => {
+t.test('LIF-04 a run ends with the reason when its tenant is suspended', async t => {
   t.teardown(async () => {
     await setStatus('id-globex', 'active')
     await app.tenancy.invalidate({ id: 'id-globex' })
@@ -218,7 +218,8 @@ t.test('LIF-04 a run ends when its tenant is suspended, with the reason, and its
   const signal = await begun
   await until(async () =>
     (await on.admin(
-      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep(30)%' and state = 'active' and pid <> pg_backend_pid()"
+      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep(30)%' " +
+        "and state = 'active' and pid <> pg_backend_pid()"
     )).length === 1
   )
   await setStatus('id-globex', 'suspended')
@@ -227,19 +228,20 @@ t.test('LIF-04 a run ends when its tenant is suspended, with the reason, and its
   t.ok(signal.aborted)
   await until(async () =>
     (await on.admin(
-      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep(30)%' and state = 'active' and pid <> pg_backend_pid()"
+      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep(30)%' " +
+        "and state = 'active' and pid <> pg_backend_pid()"
     )).length === 0
   )
   await t.rejects(app.tenancy.run({ slug: 'globex' }, () => {}), { code: 'FST_TENANCY_TENANT_SUSPENDED' })
 })
 
-t.test('a run that may serve suspended tenants goes on when its tenant is suspended, and ends when that is deleted', async t => {
+t.test('a run for suspended tenants survives a suspension and ends at a deletion', async t => {
   t.teardown(() => setStatus('id-initech', 'active').then(() => app.tenancy.invalidate({ id: 'id-initech' })))
   await t.rejects(
     app.tenancy.run({ slug: 'initech' }, async work => {
       await setStatus('id-initech', 'suspended')
       await app.tenancy.invalidate({ id: 'id-initech' })
-      // The review that this began has asked before it is asked here.
+      // Waits until the revalidation that this event began has read the registry.
       await app.tenantResolver.find({ id: 'id-initech' })
       await dbIn(work).selectFrom('notes').selectAll().execute()
       t.notOk(work.signal.aborted)

@@ -4,7 +4,7 @@ import t from 'tap'
 
 import { Runs, type RunParts } from '../../packages/fastify-tenancy/src/runs.ts'
 
-t.test('what does not end within the time for it is cut short', async t => {
+t.test('work that exceeds its time is cut off', async t => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())
   const log = { info () {}, warn () {}, error () {}, child: () => log }
@@ -12,7 +12,7 @@ t.test('what does not end within the time for it is cut short', async t => {
     log,
     watch () {},
     cache: undefined,
-    database: undefined as unknown as RunParts['database']
+    database: { pg: undefined } as unknown as RunParts['database']
   })
   const settings = { transaction: false, allow: [] }
   const run = runs.run(toTenant({ id: '1', slug: 'acme' }), ({ signal }) =>

@@ -57,7 +57,7 @@ t.test('without Fastify: the same object, and close() leaves nothing behind', as
   )
 })
 
-t.test('close() waits for what a run holds with waitUntil', async t => {
+t.test("close() waits for a run's waitUntil() promises", async t => {
   const tenancy = await createTenancy(options)
   const { promise, resolve } = Promise.withResolvers<void>()
   let rows: Promise<unknown> = Promise.resolve()
@@ -89,7 +89,7 @@ t.test('close() waits for a run that is under way', async t => {
   t.same(await run, [{ body: 'acme:1' }])
 })
 
-t.test('two processes over one Redis share cached values, and one hears of the other’s invalidation', {
+t.test('two processes over one Redis share cached values and invalidations', {
   skip: noRedis
 }, async t => {
   const redis = freshRedisOptions()
@@ -110,7 +110,7 @@ t.test('two processes over one Redis share cached values, and one hears of the o
   await registry.update('id-acme', (acme?.version ?? 0) + 1, { status: 'active' })
 })
 
-t.test('a boot that fails closes what was opened', async t => {
+t.test('a failed boot closes all that it opened', async t => {
   await t.rejects(
     createTenancy({ ...options, rls: { secret: 'another secret of at least 32 characters' } }),
     { code: 'FST_TENANCY_SETUP_INVALID' }

@@ -30,7 +30,7 @@ async function start (t: Test, options: SuiteOptions = {}): Promise<FastifyInsta
   return app
 }
 
-/** Connections of the system's login. */
+/** Number of connections of the system's login. */
 async function connections (): Promise<number> {
   return (await on.admin('select from pg_stat_activity where usename = $1', [systemLogin])).length
 }
@@ -43,7 +43,7 @@ t.beforeEach(async () => {
   )
 })
 
-t.test('SYS-01 the handle across tenants sees all, reads only, and the audit knew before its first statement', async t => {
+t.test('SYS-01 the handle across tenants only reads, and its audit precedes its first statement', async t => {
   const app = await start(t)
   const rows = await app.tenancy.asSystem(who, async ({ db }) => {
     t.match(audited, [{
@@ -61,7 +61,7 @@ t.test('SYS-01 the handle across tenants sees all, reads only, and the audit kne
   t.equal(audited.length, 1)
 })
 
-t.test('SYS-01 a write without `write` is refused by the server, in a transaction that asks for it too', async t => {
+t.test('SYS-01 the server refuses a write without `write`, also in a requested transaction', async t => {
   const app = await start(t)
   const readOnly = { code: '25006' }
   await app.tenancy.asSystem(who, async ({ db }) => {
@@ -97,7 +97,7 @@ t.test('SYS-01 a write without `write` is refused by the server, in a transactio
   t.match(audited, [{ write: false }, { write: true }])
 })
 
-t.test('SYS-01 no statement of its own turns read-only off, or becomes another role', async t => {
+t.test('SYS-01 no statement turns read-only off or takes another role', async t => {
   const app = await start(t)
   const owner = (await on.admin<{ owner: string }>(
     "select tableowner as owner from pg_tables where tablename = 'notes'"
@@ -105,12 +105,13 @@ t.test('SYS-01 no statement of its own turns read-only off, or becomes another r
   const attempts: [string, RawBuilder<unknown>][] = [
     ['a function', sql`select set_config('transaction_read_only', 'off', true)`],
     ['for the session', sql`select set_config('default_transaction_read_only', 'off', false)`],
-    ['in a CTE before a write',
-      sql`with off as (select set_config('transaction_read_only', 'off', true)) insert into notes (tenant_id, body) select 'id-acme', 'x' from off`],
+    ['in a CTE before a write', sql`with off as (select set_config('transaction_read_only', 'off', true))
+        insert into notes (tenant_id, body) select 'id-acme', 'x' from off`],
     ['behind an escape', sql.raw("select U&\"set\\005fconfig\"('transaction_read_only', 'off', true)")],
     ['a view', sql`update pg_catalog.pg_settings set setting = 'off' where name = 'transaction_read_only'`],
     ['through a function that runs a text',
-      sql`select query_to_xml('select set_config(''transaction_read_only'', ''off'', true)', true, true, '')`],
+      sql`select query_to_xml('select set_config(''transaction_read_only'', ''off'', true)', true, true,
+        '')`],
     ['another role', sql`select set_config('role', ${owner}, true)`]
   ]
   await app.tenancy.asSystem(who, async ({ db }) => {
@@ -127,8 +128,9 @@ t.test('SYS-01 no statement of its own turns read-only off, or becomes another r
   t.same(await bodies(on), ['acme:1', 'globex:1'])
 })
 
-t.test('SYS-01 were such a statement let through, the server would hold to read-only all the same', async t => {
-  // Not through the handle: the context as the driver sends it, and then what an attacker would send in the same transaction.
+t.test('SYS-01 the server keeps the transaction read-only whatever statement gets through', async t => {
+  // Bypasses the handle: sends the context as the driver does, and then an attacker's statements in
+  // the same transaction.
   const client = new pg.Client({ connectionString: on.systemUrl })
   await client.connect()
   t.teardown(() => client.end())
@@ -242,7 +244,7 @@ t.test('SYS-01 without systemUrl, without a sink, or with one that fails, nothin
   t.same(runs, [])
 })
 
-t.test('SYS-01 a systemUrl whose login may not do this is refused with what to run', async t => {
+t.test('SYS-01 a systemUrl without the privileges is refused with the command to run', async t => {
   const app = await start(t, { database: { systemUrl: on.url } })
   await t.rejects(app.tenancy.asSystem(who, ({ db }) => all(db).selectFrom('notes').selectAll().execute()), {
     code: 'FST_TENANCY_SETUP_INVALID',
@@ -284,11 +286,12 @@ t.test('SYS-01 it is no part of the transaction of the request that calls it', a
   )
 })
 
-t.test('what a statement did to its session does not meet the next: one connection, both modes', async t => {
+t.test("one statement's session state reaches no later one: one connection, both modes", async t => {
   const app = await start(t)
   const settings = sql<
     { role: string; tenant: string; mode: string }
-  >`select current_user as role, current_setting('tenancy.tenant') as tenant, current_setting('transaction_read_only') as mode`
+  >`select current_user as role, current_setting('tenancy.tenant') as tenant,
+    current_setting('transaction_read_only') as mode`
   for (const write of [true, false, true]) {
     const { rows: [row] } = await app.tenancy.asSystem(
       { ...who, write },
@@ -317,7 +320,7 @@ t.test('global is the tables that no tenant sees, and no others', async t => {
   await t.rejects(users.selectFrom('users').selectAll().execute(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
 })
 
-t.test('the application’s login may not become the role of the global tables: without globalUrl it is refused', async t => {
+t.test('without globalUrl an application login that lacks the global role is refused', async t => {
   const app = await start(t, { database: {} })
   const users = app.tenancy.global as unknown as Kysely<AllRows>
   await t.rejects(users.selectFrom('users').selectAll().execute(), {
@@ -348,7 +351,7 @@ t.test('in development, where one login may do everything, global works on it', 
   )
 })
 
-t.test('each shard has a handle across its own tenants, and all of them count in the budget', async t => {
+t.test('each shard has a handle across its tenants, and all count in the budget', async t => {
   const eu = await provision(t)
   await eu.admin("insert into notes (tenant_id, body) values ('id-initech', 'initech:eu')")
   const app = await start(t, {
@@ -389,11 +392,11 @@ t.test('behind PgBouncer in transaction mode both handles work, and read-only st
   const systemUrl = await pgBouncer(t, on.systemUrl)
   const app = await start(t, { database: { systemUrl } })
   const users = app.tenancy.global as unknown as Kysely<AllRows>
-  // Readers and writers at once, over backends that change with each transaction.
+  // Concurrent readers and writers over a pooler whose backend changes with each transaction.
   const ends = await Promise.allSettled(Array.from({ length: 40 }, async (_, n) => {
     if (n % 4 === 3) return users.selectFrom('users').selectAll().where('id', '>', 0).execute()
     return app.tenancy.asSystem({ ...who, write: n % 2 === 0 }, async ({ db }) => {
-      // In a transaction a name that its backend does not know could not be sent again.
+      // A prepared statement that its backend does not know cannot be retried inside a transaction.
       await all(db).transaction().execute(trx =>
         trx.selectFrom('notes').selectAll().where('body', '<>', String(n)).execute()
       )

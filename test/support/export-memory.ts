@@ -1,7 +1,7 @@
-// An export in a process of its own, which tells its parent how much more was alive in the middle of it than before.
+// An export in a separate process, which reports how much its live memory grew in the middle.
 import { createManager } from '@fastify-tenancy/manager'
 
-import { houseOptions } from '../manager/houses.ts'
+import { fixtureOptions } from '../manager/manager-fixture.ts'
 
 const { superUrl, id, to } = JSON.parse(process.argv[2] ?? '') as { superUrl: string; id: string; to: string }
 const alive = (): number => {
@@ -13,9 +13,9 @@ let before = 0
 let most = 0
 let seen = 0
 const manager = createManager({
-  ...houseOptions(superUrl),
+  ...fixtureOptions(superUrl),
   progress ({ done = 0 }) {
-    // The first portions warm everything up.
+    // The first chunks warm up.
     if (done < seen + 5_000) return
     seen = done
     if (before === 0) before = alive()

@@ -1,4 +1,5 @@
-// A process of its own with the whole suite, to be flooded with made-up names; `/state` tells what they cost. See flood.ts.
+// A separate process with the whole suite, to be flooded with invented names. `/state` reports the
+// cost. See flood.ts.
 import { postgresRegistry } from '@fastify-tenancy/database'
 import type { TenantRecord, TenantRegistry } from '@fastify-tenancy/core'
 import Fastify from 'fastify'
@@ -14,12 +15,12 @@ export interface FloodAppOptions {
   readonly secret: string | undefined
   readonly redis: string
   readonly table: string
-  /** Milliseconds that the registry takes for a look-up, besides its own time. */
+  /** Milliseconds of a look-up in the registry, in addition to its own time. */
   readonly latency: number
 }
 
 export interface FloodState {
-  /** Look-ups of names that are nobody's, and the most that were under way at once. */
+  /** Look-ups of unknown names, and the most of them at once. */
   readonly misses: number
   readonly most: number
   readonly unknown: number
@@ -34,7 +35,7 @@ const registry = postgresRegistry(new pg.Pool({ connectionString: registryUrl, m
 const watched = { misses: 0, running: 0, most: 0 }
 const kept = new Map<string, number>()
 
-/** The suite's own registry, as far away as it is told, that counts who asks for names that are nobody's. */
+/** The suite's own registry with added latency, which counts look-ups of unknown names. */
 const counting: TenantRegistry = {
   findBySlug: slug => slug.startsWith('made-up-') ? miss(slug) : registry.findBySlug(slug),
   findByDomain: domain => registry.findByDomain(domain),
@@ -87,7 +88,7 @@ app.get(
     heap: heap()
   })
 )
-// What a process would hold that remembered each of them.
+// Measures the memory of a process that remembered each unknown name.
 app.post<{ Body: string[] }>(
   '/keep',
   { config: { tenancy: 'off' }, bodyLimit: 100 * 2 ** 20 },

@@ -1,4 +1,5 @@
-// A process of its own that asks for names which nobody has, each once, from a few addresses: 32 connections each with 8 requests on their way.
+// A separate process that requests unknown names, each once, from a few addresses: 32 connections
+// with 8 requests in flight each.
 import { connect, type Socket } from 'node:net'
 
 import type { Order, Statuses } from './flood.ts'
@@ -41,7 +42,7 @@ class Connection {
       this.inFlight--
       this.#onAnswer(Number(match[1]))
     }
-    this.#text = this.#text.slice(Math.max(end, this.#text.length - 11)) // a status line may come in two parts
+    this.#text = this.#text.slice(Math.max(end, this.#text.length - 11)) // a status line may be split
   }
 
   #lose (): void {

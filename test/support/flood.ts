@@ -5,14 +5,14 @@ import { join } from 'node:path'
 
 import type { FloodAppOptions, FloodState } from './flood-app.ts'
 
-/** What the flooder is told to send next. */
+/** The next task of the flooder. */
 export interface Order {
   readonly count: number
-  /** @default as many as are answered */
+  /** @default the number of answers */
   readonly perSecond?: number
 }
 
-/** How many requests got which status; 0 where the connection was lost. */
+/** The number of requests by status; 0 for a lost connection. */
 export type Statuses = Record<number, number>
 
 export interface FloodedApp {
@@ -38,7 +38,7 @@ export async function startFloodedApp (options: FloodAppOptions): Promise<Floode
   }
 }
 
-/** @param addresses of this machine, from which the requests come. */
+/** @param addresses addresses of this machine to send from */
 export function startFlooder (port: number, addresses: readonly string[]): Flooder {
   const child = fork(join(import.meta.dirname, 'flood-process.ts'), [JSON.stringify({ port, addresses })])
   return {

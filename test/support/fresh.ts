@@ -1,4 +1,4 @@
-// A database and a Redis key space of each test file's own, on the servers that the runner started.
+// Each test file's own database and Redis key prefix, on the servers that the runner has started.
 import { Redis } from 'ioredis'
 import { randomBytes } from 'node:crypto'
 import pg from 'pg'
@@ -13,19 +13,20 @@ export function serverUrl (): string {
   return url
 }
 
-/** Why tests that need Redis are skipped; false where there is one. */
+/** The reason for skipping tests that need Redis; false if there is a Redis. */
 export const noRedis: string | false = process.env.TEST_REDIS_URL
   ? false
   : 'needs redis-server on PATH (Debian: apt-get install redis-server)'
 
-/** An empty database; dropped, with the roles that carry its name, when the test ends. */
+/** Returns an empty database. Drops it, and the roles with its name, when the test ends. */
 export async function freshDatabase (t: Test): Promise<string> {
   const name = `t_${randomBytes(6).toString('hex')}`
-  // Half the time of the default, which writes it all through the log.
+  // Takes half the time of the default strategy, which writes everything to the log.
   await onServer(client => client.query(`create database ${name} strategy file_copy`))
   t.teardown(() =>
     onServer(async client => {
-      // A pool has ended a little before its sockets are closed: one that is told to go meanwhile has nobody to tell it to.
+      // `pool.end()` resolves before its sockets close. A socket that the server then ends emits
+      // an error that has no listener any more.
       await until(async () =>
         (await client.query('select from pg_stat_activity where datname = $1', [name])).rowCount === 0, 500)
         .catch(() => {})
@@ -53,7 +54,7 @@ async function onServer<T> (work: (client: pg.Client) => Promise<T>): Promise<T>
   }
 }
 
-/** ioredis options with a random key prefix on the runner's Redis; patient, since a busy machine must not turn a test into one of outages. */
+/** ioredis options with a random key prefix. Patient, so that a busy machine causes no outage. */
 export function freshRedisOptions (): {
   host: string
   port: number

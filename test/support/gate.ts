@@ -1,4 +1,4 @@
-// An address in front of a real server, at which nothing listens until it is opened.
+// An address in front of a real server. Nothing listens there until the gate is opened.
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import type { Test } from 'tap'
@@ -6,13 +6,13 @@ import type { Test } from 'tap'
 export interface Gate {
   /** The target's URL with the gate's address in it. */
   readonly url: string
-  /** From now on the server can be reached. */
+  /** Makes the server reachable. */
   open(): Promise<void>
-  /** From now on connections are refused; those that are open end. */
+  /** Refuses connections, and ends open ones. */
   close(): Promise<void>
 }
 
-/** A gate in front of the server that `target` names; closed at first, and when the test ends. */
+/** Returns a gate to the server of `target`, closed at first and when the test ends. */
 export async function gate (t: Test, target: string): Promise<Gate> {
   const { hostname, port: targetPort } = new URL(target)
   const sockets = new Set<Socket>()

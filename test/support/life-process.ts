@@ -1,20 +1,21 @@
-// A manager in a process of its own, which kills itself at the first step that it writes down. Started by fork() with what to do as JSON.
+// A manager in a separate process, which kills itself at the first step that it records. Started by
+// fork() with a task as JSON.
 import { createManager } from '@fastify-tenancy/manager'
 
-import { lifeOptions, lifeSteps, type LifeStrategy } from '../manager/life-options.ts'
+import { lifecycleOptions, lifecycleSteps, type LifecycleStrategy } from '../manager/lifecycle-options.ts'
 
 const { superUrl, strategy, verb, id, steps } = JSON.parse(process.argv[2] ?? '') as {
   superUrl: string
-  strategy: LifeStrategy
+  strategy: LifecycleStrategy
   verb: 'create' | 'delete' | 'purge' | 'nothing'
   id: string
   steps: readonly string[]
 }
 
-// Portions of a step are told of, too; they are not written down.
+// Chunks of a step emit events too, but they are not recorded.
 const manager = createManager({
-  ...lifeOptions(superUrl, strategy),
-  ...lifeSteps,
+  ...lifecycleOptions(superUrl, strategy),
+  ...lifecycleSteps,
   progress: ({ step }) => {
     if (steps.includes(step)) process.kill(process.pid, 'SIGKILL')
   }

@@ -1,4 +1,5 @@
-// A process of its own with two applications on one Redis, one limiter exact, the other leased. Tells their ports.
+// A separate process with two applications on one Redis, with an exact and a leased limiter.
+// Reports their ports.
 import Fastify from 'fastify'
 import type { AddressInfo } from 'node:net'
 

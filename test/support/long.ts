@@ -1,2 +1,2 @@
-/** Whether this is `npm run test:long`: what has a short form for every day then takes all of it. */
+/** Whether this is `npm run test:long`, in which shortened tests run in full. */
 export const isLong: boolean = process.env.TEST_LONG === '1'

@@ -1,10 +1,11 @@
-// A process of its own that migrates, and kills itself when told to: `SIGKILL`, at the first event of a step, so that nothing is cleaned up.
+// A separate process that migrates. On request it kills itself by SIGKILL at the first event of a
+// step, so that nothing is cleaned up.
 import { createManager, type ManagerOptions, type MigrateInput } from '@fastify-tenancy/manager'
 
 export interface MigrateProcess {
   readonly options: ManagerOptions
   readonly input: MigrateInput
-  /** At which step's first event it dies; undefined for never. */
+  /** The step at whose first event the process dies; undefined for never. */
   readonly dieAt?: string
 }
 

@@ -1,4 +1,5 @@
-// A database with the four logins and a manager on it, two folders of migrations, and tenants with schemas.
+// A database with the four logins and a manager on it, two folders of migrations, and tenants with
+// schemas.
 import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
 import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -26,9 +27,9 @@ export interface Migrations {
   admin<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<R[]>
   /** Another manager, closed when the test ends. */
   another(more?: Partial<ManagerOptions>): Manager
-  /** Writes the file of a migration: the bodies of `up` and `down`, and what it says more. */
+  /** Writes a migration file: the bodies of `up` and `down`, and further exports. */
   write(set: 'shared' | 'tenant', name: string, up: string, down?: string, more?: string): string
-  /** Tenants `t0001` … with empty schemas, made by SQL: a thousand in a second. */
+  /** Creates tenants `t0001` … with empty schemas by SQL, a thousand in a second. */
   schemas(count: number): Promise<string[]>
 }
 
@@ -41,7 +42,7 @@ export async function migrations (t: Test, more: Partial<ManagerOptions> = {}): 
   const client = await connect(t, superUrl)
   const admin: Migrations['admin'] = async (text, values) => (await client.query(text, values)).rows as never
   t.teardown(async () => {
-    // The database goes first (see freshDatabase); on the server's own, what the logins were granted there.
+    // Dropped after the database (see freshDatabase): privileges on the server's own database, too.
     for (const user of [url, ownerUrl].map(login => decodeURIComponent(new URL(login).username)))
       await client.query(`drop owned by "${user}"; drop role if exists "${user}"`).catch(() => {})
   })
@@ -97,27 +98,28 @@ async function makeSchemas (admin: Migrations['admin'], owner: string, count: nu
     insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard, schema_name)
     select id, 's' || id, id, 'active', 'free', 'schema', 'default', 'tenant_' || id
     from (select 't' || lpad(n::text, 4, '0') as id from generate_series(1, ${count}) n) ids`)
-  // In portions: one transaction may hold only so many locks.
+  // In chunks, because the number of locks in one transaction is limited.
   for (let from = 1; from <= count; from += 200) {
     await admin(`
       do $$ declare id text; begin
         for id in select 't' || lpad(n::text, 4, '0') from generate_series(${from}, ${
       Math.min(from + 199, count)
     }) n loop
-          execute format('create schema %I authorization "${owner}"; comment on schema %I is %L', 'tenant_' || id, 'tenant_' || id, 'fastify-tenancy: tenant ' || id);
+          execute format('create schema %I authorization "${owner}"; comment on schema %I is %L',
+            'tenant_' || id, 'tenant_' || id, 'fastify-tenancy: tenant ' || id);
         end loop;
       end $$`)
   }
 }
 
-/** What it rejects with. */
+/** Returns the error that a promise rejects with. */
 export function failure (work: Promise<unknown>): Promise<unknown> {
   return work.then(() => {
     throw new Error('it did not fail')
   }, (error: unknown) => error)
 }
 
-/** The handle of a tenant in an application of these options. */
+/** Returns a tenant's handle in an application with these options. */
 export async function handle (
   t: Test,
   tenant: TenantRecord,

@@ -1,4 +1,5 @@
-// PgBouncer in transaction mode before the runner's server: each transaction may meet another backend.
+// PgBouncer in transaction mode before the runner's server: each transaction may get another
+// backend.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, rmSync, writeFileSync } from 'node:fs'
@@ -9,19 +10,22 @@ import type { Test } from 'tap'
 import { freePort, temporaryFolder } from './services.ts'
 import { until } from './until.ts'
 
-/** Why tests that need PgBouncer are skipped; false where there is one. */
+/** The reason for skipping tests that need PgBouncer; false if it is installed. */
 export const noPgBouncer: string | false = spawnSync('pgbouncer', ['--version']).status === 0
   ? false
   : 'needs pgbouncer on PATH (Debian: apt-get install pgbouncer)'
 
 export interface PgBouncerSettings {
-  /** How many backends it has. @default 2 */
+  /** How many backends PgBouncer has. @default 2 */
   readonly size?: number
-  /** More lines of its configuration. */
+  /** More lines for its configuration. */
   readonly lines?: string
 }
 
-/** The URL of `target` through a PgBouncer; stopped when the test ends. `mode` says for how long one backend is a client's. */
+/**
+ * Returns the URL of `target` through a PgBouncer, stopped when the test ends. `mode` is its pool
+ * mode.
+ */
 export async function pgBouncer (
   t: Test,
   target: string,

@@ -1,4 +1,5 @@
-// What a process' death is for the servers it talks to: from one statement on nothing is sent, and all its connections end.
+// Simulates the death of a process as its servers see it: from one statement on nothing is sent,
+// and all its connections end.
 import { AsyncLocalStorage } from 'node:async_hooks'
 import pg from 'pg'
 
@@ -36,9 +37,10 @@ Object.assign(pg.Client.prototype, {
 })
 
 /**
- * Runs `work` as a process that dies when it has sent so many statements, by clients that connect within it.
+ * Runs `work` as a process that dies after sending so many statements. Applies to clients that
+ * connect within `work`.
  *
- * @returns whether it died
+ * @returns whether the process died
  */
 export async function inLifeOf (statements: number, work: () => Promise<unknown>): Promise<boolean> {
   const life: Life = { statements: 0, last: statements, clients: new Set() }

@@ -1,4 +1,4 @@
-// Real servers that answer, and refuse: one for each word that Redis says it with.
+// Real servers that answer with a refusal: one for each of Redis' error words.
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
 
@@ -8,12 +8,15 @@ import { startCluster } from './cluster.ts'
 import { startRedis, type RedisService } from './services.ts'
 import { until } from './until.ts'
 
-/** What a Redis refuses, to whom, and from when on. */
+/** A kind of refusal by Redis, the affected commands, and how it begins. */
 export interface Refusal {
-  /** `state().reason` names it so. */
+  /** The name in `state().reason`. */
   readonly reason: string
   readonly status: 'degraded' | 'down'
-  /** Starts the server; resolves to the source that a user would configure, and to what makes it refuse once that is open. */
+  /**
+   * Starts the server. Resolves to the source to configure, and a function that starts the
+   * refusals.
+   */
   start(t: Test): Promise<{ readonly source: RedisSource; readonly refuse: () => Promise<unknown> }>
 }
 
@@ -28,7 +31,7 @@ async function server (t: Test, ...args: string[]): Promise<{ service: RedisServ
   return { service, admin }
 }
 
-/** A server that begins to refuse by one command of its administrator. */
+/** A server that refuses after one administrative command. */
 function after (reason: string, ...command: string[]): Refusal {
   return {
     reason,
@@ -73,7 +76,7 @@ export const refusals: readonly Refusal[] = [
         admin.disconnect()
       })
       const slot = Number(await admin.call('CLUSTER', 'KEYSLOT', '{acme}'))
-      // Each node has a third of the slots; take one that has not this slot.
+      // Each node has a third of the slots. Use a node that does not have this slot.
       const other = cluster.nodes[slot < 5_461 ? 1 : 0]!
       return { source: other.url, refuse: nothing }
     }

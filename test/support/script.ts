@@ -1,7 +1,7 @@
 // Runs a printed script as psql would: one statement at a time.
 import pg from 'pg'
 
-/** The statements of a script; those in dollar quotes stay whole. */
+/** Returns the statements of a script. A dollar-quoted statement stays whole. */
 export function splitScript (text: string): string[] {
   const statements: string[] = []
   let statement = ''

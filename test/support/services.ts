@@ -1,4 +1,4 @@
-// Real servers of a test's own, to be stopped, frozen and killed as it likes.
+// A test's own real servers, to be stopped, frozen and killed at will.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
@@ -21,8 +21,9 @@ const memory = '/dev/shm'
 const gigabyte = 2 ** 30
 
 /**
- * Makes a folder in memory for the files of servers; undefined where memory is short. A database has 300 files, and to make
- * them soon after others were dropped takes ext4 a third of all time that PostgreSQL needs in the tests.
+ * Creates a folder in memory for server files; undefined if memory is short. A database has 300
+ * files. Creating them soon after dropping others takes ext4 a third of PostgreSQL's time in the
+ * tests.
  */
 export function memoryFolder (): string | undefined {
   if (!existsSync(memory)) return undefined
@@ -34,13 +35,14 @@ export function memoryFolder (): string | undefined {
 
 export function temporaryFolder (parent = tmpdir()): string {
   const folder = mkdtempSync(join(parent, 'fastify-tenancy-'))
-  chmodSync(folder, 0o755) // PostgreSQL runs as another user when we are root
+  chmodSync(folder, 0o755) // if we are root, PostgreSQL runs as another user
   return folder
 }
 
 /**
- * A port on which nobody listens, below those that the kernel gives to clients. One of theirs would be taken while a server of ours
- * is down: by anybody who connects to anything, or by the very client that keeps calling it, which then talks to itself.
+ * Returns a free port below the range that the kernel assigns to clients. While our server is
+ * down, a port in that range could be assigned to any client. Even the client that keeps
+ * reconnecting could get it, and would connect to itself.
  */
 export async function freePort (): Promise<number> {
   for (;;) {
@@ -55,7 +57,7 @@ export async function freePort (): Promise<number> {
 }
 
 export interface PostgresService extends Service {
-  /** As `pg_ctl stop -m immediate`: sessions are cut off without a word, and the next start recovers. */
+  /** Like `pg_ctl stop -m immediate`: cuts sessions off, and the next start recovers. */
   crash(): Promise<void>
   /** Starts it again. */
   start(): Promise<void>
@@ -85,7 +87,8 @@ export async function startPostgresVersion (
     createPostgresUser: process.getuid?.() === 0,
     onLog: () => {},
     onError: () => {},
-    // One round of hashing instead of 4,096: the superuser connects thousands of times. 15 has no such setting.
+    // One round of hashing instead of 4,096, because the superuser connects thousands of times.
+    // PostgreSQL 15 has no such setting.
     initdbFlags: ['--no-sync', ...version === 15 ? [] : ['-c', 'scram_iterations=1']],
     postgresFlags: ['-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'full_page_writes=off', '-c',
       'max_connections=300', '-c', 'max_prepared_transactions=10', ...flags]
@@ -108,7 +111,7 @@ export async function startPostgresVersion (
       writeFileSync(join(folder, 'pg/standby.signal'), '')
       // The server runs as the owner of the folder.
       chownSync(join(folder, 'pg/standby.signal'), uid, gid)
-      // The library waits for a line that a standby does not write.
+      // The library waits for a log line that a standby never writes.
       postgres.start().catch(() => {})
       await listening(port)
     },
@@ -128,7 +131,7 @@ export async function hasRedisServer (): Promise<boolean> {
   return once(child, 'exit').then(() => true, () => false)
 }
 
-/** Rejects where there is no redis-server on PATH. */
+/** Rejects if there is no redis-server on PATH. */
 export async function startRedis (options: { port?: number; args?: string[] } = {}): Promise<RedisService> {
   const folder = temporaryFolder()
   const port = options.port ?? await freePort()

@@ -1,5 +1,6 @@
-// A process of the application that remembers its tenants for an hour and hears of no change. Started by fork() with its options as
-// JSON; each message `{ write: <slug> }` has it insert a row as that tenant; it answers with what came of it.
+// A process of the application that caches its tenants for an hour and gets no change. Started by
+// fork() with its options as JSON. Each message `{ write: <slug> }` inserts a row as that tenant;
+// the answer is the result.
 import { postgresRegistry, type TenantDatabaseOptions } from '@fastify-tenancy/database'
 import { createTenancy } from 'fastify-tenancy'
 import type { Kysely } from 'kysely'

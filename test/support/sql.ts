@@ -1,4 +1,5 @@
-// Connections and the context of a tenant, written out by hand: what the driver does is not for these tests to use.
+// Connections and the tenant context, written by hand, so that these tests do not depend on the
+// driver.
 import { PGlite } from '@electric-sql/pglite'
 import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import { signToken, type SigningKey } from '@fastify-tenancy/postgres/context-token'
@@ -20,7 +21,7 @@ export async function connect (t: Test, url: string): Promise<pg.Client> {
   return client
 }
 
-/** One question on a connection of its own. */
+/** Runs one query on a connection of its own. */
 export async function ask<R extends pg.QueryResultRow> (
   url: string,
   text: string,
@@ -35,7 +36,7 @@ export async function ask<R extends pg.QueryResultRow> (
   }
 }
 
-/** PGlite in memory behind the one method that set-up and registry need. */
+/** PGlite in memory, with the one method that set-up and registry need. */
 export async function connectEmbedded (t: Test): Promise<SqlClient> {
   const lite = await PGlite.create()
   t.teardown(() => lite.close())
@@ -52,19 +53,22 @@ export async function connectEmbedded (t: Test): Promise<SqlClient> {
   }
 }
 
-/** User and password of a URL, as `init` takes them. */
+/** Returns user and password of a URL, as `init` takes them. */
 export function loginOf (url: string): { user: string; password: string } {
   const { username, password } = new URL(url)
   return { user: decodeURIComponent(username), password: decodeURIComponent(password) }
 }
 
-/** The roles of the database that a connection is on. */
+/** Returns the roles of the database of a connection. */
 export async function rolesAt (client: SqlClient): Promise<Roles> {
   const { rows: [row] } = await client.query<{ name: string }>('select current_database()::text as name')
   return rolesOf(row?.name ?? '')
 }
 
-/** Runs `work` in a transaction as the application's role, for `tenant` where one is given; rolled back afterwards. */
+/**
+ * Runs `work` as the application's role, for `tenant` if given, in a transaction that is rolled
+ * back.
+ */
 export async function asTenant<T> (
   client: SqlClient,
   tenant: string | undefined,
@@ -88,7 +92,10 @@ type Engine = readonly [string, (t: Test) => Promise<SqlClient>]
 
 const embedded: Engine = ['PGlite', connectEmbedded]
 
-/** The engines, each as a function that gives one superuser's connection to an empty database. PGlite takes seconds to boot: not every day. */
+/**
+ * The engines: functions that return a superuser's connection to an empty database. PGlite is slow
+ * to boot, so it only runs in the long tests.
+ */
 export const engines: readonly Engine[] = [
   ['PostgreSQL', async t => connect(t, await freshDatabase(t))],
   ...(isLong ? [embedded] : [])

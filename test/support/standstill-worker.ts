@@ -1,4 +1,5 @@
-// The other end of standstill.ts: answers with the length of the error's message, plus one, and with that.
+// The worker of standstill.ts. Answers with the length of the error message plus one, and the
+// message.
 import pg from 'pg'
 import { parentPort } from 'node:worker_threads'
 

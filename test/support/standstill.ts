@@ -1,9 +1,10 @@
-// SQL that runs while this thread stands still: what somebody else does at exactly one point of another's work, in a callback that cannot wait.
+// SQL that runs while this thread stands still: another session's work at an exact point, in a
+// callback that cannot wait.
 import { Worker } from 'node:worker_threads'
 import type { Test } from 'tap'
 
 export interface Elsewhere {
-  /** Runs SQL to its end, as the login of the URL, before it returns. */
+  /** Runs SQL to its end, as the URL's login, before it returns. */
   run(url: string, sql: string): void
 }
 

@@ -1,4 +1,4 @@
-/** Every built-in that visits the elements of a collection, with how many elements it visits. */
+/** Every built-in that visits the elements of a collection, with the number of elements. */
 const visits: [object, string, (collection: never) => number][] = [
   [iteratorOf(new Map()), 'next', () => 1],
   [iteratorOf(new Set()), 'next', () => 1],
@@ -18,8 +18,8 @@ function iteratorOf (collection: Iterable<unknown>): object {
 }
 
 /**
- * Returns how many elements of collections are visited while `work` runs. It shows quadratic work without a clock:
- * the same on a busy machine.
+ * Returns how many elements of collections `work` visits. This shows quadratic work without a
+ * clock, so it is the same on a busy machine.
  */
 export async function stepsOf (work: () => Promise<unknown>): Promise<number> {
   let steps = 0

@@ -1,4 +1,5 @@
-// A process of its own with the whole suite, told by its parent what to do: `node suite-app.ts '{ … }'`, see suite-processes.ts.
+// A separate process with the whole suite, controlled by its parent: `node suite-app.ts '{ … }'`,
+// see suite-processes.ts.
 import Fastify, { type FastifyInstance } from 'fastify'
 import tenancy, { type TenancyOptions } from 'fastify-tenancy'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,7 +13,7 @@ export interface SuiteAppOptions extends Omit<TenancyOptions, 'database' | 'regi
   readonly registryUrl: string
   readonly superUrl: string
   readonly secret: string | undefined
-  /** A registry that counts its reads in the database, instead of the suite's own. */
+  /** Whether to use a registry that counts its reads in the database. */
   readonly isCounted?: boolean
 }
 
@@ -44,7 +45,7 @@ async function start (): Promise<FastifyInstance> {
     ...(secret !== undefined && { rls: { secret } })
   })
   app.get('/', async request => ({ slug: request.tenant.slug, plan: request.tenant.plan }))
-  // A value whose loads are counted in the database, by tenant and key.
+  // A cached value whose loads are counted in the database, by tenant and key.
   app.get<{ Params: { key: string }; Querystring: { lock?: string } }>(
     '/value/:key',
     async ({ tenant, params, query, cache }) => ({
@@ -65,7 +66,7 @@ async function start (): Promise<FastifyInstance> {
 }
 
 const orders = {
-  /** The answers to so many requests at once, with how often each came: `{ '200 {"slug":"acme"…}': 250 }`. */
+  /** Counts the distinct answers to concurrent requests: `{ '200 {"slug":"acme"…}': 250 }`. */
   async ask (host: string, path: string, count: number): Promise<Record<string, number>> {
     const answers = await Promise.all(
       Array.from({ length: count }, () => app.inject({ url: path, headers: { host } }))
@@ -75,14 +76,14 @@ const orders = {
       counts[`${statusCode} ${body}`] = (counts[`${statusCode} ${body}`] ?? 0) + 1
     return counts
   },
-  /** The tenants that so many look-ups at once find, with how often each came: `{ 'id-acme': 250 }`. */
+  /** Counts the distinct tenants that concurrent look-ups find: `{ 'id-acme': 250 }`. */
   async find (slug: string, count: number): Promise<Record<string, number>> {
     const found = await Promise.all(Array.from({ length: count }, () => app.tenantResolver.find({ slug })))
     const counts: Record<string, number> = {}
     for (const tenant of found) counts[String(tenant?.id)] = (counts[String(tenant?.id)] ?? 0) + 1
     return counts
   },
-  /** Asks on and on until the body has this in it; the Unix time in ms at which it had. */
+  /** Repeats the request until the body contains the text. Returns the Unix time in ms. */
   async waitFor (host: string, part: string): Promise<number> {
     for (;;) {
       const { body } = await app.inject({ url: '/', headers: { host } })

@@ -11,16 +11,16 @@ import { until } from './until.ts'
 export interface SuiteProcess {
   readonly child: ChildProcess
   readonly port: number
-  /** The warnings of its boot. */
+  /** The warnings at boot. */
   readonly log: string
-  /** Has the process do something, and resolves to what came of it. */
+  /** Sends the process a task, and resolves to its result. */
   tell<K extends keyof Orders>(
     name: K,
     ...args: Parameters<Orders[K]>
   ): Promise<Awaited<ReturnType<Orders[K]>>>
 }
 
-/** Starts `count` processes, each with the suite; killed when the test ends. */
+/** Starts `count` processes with the suite each, killed when the test ends. */
 export async function suiteProcesses (
   t: Test,
   count: number,
@@ -41,7 +41,8 @@ export async function suiteProcesses (
         throw new Error(`the process of an application ended with ${String(code)} before it was there`)
       })
     ])
-    // On a busy machine the first connections may miss their time, and the application starts without Redis.
+    // On a busy machine the first connections may time out, and the application starts without
+    // Redis.
     if (options.redis !== undefined) {
       await until(
         async () =>

@@ -7,7 +7,10 @@ import type { Test } from 'tap'
 
 import type { Provisioned, Rows } from './tenants.ts'
 
-/** `request.db` with the tests' tables; `Register` is one for all test files, so it is left alone. */
+/**
+ * `request.db` with the tests' tables. All test files share one `Register`, so it is not
+ * augmented.
+ */
 export function dbOf (request: { db: unknown }): Kysely<Rows> {
   return request.db as Kysely<Rows>
 }
@@ -21,7 +24,7 @@ export interface SuiteOptions extends Partial<Omit<TenancyOptions, 'database'>> 
   readonly logStream?: { write(line: string): void }
 }
 
-/** Registered and ready for routes; closed when the test ends. */
+/** Returns an application with the suite, ready for routes, closed when the test ends. */
 export async function suite (
   t: Test,
   on: Provisioned,
@@ -41,7 +44,10 @@ export async function suite (
   return app
 }
 
-/** Routes over `notes`: list, add, sleep, and two statements in a transaction with a pause that `between` fills. */
+/**
+ * Routes over `notes`: list, add, sleep, and a transaction of two statements that awaits
+ * `between`.
+ */
 export function noteRoutes (app: FastifyInstance, between: () => Promise<unknown> = async () => {}): void {
   app.get(
     '/notes',

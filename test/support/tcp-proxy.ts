@@ -1,4 +1,4 @@
-// A wire between a client and a real server that can be counted, slowed and broken.
+// A proxy between a client and a real server, which can count, delay and break the connection.
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import type { Test } from 'tap'
@@ -7,33 +7,38 @@ export interface TcpProxy {
   readonly port: number
   /** The target's URL with the proxy's address in it. */
   readonly url: string
-  /** How often a client sent something after it had had an answer: the waits that a network's round trip costs, over all connections. */
+  /**
+   * How often a client sent something after an answer: the network round trips of all connections.
+   */
   readonly waits: number
   /** How many connections are open. */
   readonly connections: number
-  /** How many have been opened so far. */
+  /** How many connections have been opened so far. */
   readonly opened: number
-  /** From now on keeps what clients send; the returned function gives all of it so far. */
+  /** Starts to record what clients send. The returned function returns the record. */
   record(): () => string
-  /** Starts to count waits from 0. */
+  /** Resets the count of round trips to 0. */
   reset(): void
-  /** From now on each direction takes this many milliseconds; 0 ends it. */
+  /** Delays each direction by this many milliseconds; 0 ends it. */
   delay(milliseconds: number): void
-  /** From now on bytes vanish in both directions, on old connections and new ones; nobody is told. */
+  /** Drops bytes in both directions, on old and new connections, without closing them. */
   blackHole(): void
-  /** From now on the server's answers vanish; what clients send arrives. */
+  /** Drops the server's answers. Bytes of clients still arrive. */
   loseAnswers(): void
-  /** Ends `blackHole()` and `loseAnswers()`. Bytes that vanished stay lost. */
+  /** Ends `blackHole()` and `loseAnswers()`. Dropped bytes stay lost. */
   restore(): void
-  /** Keeps what clients of the connections open now send, until the returned function is called. New connections pass. */
+  /**
+   * Holds bytes of the clients on open connections, until the returned function is called. New
+   * connections pass.
+   */
   hold(): () => void
-  /** Changes what the server sends, chunk by chunk; undefined ends it. */
+  /** Transforms what the server sends, chunk by chunk; undefined ends it. */
   tamper(change: ((chunk: Buffer) => Buffer) | undefined): void
   /** Breaks every open connection with a reset. */
   cut(): void
 }
 
-/** A proxy in front of the server that `target` names, on a port of its own; closed when the test ends. */
+/** Returns a proxy to the server of `target`, on its own port, closed when the test ends. */
 export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
   const { hostname, port: targetPort } = new URL(target)
   const sockets = new Set<Socket>()
@@ -73,7 +78,7 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
     const waiting: (() => void)[] = []
     let due = 0
 
-    // In order, also when the latency changes: TCP never reorders bytes.
+    // Keeps the order also when the latency changes, because TCP never reorders bytes.
     const later = (work: () => void): void => {
       const now = performance.now()
       due = Math.max(now + latency, due)
@@ -106,7 +111,7 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
     })
   }
 
-  // What was kept goes before what came later, the end of the connection included.
+  // Forwards held bytes before later bytes and before the end of the connection.
   function inTurn (from: Socket, later: (work: () => void) => void, work: () => void): void {
     const kept = held.get(from)
     if (kept === undefined) later(work)
@@ -174,7 +179,8 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
   }
 }
 
-// A reset of a socket that is shutting down fails in libuv and leaves its handle open, and Node then never exits.
+// Resetting a socket that is shutting down fails in libuv and leaves its handle open, so that Node
+// would never exit.
 function reset (socket: Socket): void {
   if (socket.destroyed || socket.connecting || socket.writableEnded) socket.destroy()
   else socket.resetAndDestroy()

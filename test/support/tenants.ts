@@ -1,4 +1,5 @@
-// A fresh database as `tenancy init` and `tenancy protect` leave it, with four logins and two tables, and handles on it.
+// A fresh database after `tenancy init` and `tenancy protect`, with four logins, two tables and
+// handles.
 import { toTenant, TenantScope } from '@fastify-tenancy/core'
 import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -29,7 +30,7 @@ export interface Provisioned {
 
 export const testSecret = 'a secret of the tests, 32 characters and more'
 
-/** `secret: undefined` for plain contexts. */
+/** Creates the database. `secret: undefined` for unsigned contexts. */
 export async function provision (
   t: Test,
   { secret = testSecret }: { secret?: string | undefined | false } = {}
@@ -37,7 +38,7 @@ export async function provision (
   const superUrl = await freshDatabase(t)
   const name = new URL(superUrl).pathname.slice(1)
   const client = new pg.Client({ connectionString: superUrl })
-  // A test may take the server down.
+  // A test may stop the server.
   client.on('error', () => {})
   await client.connect()
   t.teardown(() => client.end())
@@ -54,7 +55,8 @@ export async function provision (
   const tables = { tenant: ['notes'], shared: ['countries'] }
   await init(client, { logins, signingSecrets: secret ? [secret] : [] })
   await client.query(`
-    create table notes (tenant_id text not null, id serial, body text not null, n int not null default 0, primary key (tenant_id, id));
+    create table notes (tenant_id text not null, id serial, body text not null,
+      n int not null default 0, primary key (tenant_id, id));
     create table countries (code text primary key);
     create table unlisted (secret text);
     insert into countries values ('NL'), ('DE');
@@ -66,7 +68,8 @@ export async function provision (
   const urlOf = ({ user, password }: { user: string; password: string }): string =>
     Object.assign(new URL(superUrl), { username: user, password }).href
   t.teardown(async () => {
-    // The database goes first (see freshDatabase), then these; a login that still owns something is left to the server's end.
+    // Dropped after the database (see freshDatabase). A login that still owns an object is left
+    // behind.
     for (const { user } of Object.values(logins))
       await client.query(`drop owned by "${user}"; drop role if exists "${user}"`).catch(() => {})
   })
@@ -82,7 +85,7 @@ export async function provision (
   }
 }
 
-/** The suite's database on it, booted; closed when the test ends. */
+/** Returns the suite's database on it, booted, closed when the test ends. */
 export async function open (
   t: Test,
   on: Provisioned,
@@ -105,7 +108,7 @@ export interface Handle {
 
 const silent = { info () {}, warn () {}, error () {} }
 
-/** A scope of a tenant, and its handle. Ended when the test ends. */
+/** Returns a tenant's scope and handle, which end when the test ends. */
 export function handle (t: Test, database: DatabaseRuntime, id: string): Handle {
   const scope = new TenantScope(toTenant({ id, slug: `slug-of-${id.toLowerCase()}` }), silent)
   t.teardown(() => scope.abort())

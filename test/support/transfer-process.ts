@@ -1,7 +1,8 @@
-// A manager in a process of its own, which kills itself at one of the given steps. Started by fork() with what to do as JSON.
+// A manager in a separate process, which kills itself at one of the given steps. Started by fork()
+// with a task as JSON.
 import { createManager, type ImportInput, type MoveInput } from '@fastify-tenancy/manager'
 
-import { houseOptions } from '../manager/houses.ts'
+import { fixtureOptions } from '../manager/manager-fixture.ts'
 
 type Verb = { readonly move: MoveInput } | { readonly confirm: true } | {
   readonly import: string
@@ -15,7 +16,7 @@ const { superUrl, id, verb, dieAt } = JSON.parse(process.argv[2] ?? '') as {
   dieAt: readonly string[]
 }
 const manager = createManager({
-  ...houseOptions(superUrl),
+  ...fixtureOptions(superUrl),
   progress: ({ step }) => {
     if (dieAt.includes(step)) process.kill(process.pid, 'SIGKILL')
   }

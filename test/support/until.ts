@@ -1,4 +1,7 @@
-/** Polls until `check` gives something truthy; fails after `within` milliseconds. Tests wait for facts, never for time: the bound is for a machine that is busy. */
+/**
+ * Polls until `check` returns a truthy value; fails after `within` milliseconds. Tests wait for
+ * facts, never for time; the bound is generous for a busy machine.
+ */
 export async function until<T> (check: () => T | Promise<T>, within = 20_000): Promise<NonNullable<T>> {
   const deadline = Date.now() + within
   for (;;) {

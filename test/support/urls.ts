@@ -1,11 +1,11 @@
-// Names of logins and databases, for processes that need no more than these.
+// Names of logins and databases, for processes that need nothing else.
 import { createHash } from 'node:crypto'
 
 export function databaseOf (url: string): string {
   return new URL(url).pathname.slice(1)
 }
 
-/** The name of a login that the database's teardown drops, and its URL. */
+/** Returns the name of a login that the database's teardown drops, and its URL. */
 export function loginUrl (url: string, use: string): string {
   const login = new URL(url)
   login.username = `login_${use}_${createHash('md5').update(databaseOf(url)).digest('hex').slice(0, 8)}`

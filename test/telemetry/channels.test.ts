@@ -3,7 +3,7 @@ import { channels, type EventChannel } from '@fastify-tenancy/core'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 
-import { databaseTemplate, dropDatabases, world } from '../strategies/world.ts'
+import { databaseTemplate, dropDatabases, world } from '../strategies/strategy-fixture.ts'
 import { dbOf, suite } from '../support/suite.ts'
 import { provision } from '../support/tenants.ts'
 

@@ -9,55 +9,59 @@ import { TopTenants } from '../../packages/telemetry/src/top-tenants.ts'
 import { dbOf, noteRoutes, suite } from '../support/suite.ts'
 import { provision } from '../support/tenants.ts'
 
-t.test('TEL-01 requests, refused, off, limited and unknown-host ones are counted, and statements by tenant', async t => {
-  const on = await provision(t)
-  const app = await suite(t, on, {
-    rateLimit: { limits: { default: { rpm: 1_000 }, tenants: { hooli: { rpm: 1 } } } }
-  })
-  const { registry } = prometheus(app, { registry: new Registry() })
-  noteRoutes(app)
-  app.get('/off', { config: { tenancy: 'off' } }, async () => 'off')
-  app.get('/cached', async ({ cache }) => cache.wrap('key', () => 1))
-  app.get('/refused', async request => sql`set role none`.execute(dbOf(request)))
-  app.get('/failed', async request => sql`select 1 / 0`.execute(dbOf(request)))
-  const get = async (slug: string, url: string): Promise<number> =>
-    (await app.inject({ url, headers: { host: `${slug}.example.com` } })).statusCode
-  t.same(
-    [await get('acme', '/notes'), await get('acme', '/nowhere'), await get('nobody', '/notes'),
-      await get('acme', '/off'), await get('hooli', '/notes'), await get('hooli', '/notes'),
-      await get('acme', '/cached'), await get('acme', '/cached'), await get('acme', '/refused'),
-      await get('acme', '/failed')],
-    [200, 404, 404, 200, 200, 429, 200, 200, 500, 500]
-  )
-  await app.inject({ method: 'POST', url: '/transaction', headers: { host: 'globex.example.com' } })
-  await app.inject({ url: '/notes', headers: { host: '!' } })
-  const values = await samples(registry)
-  t.equal(values('tenancy_requests_total{tenant="id-acme",class="2xx"}'), 3)
-  t.equal(values('tenancy_requests_total{tenant="id-acme",class="4xx"}'), 1)
-  t.equal(values('tenancy_requests_total{tenant="id-acme",class="5xx"}'), 2)
-  t.equal(values('tenancy_requests_total{tenant="none",class="2xx"}'), 1, 'off')
-  t.equal(values('tenancy_requests_total{tenant="none",class="4xx"}'), 2, 'unknown and malformed hosts')
-  t.equal(values('tenancy_requests_total{tenant="id-hooli",class="4xx"}'), 1)
-  t.equal(values('tenancy_refusals_total{code="FST_TENANCY_TENANT_UNKNOWN"}'), 1)
-  t.equal(values('tenancy_refusals_total{code="FST_TENANCY_HOST_INVALID"}'), 1)
-  t.equal(values('tenancy_refusals_total{code="FST_TENANCY_RATE_LIMITED"}'), 1)
-  t.equal(values('tenancy_tenant_refusals_total{tenant="id-hooli"}'), 1)
-  t.equal(values('tenancy_statements_total{tenant="id-globex"}'), 3, 'two inserts and a commit')
-  t.ok((values('tenancy_database_seconds_total{tenant="id-acme"}') ?? 0) > 0)
-  t.equal(values('tenancy_statement_failures_total{code="22012"}'), 1)
-  t.equal(values('tenancy_refused_queries_total'), 1)
-  t.equal(values('tenancy_cache_reads_total{result="hit"}'), 1)
-  t.equal(values('tenancy_cache_reads_total{result="miss"}'), 1)
-  t.ok((values('tenancy_connections') ?? 0) > 0)
-  t.equal(values('tenancy_statement_duration_seconds_count{operation="COMMIT"}'), 1)
-  t.equal(values('tenancy_statement_duration_seconds_bucket{le="+Inf",operation="INSERT"}'), 2)
-  t.equal(
-    values('tenancy_statement_duration_seconds_count{operation="OTHER"}'),
-    1,
-    'the one that was refused'
-  )
-  t.equal(values('tenancy_request_duration_seconds_count{mode="off"}'), 1)
-})
+t.test(
+  'TEL-01 requests, refused, off, limited and unknown-host ones are counted, ' +
+    'and statements by tenant',
+  async t => {
+    const on = await provision(t)
+    const app = await suite(t, on, {
+      rateLimit: { limits: { default: { rpm: 1_000 }, tenants: { hooli: { rpm: 1 } } } }
+    })
+    const { registry } = prometheus(app, { registry: new Registry() })
+    noteRoutes(app)
+    app.get('/off', { config: { tenancy: 'off' } }, async () => 'off')
+    app.get('/cached', async ({ cache }) => cache.wrap('key', () => 1))
+    app.get('/refused', async request => sql`set role none`.execute(dbOf(request)))
+    app.get('/failed', async request => sql`select 1 / 0`.execute(dbOf(request)))
+    const get = async (slug: string, url: string): Promise<number> =>
+      (await app.inject({ url, headers: { host: `${slug}.example.com` } })).statusCode
+    t.same(
+      [await get('acme', '/notes'), await get('acme', '/nowhere'), await get('nobody', '/notes'),
+        await get('acme', '/off'), await get('hooli', '/notes'), await get('hooli', '/notes'),
+        await get('acme', '/cached'), await get('acme', '/cached'), await get('acme', '/refused'),
+        await get('acme', '/failed')],
+      [200, 404, 404, 200, 200, 429, 200, 200, 500, 500]
+    )
+    await app.inject({ method: 'POST', url: '/transaction', headers: { host: 'globex.example.com' } })
+    await app.inject({ url: '/notes', headers: { host: '!' } })
+    const values = await samples(registry)
+    t.equal(values('tenancy_requests_total{tenant="id-acme",class="2xx"}'), 3)
+    t.equal(values('tenancy_requests_total{tenant="id-acme",class="4xx"}'), 1)
+    t.equal(values('tenancy_requests_total{tenant="id-acme",class="5xx"}'), 2)
+    t.equal(values('tenancy_requests_total{tenant="none",class="2xx"}'), 1, 'off')
+    t.equal(values('tenancy_requests_total{tenant="none",class="4xx"}'), 2, 'unknown and malformed hosts')
+    t.equal(values('tenancy_requests_total{tenant="id-hooli",class="4xx"}'), 1)
+    t.equal(values('tenancy_refusals_total{code="FST_TENANCY_TENANT_UNKNOWN"}'), 1)
+    t.equal(values('tenancy_refusals_total{code="FST_TENANCY_HOST_INVALID"}'), 1)
+    t.equal(values('tenancy_refusals_total{code="FST_TENANCY_RATE_LIMITED"}'), 1)
+    t.equal(values('tenancy_tenant_refusals_total{tenant="id-hooli"}'), 1)
+    t.equal(values('tenancy_statements_total{tenant="id-globex"}'), 3, 'two inserts and a commit')
+    t.ok((values('tenancy_database_seconds_total{tenant="id-acme"}') ?? 0) > 0)
+    t.equal(values('tenancy_statement_failures_total{code="22012"}'), 1)
+    t.equal(values('tenancy_refused_queries_total'), 1)
+    t.equal(values('tenancy_cache_reads_total{result="hit"}'), 1)
+    t.equal(values('tenancy_cache_reads_total{result="miss"}'), 1)
+    t.ok((values('tenancy_connections') ?? 0) > 0)
+    t.equal(values('tenancy_statement_duration_seconds_count{operation="COMMIT"}'), 1)
+    t.equal(values('tenancy_statement_duration_seconds_bucket{le="+Inf",operation="INSERT"}'), 2)
+    t.equal(
+      values('tenancy_statement_duration_seconds_count{operation="OTHER"}'),
+      1,
+      'the one that was refused'
+    )
+    t.equal(values('tenancy_request_duration_seconds_count{mode="off"}'), 1)
+  }
+)
 
 t.test('TEL-02 usage() counts the same from its first call, and nothing before', async t => {
   const on = await provision(t)
@@ -86,35 +90,39 @@ const query = (id: string, duration: number): void =>
     rows: 1
   })
 
-t.test('TEL-03 100,000 tenants stay under 1 MB of metrics, and the busy ones keep labels of their own', async t => {
-  const { registry, stop } = prometheus({}, { registry: new Registry() })
-  t.teardown(stop)
-  const request = {}
-  for (let n = 0; n < 100_000; n++) {
-    const tenant = { id: `tenant-${n}`, slug: `tenant-${n}`, isolation: 'rls' }
-    query(tenant.id, 1)
-    channels.request.publish({
-      tenant,
-      mode: 'required',
-      route: '/',
-      method: 'GET',
-      statusCode: 200,
-      duration: 1,
-      request
-    })
-    channels.refused.publish({ code: 'FST_TENANCY_TENANT_SUSPENDED', statusCode: 403, tenant, request })
+t.test(
+  'TEL-03 100,000 tenants stay under 1 MB of metrics, and the busy ones keep labels of their ' +
+    'own',
+  async t => {
+    const { registry, stop } = prometheus({}, { registry: new Registry() })
+    t.teardown(stop)
+    const request = {}
+    for (let n = 0; n < 100_000; n++) {
+      const tenant = { id: `tenant-${n}`, slug: `tenant-${n}`, isolation: 'rls' }
+      query(tenant.id, 1)
+      channels.request.publish({
+        tenant,
+        mode: 'required',
+        route: '/',
+        method: 'GET',
+        statusCode: 200,
+        duration: 1,
+        request
+      })
+      channels.refused.publish({ code: 'FST_TENANCY_TENANT_SUSPENDED', statusCode: 403, tenant, request })
+    }
+    const text = await registry.metrics()
+    t.ok(text.length < 1_000_000, `${text.length} characters`)
+    t.ok(new Set(text.match(/tenant="[^"]*"/g)).size <= 52, 'the top, others and none')
+    const values = await samples(registry)
+    const total = [...text.matchAll(/^tenancy_statements_total\{[^}]*\} (\d+)/gm)].reduce(
+      (sum, [, n]) => sum + Number(n),
+      0
+    )
+    t.equal(total, 100_000, 'each is counted once')
+    t.ok((values('tenancy_statements_total{tenant="other"}') ?? 0) >= 99_000)
   }
-  const text = await registry.metrics()
-  t.ok(text.length < 1_000_000, `${text.length} characters`)
-  t.ok(new Set(text.match(/tenant="[^"]*"/g)).size <= 52, 'the top, others and none')
-  const values = await samples(registry)
-  const total = [...text.matchAll(/^tenancy_statements_total\{[^}]*\} (\d+)/gm)].reduce(
-    (sum, [, n]) => sum + Number(n),
-    0
-  )
-  t.equal(total, 100_000, 'each is counted once')
-  t.ok((values('tenancy_statements_total{tenant="other"}') ?? 0) >= 99_000)
-})
+)
 
 t.test('TEL-04 a tenant that becomes busy takes the label of a quiet one, and others never fall', async t => {
   let now = 0

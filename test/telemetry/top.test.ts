@@ -1,4 +1,4 @@
-// A noisy tenant among twenty, found from outside: by the command, by the dashboard's query and in pg_stat_activity.
+// Finds a noisy tenant among twenty by the command, by the dashboard's query and in pg_stat_activity.
 import { toTenant, memoryRegistry } from '@fastify-tenancy/core'
 import { openRedis } from '@fastify-tenancy/redis'
 import { prometheus } from '@fastify-tenancy/telemetry'
@@ -21,7 +21,7 @@ const slugs = Array.from({ length: 20 }, (_, n) => `tenant-${String.fromCodePoin
 const noisy = 'tenant-h'
 const options = { database: { tagStatements: true, pool: { max: 6 } } }
 
-/** An application of twenty tenants on a Redis whose keys are this test's, and what its command is configured with. */
+/** Opens an application of twenty tenants with Redis keys of this test's own, and its configuration. */
 async function twenty (t: Test, on: Provisioned, redis: object): Promise<FastifyInstance> {
   const app = Fastify()
   t.teardown(() => app.close())
@@ -42,7 +42,7 @@ async function twenty (t: Test, on: Provisioned, redis: object): Promise<Fastify
   return app
 }
 
-/** Sends requests until `work` has settled: three of the noisy tenant at a time, and one at a time of the others in turn. */
+/** Sends requests until `work` has settled: three at a time of the noisy tenant, one of the others. */
 async function underLoad<T> (app: FastifyInstance, work: () => Promise<T>): Promise<T> {
   const done = new AbortController()
   const send = async (slugs: readonly string[]): Promise<void> => {
@@ -88,7 +88,8 @@ t.test(
       const seen = new Map<string, number>()
       const watched = until(async () => {
         const rows = await on.admin<{ application_name: string }>(
-          "select application_name from pg_stat_activity where datname = current_database() and state = 'active' and query like '%pg_sleep%' and pid <> pg_backend_pid()"
+          'select application_name from pg_stat_activity where datname = current_database() ' +
+            "and state = 'active' and query like '%pg_sleep%' and pid <> pg_backend_pid()"
         )
         for (const { application_name: name } of rows) seen.set(name, (seen.get(name) ?? 0) + 1)
         return (seen.get(`id-${noisy}`) ?? 0) >= 20
@@ -109,7 +110,8 @@ t.test(
       t.equal(busiest(before, await registry.metrics()), `id-${noisy}`, "the dashboard's query")
     })
     const idle = await on.admin(
-      "select from pg_stat_activity where application_name like 'id-%' and state = 'idle' and datname = current_database()"
+      "select from pg_stat_activity where application_name like 'id-%' and state = 'idle' " +
+        'and datname = current_database()'
     )
     t.equal(idle.length, 0, 'the tag ends with its statement')
   }
@@ -144,7 +146,10 @@ t.test('TEL-09 a process answers nobody who has not its secret, and counts only 
   t.equal((await run(cwd, 'top', '--seconds', '0')).code, 2)
 })
 
-/** What the first panel of the dashboard plots highest: `topk(10, sum by (tenant) (rate(<counter>{tenant!~"none"}[…])))`. */
+/**
+ * Returns the tenant that the first panel of the dashboard plots highest:
+ * `topk(10, sum by (tenant) (rate(<counter>{tenant!~"none"}[…])))`.
+ */
 function busiest (before: string, after: string): string | undefined {
   const file = join(import.meta.dirname, '../../packages/telemetry/grafana/dashboard.json')
   const { panels } = JSON.parse(readFileSync(file, 'utf8')) as { panels: { targets: { expr: string }[] }[] }

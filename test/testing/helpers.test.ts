@@ -43,30 +43,34 @@ t.test('injectAs() sends what names the tenant: host, header and path, and its c
   await t.rejects(injectAs(Fastify(), { slug: 'acme' }, '/'), /register fastify-tenancy/)
 })
 
-t.test('createTestTenants() fills tenants with tagged values, and dispose() leaves nothing of them', async t => {
-  const { url, manager, pool } = await openWorld(t)
-  const app = Fastify()
-  t.teardown(() => app.close())
-  await app.register(tenancy, { baseDomain: 'example.com', database: url, rls: { secret }, tables })
-  await app.ready()
-  const count = async (): Promise<number> =>
-    Number((await pool.query('select count(*) as n from projects')).rows[0].n)
-  const tenants = await createTestTenants(manager, 2, {
-    seed: ({ tenant, tag }) =>
-      app.tenancy.run(
-        { id: tenant.id },
-        ({ db }) => db.insertInto('projects' as never).values({ name: tag(1) } as never).execute()
-      )
-  })
-  t.equal(await count(), 2)
-  const { rows } = await pool.query('select name from projects')
-  t.same(rows.map(row => row.name).toSorted(), tenants.names.map(name => `${name}:1`).toSorted())
-  await tenants.dispose()
-  await tenants.dispose()
-  t.equal(await count(), 0)
-  t.equal(await manager.get({ slug: tenants.names[0] ?? '' }), undefined)
-  await t.rejects(createTestTenants(manager, 0), RangeError)
-})
+t.test(
+  'createTestTenants() fills tenants with tagged values, and dispose() leaves nothing of ' +
+    'them',
+  async t => {
+    const { url, manager, pool } = await openWorld(t)
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await app.register(tenancy, { baseDomain: 'example.com', database: url, rls: { secret }, tables })
+    await app.ready()
+    const count = async (): Promise<number> =>
+      Number((await pool.query('select count(*) as n from projects')).rows[0].n)
+    const tenants = await createTestTenants(manager, 2, {
+      seed: ({ tenant, tag }) =>
+        app.tenancy.run(
+          { id: tenant.id },
+          ({ db }) => db.insertInto('projects' as never).values({ name: tag(1) } as never).execute()
+        )
+    })
+    t.equal(await count(), 2)
+    const { rows } = await pool.query('select name from projects')
+    t.same(rows.map(row => row.name).toSorted(), tenants.names.map(name => `${name}:1`).toSorted())
+    await tenants.dispose()
+    await tenants.dispose()
+    t.equal(await count(), 0)
+    t.equal(await manager.get({ slug: tenants.names[0] ?? '' }), undefined)
+    await t.rejects(createTestTenants(manager, 0), RangeError)
+  }
+)
 
 t.test('createTestTenants() removes what it made when a seed fails', async t => {
   const { manager } = await openWorld(t)

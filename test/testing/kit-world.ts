@@ -24,12 +24,16 @@ export async function openWorld (t: Test): Promise<World> {
   t.teardown(() => manager.close())
   await manager.init()
   await pool.query(`
-    create table projects (tenant_id uuid not null, id uuid not null default gen_random_uuid(), name text not null,
-      webhook_url text, created_at timestamptz not null default clock_timestamp(), primary key (tenant_id, id));
-    create table tasks (tenant_id uuid not null, id uuid not null default gen_random_uuid(), project_id uuid not null,
+    create table projects (tenant_id uuid not null, id uuid not null default gen_random_uuid(),
+      name text not null,
+      webhook_url text, created_at timestamptz not null default clock_timestamp(),
+        primary key (tenant_id, id));
+    create table tasks (tenant_id uuid not null, id uuid not null default gen_random_uuid(),
+      project_id uuid not null,
       title text not null, number serial, primary key (tenant_id, id),
       foreign key (tenant_id, project_id) references projects (tenant_id, id) on delete cascade);
-    create table members (tenant_id uuid not null, id uuid not null default gen_random_uuid(), email text not null,
+    create table members (tenant_id uuid not null, id uuid not null default gen_random_uuid(),
+      email text not null,
       primary key (tenant_id, id), unique (tenant_id, email))`)
   await manager.protect()
   await pool.query(`

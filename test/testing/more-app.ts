@@ -1,4 +1,4 @@
-// Applications beside the leaky one: one that is noisy and keeps its tenants apart, and one with leaks of further kinds.
+// Two more applications: a noisy one that keeps its tenants apart, and one with further kinds of leaks.
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import tenancy from 'fastify-tenancy'
 import type { Kysely } from 'kysely'

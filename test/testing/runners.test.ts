@@ -42,7 +42,8 @@ async function provision (t: Test): Promise<Record<string, string>> {
   await manager.init()
   await ask(
     url,
-    'create table items (tenant_id uuid not null, id uuid default gen_random_uuid(), name text not null, primary key (tenant_id, id))'
+    'create table items (tenant_id uuid not null, id uuid default gen_random_uuid(), ' +
+      'name text not null, primary key (tenant_id, id))'
   )
   await manager.protect()
   for (const slug of ['victim', 'attacker']) await manager.create({ slug })

@@ -5,19 +5,19 @@ import { ownDatabases } from './own-databases.ts'
 import { routes } from './routes.ts'
 import { setUp } from './set-up.ts'
 
-/** What the environment may choose. */
+/** Settings from the environment. */
 export interface Settings {
   baseDomain: string
   databaseUrl: string
   redisUrl?: string | undefined
   limitsFile: string
   isolation: 'rls' | 'row' | 'schema' | 'database'
-  /** Signs the tenant context. Every process on one database needs the same. */
+  /** Signs the tenant context. Every process on one database needs the same secret. */
   secret?: string | undefined
   logger?: boolean
 }
 
-/** The whole application: database set up and seeded, suite registered, routes added. */
+/** Returns the whole application: database set up and seeded, suite registered, routes added. */
 export async function buildApp (
   { baseDomain, databaseUrl, redisUrl, limitsFile, isolation, secret, logger = true }: Settings
 ): Promise<FastifyInstance> {
@@ -30,7 +30,7 @@ export async function buildApp (
   const pool = openPool(databaseUrl)
   const own = isolation === 'database' ? ownDatabases(databaseUrl, rls.secret) : undefined
   const database = { url: pool, ...own?.options }
-  // An id of any length is looked for, and not found; a number is no name.
+  // An id of any length is looked up and not found. A number is not a valid name.
   const app = Fastify({
     logger,
     routerOptions: { maxParamLength: 16_384 },

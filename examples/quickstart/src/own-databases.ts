@@ -4,13 +4,15 @@ import { createHmac } from 'node:crypto'
 
 type DatabaseOptions = Extract<ManagerOptions['database'], { readonly url: unknown }>
 
-/** What strategy `database` adds to `options.database`, and what ends it. */
+/** What strategy `database` adds to `options.database`, and a function that closes it. */
 export interface OwnDatabases {
   readonly options: Pick<DatabaseOptions, 'tenants' | 'ownerUrl'>
   close(): Promise<void>
 }
 
-/** Where each tenant's own database is: on the same server with a login of its own, or embedded in this process. */
+/**
+ * Each tenant's own database: on the same server with its own login, or embedded in this process.
+ */
 export function ownDatabases (databaseUrl: string, secret: string): OwnDatabases {
   if (databaseUrl.startsWith('pglite:')) return embedded()
   const url = ({ id }: { readonly id: string }): string => {
@@ -21,7 +23,7 @@ export function ownDatabases (databaseUrl: string, secret: string): OwnDatabases
   return { options: { tenants: { url }, ownerUrl: databaseUrl }, async close () {} }
 }
 
-// In memory: whoever opens one a second time has another.
+// In memory, so opening a database twice would give two different databases.
 function embedded (): OwnDatabases {
   const pools = new Map<string, ReturnType<typeof openPool>>()
   const url = ({ id }: { readonly id: string }): ReturnType<typeof openPool> => {

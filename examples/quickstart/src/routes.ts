@@ -6,7 +6,9 @@ const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 type WithId = { Params: { id: string } }
 
-/** Not one line here names a tenant: `request.db` and `request.cache` can reach no other. */
+/**
+ * No line here names a tenant: `request.db` and `request.cache` reach only the request's tenant.
+ */
 export function routes (app: FastifyInstance): void {
   app.get('/health', { config: { tenancy: 'off' } }, () => ({ status: 'ok' }))
 
@@ -79,7 +81,8 @@ export function routes (app: FastifyInstance): void {
     { schema: { body: text('title') } },
     async (request, reply) => {
       const { db, params, body } = request
-      // A missing project inserts no row; another tenant's is as missing as any.
+      // A project that does not exist inserts no row. Another tenant's project does not exist
+      // either.
       const created = await db.insertInto('tasks').columns(['project_id', 'title'])
         .expression(eb =>
           eb.selectFrom('projects').select(eb => ['id as project_id', eb.val(body.title).as('title')]).where(
@@ -118,11 +121,12 @@ function text (property: string): object {
 }
 
 async function forgetStats ({ cache }: FastifyRequest): Promise<void> {
-  // In an outage of Redis, which the cache logs, the row is written all the same: the count is wrong until it expires.
+  // In an outage of Redis, which the cache logs, the row is still written. The count is then wrong
+  // until it expires.
   await cache.delete('stats').catch(() => {})
 }
 
-/** An id that is no uuid names no project. */
+/** Schema of a project's id. An id that is no uuid belongs to no project. */
 function id (given: string): string {
   return uuid.test(given) ? given : notFound()
 }

@@ -1,6 +1,6 @@
 import type { Generated } from 'kysely'
 
-/** The application's tables, as Kysely knows them. */
+/** The application's tables, as types for Kysely. */
 export interface Schema {
   projects: { tenant_id: string; id: Generated<string>; name: string; created_at: Generated<Date> }
   tasks: {
@@ -20,8 +20,8 @@ declare module 'fastify-tenancy' {
 }
 
 /**
- * The tables, created where they are missing. Where tenants share them, each row says whose it is, and keys lead with
- * the tenant, so that no foreign key can reach another tenant's row.
+ * Creates the missing tables. If tenants share them, each row has a tenant column, and keys begin
+ * with it, so that no foreign key can reference another tenant's row.
  */
 export function tables (isShared: boolean): string {
   const column = isShared ? 'tenant_id uuid not null,' : ''

@@ -16,14 +16,15 @@ try {
     secret: env.TENANCY_SECRET
   })
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    // What is under way may end within the suite's closeTimeout.
+    // Requests in flight may end within the suite's closeTimeout.
     process.once(signal, () => {
       void app.close().then(() => process.exit(0))
     })
   }
   await app.listen({ port, host: env.HOST || '127.0.0.1' })
 } catch (error) {
-  // One sentence; the errors of the suite, of Node and of pg all say what is wrong and none holds a password.
+  // Prints one sentence. The errors of the suite, of Node and of pg say what is wrong and hold no
+  // password.
   const { message, code } = error as NodeJS.ErrnoException
   console.error(`The quickstart cannot start: ${message || code}`)
   process.exit(1)

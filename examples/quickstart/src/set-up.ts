@@ -8,14 +8,17 @@ const tenants = [
   { slug: 'globex', name: 'Globex', plan: 'pro' }
 ]
 
-/** Brings an empty database to where the application can serve: what a deployment does once, with `tenancy init`, migrations and `tenancy protect`. */
+/**
+ * Sets up an empty database, as a deployment does once with `tenancy init`, migrations and
+ * `protect`.
+ */
 export async function setUp (
   pool: pg.Pool,
   options: Pick<ManagerOptions, 'database' | 'isolation' | 'rls' | 'tables'>
 ): Promise<void> {
   const manager = createManager({
     ...options,
-    // With a schema or a database per tenant, each tenant's tables are made with the tenant.
+    // With a schema or a database per tenant, creating a tenant creates its tables.
     provision: async ({ client }) => {
       await client.query(tables(false))
     }
@@ -34,14 +37,14 @@ async function fill (manager: Manager, pool: pg.Pool, isolation: ManagerOptions[
     await manager.protect()
   }
   for (const tenant of tenants) {
-    // Another process may be seeding too.
+    // Another process may be seeding at the same time.
     await manager.create(tenant).catch((error: { code?: string }) => {
       if (error.code !== 'FST_TENANCY_TENANT_CONFLICT') throw error
     })
   }
 }
 
-// Several processes may start at once, and `if not exists` alone does not stand that.
+// Several processes may start at once, and `if not exists` alone is not safe for that.
 async function createShared (pool: pg.Pool): Promise<void> {
   const client = await pool.connect()
   try {

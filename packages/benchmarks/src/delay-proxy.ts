@@ -1,7 +1,9 @@
-// A process of its own: passes bytes on after a delay, each way. `node delay-proxy.ts <port> <milliseconds>`; tells its own port by IPC.
+// A separate process that forwards bytes after a delay in each direction:
+// `node delay-proxy.ts <port> <milliseconds>`. Reports its own port by IPC.
 //
-// Timers of Node have a grain of 1 ms. While bytes are on their way this sleeps in steps of 50 µs instead (Atomics.wait has the kernel's
-// resolution) and looks for new ones between them: no busy core, which the measured processes need.
+// Timers of Node have a resolution of 1 ms. While bytes are delayed, this process sleeps in steps
+// of 50 µs instead (Atomics.wait has the kernel's resolution) and checks for new bytes in between.
+// So it keeps no core busy that the measured processes need.
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 
@@ -10,7 +12,8 @@ const milliseconds = Number(delay)
 const underWay: { readonly due: number; readonly deliver: () => void }[] = []
 const never = new Int32Array(new SharedArrayBuffer(4))
 const step = 0.05
-// What is noticed has been there for half a sleep, which takes 130 µs, and the way through this process.
+// Bytes have waited half a sleep of 130 µs on average before they are noticed, plus the way
+// through here.
 const lag = Math.min(0.12, milliseconds)
 let isRunning = false
 
@@ -21,7 +24,7 @@ function later (deliver: () => void): void {
   setImmediate(run)
 }
 
-// One delay for all, so that the queue is in order of arrival and of delivery.
+// All bytes have the same delay, so the queue is in order of arrival and of delivery.
 function run (): void {
   let now = performance.now()
   for (let next = underWay[0]; next !== undefined && next.due <= now; next = underWay[0]) {
@@ -32,7 +35,7 @@ function run (): void {
   const next = underWay[0]
   isRunning = next !== undefined
   if (next === undefined) return
-  // The last stretch is spun: a sleep ends up to 80 µs late.
+  // Busy-waits at the end, because a sleep ends up to 80 µs late.
   const left = next.due - now
   if (left > 0.1) Atomics.wait(never, 0, 0, Math.min(step, left - 0.1))
   setImmediate(run)

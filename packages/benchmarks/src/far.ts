@@ -3,13 +3,13 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 
 export interface Far {
-  /** Where the target seems to be. */
+  /** The proxied address of the target. */
   readonly url: string
   readonly port: number
   stop(): void
 }
 
-/** Puts a network of one millisecond a round trip before a server, in a process of its own. */
+/** Puts a simulated network with 1 ms per round trip before a server, in a separate process. */
 export async function far (target: string, eachWay = 0.5): Promise<Far> {
   const url = new URL(target)
   const child = fork(join(import.meta.dirname, 'delay-proxy.ts'), [url.port, `${eachWay}`])

@@ -1,4 +1,4 @@
-// What can be measured: `npm run bench:<name>` in this package.
+// The list of benchmarks: `npm run bench:<name>` in this package.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 

@@ -1,6 +1,9 @@
 import { sliceMs, type Sample } from './race.ts'
 
-/** Calls `work` in a row for one slice; `each` is the CPU time of one call on this thread, in µs: what others do to the machine is not in it. */
+/**
+ * Calls `work` repeatedly for one slice. `each` is the CPU time of one call on this thread in µs,
+ * which excludes other load on the machine.
+ */
 export function repeat (work: () => unknown): Promise<Sample> {
   const start = performance.now()
   const end = start + sliceMs
@@ -14,7 +17,7 @@ export function repeat (work: () => unknown): Promise<Sample> {
   return Promise.resolve({ each: since(before) / calls })
 }
 
-/** The same for work that is waited for, one call after the other. */
+/** Like the function above, for asynchronous work: awaits each call before the next. */
 export async function repeatAsync (work: () => Promise<unknown>): Promise<Sample> {
   const start = performance.now()
   const end = start + sliceMs

@@ -1,4 +1,4 @@
-// How true the delay proxy is: an echo through it, against the same echo without it.
+// The accuracy of the delay proxy: an echo through it, against the same echo without it.
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 

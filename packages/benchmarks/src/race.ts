@@ -1,27 +1,27 @@
-// Interleaved measurement: on a machine that others use too, only what ran side by side can be compared.
+// Interleaved measurement. On a shared machine, only work that ran side by side can be compared.
 
-/** What one slice of one contender measured: figures by name. */
+/** The result of one slice of one contender: figures by name. */
 export type Sample = Readonly<Record<string, number>>
 
 export interface Contender {
   readonly name: string
-  /** Works for about {@link sliceMs} and says what it measured. */
+  /** Works for about {@link sliceMs} and returns its figures. */
   run(): Promise<Sample>
 }
 
-/** How long one slice takes, in milliseconds: `BENCH_MS`. @default 1000 */
+/** Length of one slice in milliseconds: `BENCH_MS`. @default 1000 */
 export const sliceMs: number = Number(process.env['BENCH_MS'] ?? 1_000)
-/** How often everybody has a turn: `BENCH_ROUNDS`. @default 9 */
+/** How many slices each contender gets: `BENCH_ROUNDS`. @default 9 */
 export const rounds: number = Number(process.env['BENCH_ROUNDS'] ?? 9)
 
-/** The middle half of some figures, with its middle. */
+/** The middle half of some figures, with the median. */
 export interface Spread {
   readonly low: number
   readonly median: number
   readonly high: number
 }
 
-/** What a race found. */
+/** The result of a race. */
 export class Race {
   readonly baseline: string
   readonly #runs: readonly { readonly name: string; readonly sample: Sample; readonly beside: Sample }[]
@@ -38,12 +38,12 @@ export class Race {
     return [...new Set(this.#runs.map(({ name }) => name))]
   }
 
-  /** A figure of one contender, over all rounds. */
+  /** Returns a figure of one contender, over all rounds. */
   figure (name: string, figure: string): Spread {
     return spread(this.#of(name).map(({ sample }) => sample[figure] ?? Number.NaN))
   }
 
-  /** The figure divided by the baseline's: the mean of the slice before and the one after. */
+  /** Returns the figure divided by the baseline's: the mean of the slices before and after it. */
   ratio (name: string, figure: string): Spread {
     return spread(
       this.#of(name).map(({ sample, beside }) =>
@@ -52,7 +52,7 @@ export class Race {
     )
   }
 
-  /** The ratio divided by another contender's of the same round. */
+  /** Returns the ratio divided by another contender's ratio of the same round. */
   ratioTo (name: string, other: string, figure: string): Spread {
     const others = this.#of(other)
     return spread(
@@ -69,7 +69,7 @@ export class Race {
   }
 }
 
-/** Runs A B A C A … in each round; the first round warms up and is thrown away. */
+/** Runs A B A C A … in each round. The first round warms up and is discarded. */
 export async function race (baseline: Contender, others: readonly Contender[]): Promise<Race> {
   const runs: { name: string; sample: Sample; beside: Sample }[] = []
   let before = await baseline.run()
@@ -102,7 +102,7 @@ function spread (values: readonly number[]): Spread {
   return { low: quantile(sorted, 0.25), median: quantile(sorted, 0.5), high: quantile(sorted, 0.75) }
 }
 
-/** Of sorted values. */
+/** Returns the quantile `part` (0 to 1) of sorted values. */
 export function quantile (sorted: ArrayLike<number>, part: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN
 }

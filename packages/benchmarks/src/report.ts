@@ -1,4 +1,4 @@
-// Tables for people, printed and, with --save, put into the README between the marks of their benchmark.
+// Tables for people. Prints them, and with --save puts them into the README between their marks.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
@@ -12,17 +12,17 @@ export interface Column {
   readonly digits?: number
 }
 
-/** A promise about one ratio, and whether it was kept. */
+/** A promise about one ratio, and whether it is kept. */
 export interface BenchTarget {
   readonly name: string
   readonly figure: string
   readonly atMost?: number
   readonly atLeast?: number
-  /** Against whom, where not the baseline. */
+  /** The contender to compare with, if it is not the baseline. */
   readonly against?: string
 }
 
-/** The table of a race: every figure as its median, every ratio as median and middle half. */
+/** Returns the table of a race: figures as medians, ratios as median and middle half. */
 export function markdownTable (
   race: Race,
   columns: readonly Column[],
@@ -63,7 +63,7 @@ function verdict (race: Race, { name, figure, atMost, atLeast, against }: BenchT
   return `${what} ${isMet ? '✓' : '**missed**'}`
 }
 
-/** Prints a result, and with `--save` replaces the README's. */
+/** Prints a result, and with `--save` replaces it in the README. */
 export function report (name: string, text: string): void {
   const result = `${text}\n\n${new Date().toISOString().slice(0, 10)}, ${machine()}`
   process.stdout.write(`${result}\n`)
@@ -83,7 +83,7 @@ function machine (): string {
   }), Node ${process.versions.node}, ${versions('pg', 'kysely', 'fastify', 'ioredis').join(', ')}`
 }
 
-/** `name version` of installed packages. */
+/** Returns `name version` of installed packages. */
 export function versions (...names: readonly string[]): string[] {
   return names.map(name => {
     let folder = import.meta.dirname

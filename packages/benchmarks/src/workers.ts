@@ -1,8 +1,9 @@
 import { quantile, sliceMs, type Sample } from './race.ts'
 
 /**
- * Keeps `inFlight` calls of `work` under way for one slice. Milliseconds: `p50`, `p99`; `perSecond`; and this process' CPU per call in `clientCpu`, µs.
- * `cpu` reads the server's CPU in µs; its difference per call is `serverCpu`.
+ * Keeps `inFlight` calls of `work` in flight for one slice. Figures: `p50`, `p99` in ms;
+ * `perSecond`; `clientCpu`, this process' CPU per call in µs; `serverCpu`, the server's, which
+ * `cpu` reads in µs.
  */
 export async function drive (
   inFlight: number,

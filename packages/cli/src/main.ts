@@ -11,7 +11,8 @@ import type { Streams } from './terminal/streams.ts'
  * Runs one command line.
  *
  * @param argv without the names of node and of the script
- * @returns the exit code: 0 done, 1 failed or findings, 2 wrong usage or configuration, 130 interrupted
+ * @returns the exit code: 0 done, 1 failed or findings, 2 wrong usage or configuration, 130
+ * interrupted
  */
 export async function main (argv: readonly string[], streams: Streams = process): Promise<number> {
   const runner = new Runner(streams)
@@ -22,7 +23,7 @@ export async function main (argv: readonly string[], streams: Streams = process)
     const isJson = argv.includes('--json')
     if (!(error instanceof CommanderError)) return report(error, streams, isJson)
     if (error.exitCode === 0) return exitCode.done
-    // Commander has told the person; a program waits for its document.
+    // Commander has printed the error on stderr. With --json, stdout must also hold a document.
     if (isJson)
       printError(
         new UsageError(
@@ -46,7 +47,7 @@ function report (error: unknown, streams: Streams, isJson: boolean): number {
   return error instanceof OptionInvalidError || error instanceof UsageError ? exitCode.usage : exitCode.failed
 }
 
-/** The document of a command that has no result. */
+/** Prints the JSON document of a command that failed without a result. */
 function printError (error: unknown, { stdout }: Streams): void {
   const { message, code } = error instanceof Error
     ? error as Error & { code?: string }

@@ -17,10 +17,10 @@ import { masker } from './terminal/mask.ts'
 
 const { version } = createRequire(import.meta.url)('@fastify-tenancy/cli/package.json') as { version: string }
 
-/** The whole command line, as commander has it. */
+/** Returns the whole command line as commander's program. */
 export function buildProgram (runner: Runner): Command {
   const { stdout, stderr } = runner.streams
-  // What was typed is quoted where it is wrong.
+  // Commander quotes wrong arguments in its errors, and an argument may hold a password.
   const mask = masker([])
   const program = new Command('tenancy')
     .description('Tenants, migrations and the doctor of a fastify-tenancy application')

@@ -6,9 +6,12 @@ import type { TenantKysely } from './options/types.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** What the suite knows of this request. */
+    /** The suite's data of this request. */
     readonly tenancy: RequestTenancy
-    /** The database of this request's tenant. Nothing is opened before its first query; closed with the reply. */
+    /**
+     * The database of this request's tenant. Nothing is opened before its first query. Closed with
+     * the reply.
+     */
     readonly db: TenantKysely
   }
   interface FastifyContextConfig {
@@ -22,9 +25,15 @@ declare module 'fastify' {
 
 declare module '@fastify-tenancy/core' {
   interface TenantWork {
-    /** The database of this work's tenant. Nothing is opened before its first query; closed when the work ends. */
+    /**
+     * The database of this work's tenant. Nothing is opened before its first query. Closed when the
+     * work ends.
+     */
     readonly db: TenantKysely
-    /** A pool of `pg` that speaks for this work's tenant, by the rules of `db`. It is what `request.tenancy.pg` is, too. */
+    /**
+     * A pool of `pg` that runs as this work's tenant, by the rules of `db`. `request.tenancy.pg` is
+     * the same for a request.
+     */
     readonly pg: pg.Pool
   }
 }

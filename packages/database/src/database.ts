@@ -3,7 +3,7 @@ import type { ResolvedRouteTenancy, ScopeLogger, Tenant, TenantRegistry,
 import { SetupInvalidError } from '@fastify-tenancy/postgres'
 import { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool,
   type SqlClient } from '@fastify-tenancy/postgres/client'
-import { bootRefusal, type LevelReport } from '@fastify-tenancy/postgres/doctor'
+import { bootRefusal, type Level, type LevelReport } from '@fastify-tenancy/postgres/doctor'
 import { readInstallation } from '@fastify-tenancy/postgres/install'
 import { canListen, openListener, postgresRegistry, TableRegistry } from '@fastify-tenancy/postgres/registry'
 import { listTables, readViewsOver, type ResolvedTables } from '@fastify-tenancy/postgres/tables'
@@ -28,14 +28,19 @@ import { TenantRouter } from './routing/tenant-router.ts'
 import type { SystemAccessOptions, SystemWork } from './system/access.ts'
 import { System } from './system/system.ts'
 
-/** How the database does, from what was last seen. */
+/** The state of the databases, as last observed. */
 export interface DatabaseHealth {
-  /** `'down'`: no shard answers. `'degraded'`: one of several does not, or a server takes no more connections. */
+  /**
+   * `'down'`: no shard replies. `'degraded'`: one of several does not reply, or a server accepts no
+   * more connections.
+   */
   readonly status: ServerStatus
-  /** Each shard by name; `'default'` is that of `database.url`. */
+  /** Each shard's status by name. `'default'` is the shard of `database.url`. */
   readonly shards: Readonly<Record<string, ServerStatus>>
-  /** The server of the registry, where that is not a registry of the user's own. */
+  /** The status of the registry's server; `'ok'` with a custom registry. */
   readonly registry: ServerStatus
+  /** How far the parts were kept apart at the boot, L0 to L4; undefined before it. */
+  readonly isolationLevel: Level | undefined
   /** Connections of this process, and callers that wait for one. */
   readonly connections: number
   readonly waiting: number
@@ -46,22 +51,28 @@ const unitKey = Symbol('fastify-tenancy.unit-of-work')
 const driverKey = Symbol('fastify-tenancy.driver')
 const pgKey = Symbol('fastify-tenancy.pg')
 
-/** What the handles of one scope send their statements through. */
+/** The driver and compiler that the handles of one scope share. */
 interface ScopeDriver {
   readonly driver: TenantDriver | UnitDriver
   readonly compiler: RouteCompiler | undefined
 }
 
-// Below level 2 the reasons name what is worse, and not this.
+// A warning only from level 2 on, because below it the level's reasons are worse.
 const unsigned =
-  'contexts are not signed, so that they stop mistakes and no attacker: injected SQL can name another tenant; give options.rls.secret, and run `tenancy init` and `tenancy protect` with it'
-const unheard =
-  'tenants are looked up through a pooler, where LISTEN hears nothing: a change of a tenant that is not published through redis is seen when the copies of it have aged; give options.database.registryUrl an address that is not pooled by transaction'
+  'contexts are not signed, so that they stop mistakes and no attacker: injected SQL can name another ' +
+  'tenant; give options.rls.secret, and run `tenancy init` and `tenancy protect` with it'
+const cannotListen =
+  'tenants are looked up through a pooler, where LISTEN receives nothing: a change of a tenant that is ' +
+  'not published through redis is seen when the cached copies of it have expired; ' +
+  'give options.database.registryUrl an address that is not pooled by transaction'
 
-/** Look-ups are short and cached: a few connections serve any load that the cap on them lets through. */
+/**
+ * Connections for look-ups. A few serve any load, because look-ups are short, cached and limited in
+ * number.
+ */
 const registryConnections = 4
 
-/** Makes the `pg` handles of scopes. */
+/** Returns the `pg` handles of scopes. */
 export interface PgMaker {
   forScope(
     scope: TenantScope,
@@ -74,22 +85,32 @@ export function openDatabase (options: ResolvedDatabaseOptions): DatabaseRuntime
   return new DatabaseRuntime(options)
 }
 
-/** The connections of one application, and the handles that scopes get on them. */
+/** The connections of one application, and the handles of its scopes. */
 export class DatabaseRuntime {
-  /** Where tenants are looked up. */
+  /** The registry that looks tenants up. */
   readonly registry: TenantRegistry
-  /** Told when a tenant's database locked it out, though its process took it for served: what is remembered of it is old. Set by whoever remembers. */
+  /**
+   * Called when the database rejects a tenant that this process believed active, that is, when a
+   * cached tenant record is stale. The resolver sets it to refresh the record.
+   */
   onLockedOut: ((tenant: Tenant) => void) | undefined
   readonly #options: ResolvedDatabaseOptions
   readonly #router: TenantRouter
-  // Of its own where it can be: a tenant that holds every connection must not keep others from being found.
+  // A separate pool unless embedded, so that a tenant that holds every connection does not block
+  // the look-up of others.
   readonly #registryPool: pg.Pool | undefined
-  /** On the pool above, or on the tenants' connections, which are reset first if a tenant touched them. */
+  /**
+   * Runs on `#registryPool`, or else on the tenants' connections, which are reset first if a tenant
+   * touched them.
+   */
   readonly #lookUps: SqlClient
-  /** On which changes of tenants are heard; undefined where the registry is not ours, or this process' alone. */
-  readonly #heard: pg.Pool | undefined
+  /**
+   * The pool that LISTENs for tenant changes. Undefined with a custom registry, and with PGlite,
+   * where no other process exists.
+   */
+  readonly #listenPool: pg.Pool | undefined
   readonly #system: System
-  /** What notes the queries that break; undefined without `database.observe`. */
+  /** Records the queries that break; undefined without `database.observe`. */
   readonly queries: ObservedQueries | undefined
   readonly #log: Log | undefined
   readonly #observers: (() => void)[] = []
@@ -97,6 +118,7 @@ export class DatabaseRuntime {
   readonly #shardPulses: Pulses
   readonly #registryPulse: Pulses | undefined
   #booting: Promise<LevelReport> | undefined
+  #level: Level | undefined
   #isEnded = false
 
   constructor (options: ResolvedDatabaseOptions) {
@@ -119,25 +141,29 @@ export class DatabaseRuntime {
       this.#router.default.judge
     )
     const registryPool = this.#registryPool ?? this.#router.default.pool.pool
-    // On connections that tenants use as well, a look-up must not meet what they left.
+    // `lookUps` resets a connection that a tenant touched, because tenants use these connections,
+    // too.
     const lookUps = this.#lookUps = this.#registryPool ?? this.#router.default.pool.lookUps
     if (options.registry instanceof TableRegistry) options.registry.connect(lookUps)
     this.#shardPulses = new Pulses(this.#router.pools)
     const isOurs = options.registry === undefined || options.registry instanceof TableRegistry
     this.#registryPulse = isOurs ? new Pulses([['registry', registryPool]]) : undefined
-    this.#heard = options.registry === undefined && !isEmbeddedPool(registryPool) ? registryPool : undefined
+    const isListened = options.registry === undefined && !isEmbeddedPool(registryPool)
+    this.#listenPool = isListened ? registryPool : undefined
     this.registry = options.registry ??
       postgresRegistry(
         lookUps,
-        this.#heard && { listen: () => openListener(registryPool), onCatalog: () => this.dropPreparedNames() }
+        this.#listenPool &&
+          { listen: () => openListener(registryPool), onCatalog: () => this.dropPreparedNames() }
       )
   }
 
   /**
-   * Connects, and checks that the database is as this version needs it: once, however often it is called.
+   * Connects, and checks that the database suits this version. Runs once, even if called several
+   * times.
    *
-   * @throws FST_TENANCY_SETUP_INVALID that says what to run, where the database is not initialised, below `requireLevel`, or lets
-   * tenants see each other while `doctor` is `'refuse'`
+   * @throws FST_TENANCY_SETUP_INVALID with the command to run, if the database is not initialised,
+   * is below `requireLevel`, or lets tenants see each other while `doctor` is `'refuse'`
    */
   boot (): Promise<LevelReport> {
     this.#booting ??= this.#boot().catch((error: unknown) => {
@@ -151,16 +177,18 @@ export class DatabaseRuntime {
     const report = await this.#withTenants(await this.#router.boot())
     this.#assertAllowed(report)
     await this.#observe()
-    const isHeard = this.#heard === undefined || await canListen(this.#heard)
+    this.#level = report.level
+    const canBeNotified = this.#listenPool === undefined || await canListen(this.#listenPool)
     const { isolation, rls } = this.#options
     const isOpen = process.env.NODE_ENV === 'production' && isolation === 'rls' && rls.secrets.length === 0
     return {
       ...report,
-      warnings: [...report.warnings ?? [], ...(isHeard ? [] : [unheard]), ...(isOpen ? [unsigned] : [])]
+      warnings: [...report.warnings ?? [], ...(canBeNotified ? [] : [cannotListen]),
+        ...(isOpen ? [unsigned] : [])]
     }
   }
 
-  // Of all shards at the boot, and of one that was away then when it is back.
+  // Called with the report of all shards at boot, and of a late shard once it is reachable.
   #assertAllowed ({ level, reasons, findings = [] }: LevelReport): void {
     const { requireLevel, doctor } = this.#options.database
     if (level < requireLevel) {
@@ -177,35 +205,39 @@ export class DatabaseRuntime {
   }
 
   /**
-   * The id of this installation, for the keys of Redis. With PGlite it is there once {@link boot} has resolved.
+   * Returns the id of this installation, for the keys of Redis. With PGlite it exists once
+   * {@link boot} has resolved.
    *
-   * @throws FST_TENANCY_SETUP_INVALID where there is none, or the database is a copy of the one that it was made for
+   * @throws FST_TENANCY_SETUP_INVALID if there is none, or if the database is a copy of the one
+   * that it was made for
    */
   installation (): Promise<string> {
     return readInstallation(this.#lookUps)
   }
 
   /**
-   * The queries that break, or will when old code loses its tables, as far as this process has seen them, the most frequent first.
-   * None without `database.observe`.
+   * Returns the queries that this process saw break, or that will break when old code loses its
+   * tables. The most frequent comes first. Empty without `database.observe`.
    */
   get observed (): readonly ObservedQuery[] {
     return this.queries?.list() ?? []
   }
 
-  /** The tables of the options; with `tables.tenant: 'auto'`, as the catalog has them now. */
+  /**
+   * Returns the tables of the options; with `tables.tenant: 'auto'`, as the catalog lists them now.
+   */
   tables (): Promise<ResolvedTables> {
     return listTables(this.#lookUps, this.#options.tables)
   }
 
-  /** The handle of a scope's tenant, the same at each call. It ends with the scope. */
+  /** Returns the handle of a scope's tenant, the same at each call. It ends with the scope. */
   forScope (scope: TenantScope, statementTimeout?: number): TenantKysely {
     return scope.handle(handleKey, () => this.#makeHandle(scope, statementTimeout))
   }
 
   /**
-   * Makes a scope's pool of `pg`, the same at each call. It ends with the scope, and has its rules from {@link forScope}. Given a route,
-   * it keeps to its timeout and its transaction.
+   * Returns a scope's pool of `pg`, the same at each call. It ends with the scope, and follows the
+   * rules of {@link forScope}. With a route, it uses the route's timeout and transaction.
    */
   readonly pg: PgMaker = {
     forScope: (scope, route) => {
@@ -218,38 +250,47 @@ export class DatabaseRuntime {
   }
 
   /**
-   * Makes all of a scope's work one transaction, which its first statement begins; the same at each call.
-   * To be called before the first {@link forScope}. Whoever calls it ends it: a scope that closes before is rolled back.
+   * Makes all of a scope's work one transaction, which its first statement begins. Returns the same
+   * unit at each call. Must be called before the first {@link forScope}. The caller must end it; a
+   * scope that closes before is rolled back.
    */
   unitOfWork (scope: TenantScope): UnitOfWork {
     return scope.handle(unitKey, () => new UnitOfWork(scope))
   }
 
-  /** The tables that no tenant sees, as a role that sees no other. Nothing is opened before its first query. */
+  /**
+   * The global tables, which no tenant sees, accessed as a role that sees no other table. Nothing
+   * is opened before its first query.
+   */
   get global (): GlobalKysely {
     return this.#system.global
   }
 
   /**
-   * Does work across tenants, once the audit knows of it: on a login of its own, read-only unless `write` is given,
-   * and never as part of a request's transaction. The handle is closed when `fn` has settled.
+   * Runs work across tenants after the audit has recorded it. It uses its own login, is read-only
+   * unless `write` is true, and is never part of a request's transaction. The handle is closed when
+   * `fn` has settled.
    *
-   * @throws FST_TENANCY_OPTION_INVALID without `database.systemUrl` or `audit`, and FST_TENANCY_AUDIT_FAILED
+   * @throws FST_TENANCY_OPTION_INVALID without `database.systemUrl` or `audit`, and
+   * FST_TENANCY_AUDIT_FAILED
    */
   asSystem<T> (options: SystemAccessOptions, fn: (work: SystemWork) => T | Promise<T>): Promise<T> {
     return this.#system.access(options, fn)
   }
 
   /**
-   * Has every connection forget its prepared statements, because the catalog changed. Their parameters would keep the types
-   * that the columns had before.
+   * Makes every connection drop its prepared statements, because the catalog changed. Their
+   * parameters would otherwise keep the old types of the columns.
    */
   dropPreparedNames (): void {
     this.#router.dropPreparedNames()
     this.#system.dropPreparedNames()
   }
 
-  /** Logs when a shard that was away at the boot is served, and why one that answers again is not. */
+  /**
+   * Logs when a shard that was unreachable at boot becomes served, and why a shard that is
+   * reachable again is not served.
+   */
   logShards (log: ScopeLogger): void {
     this.#onShard = (shard, problem) => {
       if (problem === undefined)
@@ -261,17 +302,17 @@ export class DatabaseRuntime {
     }
   }
 
-  /** Begins to look after the servers, also without traffic; {@link close} ends it. */
+  /** Starts to watch the servers, even without traffic. {@link close} ends it. */
   watchHealth (): void {
     if (this.#isEnded) return
     this.#shardPulses.start()
     this.#registryPulse?.start()
   }
 
-  /** From what was heard in the last seconds. */
+  /** Returns the state from the replies of the last seconds. */
   health (): DatabaseHealth {
     const [router, system] = [this.#router, this.#system]
-    // A shard that answers and was not checked yet serves no tenant.
+    // A reachable shard that was not checked yet serves no tenant, so it counts as down.
     const unserved = Object.fromEntries(router.unserved.map(name => [name, 'down' as const]))
     const shards = { ...this.#shardPulses.status(), ...unserved }
     const states = Object.values(shards)
@@ -284,12 +325,13 @@ export class DatabaseRuntime {
       status,
       shards,
       registry: this.#registryPulse?.status()['registry'] ?? 'ok',
+      isolationLevel: this.#level,
       connections: router.connections + system.connections,
       waiting: router.waiting + system.waiting
     }
   }
 
-  /** Ends the pools that were opened here; one that was passed in stays open. */
+  /** Ends the pools that were opened here. A pool that was passed in stays open. */
   async close (): Promise<void> {
     if (this.#isEnded) return
     this.#isEnded = true
@@ -299,18 +341,19 @@ export class DatabaseRuntime {
     await Promise.all([this.#system.close(), this.#router.close(), this.#registryPool?.end()])
   }
 
-  // The options name the strategy of tenants without one; only the registry knows which tenants there are.
+  // The options hold only the default strategy. The registry lists tenants that differ.
   async #withTenants (report: LevelReport): Promise<LevelReport> {
     if (report.level < 4 || this.#options.registry !== undefined) return report
     const { rows: [row] } = await this.#lookUps.query<{ shares: boolean }>(
-      "select exists (select from tenancy.tenants where isolation <> 'database' and status <> 'deleted') as shares"
+      `select exists (select from tenancy.tenants
+        where isolation <> 'database' and status <> 'deleted') as shares`
     )
     return row?.shares === true
       ? { ...report, level: 3, reasons: ['some tenants have no database of their own and share one login'] }
       : report
   }
 
-  // Which tables there are may be for the catalog to say.
+  // Reads the table lists from the catalog, because `tables.tenant` may be 'auto'.
   async #observe (): Promise<void> {
     const { queries } = this
     if (queries === undefined || this.#observers.length > 0) return
@@ -332,7 +375,8 @@ export class DatabaseRuntime {
     })
   }
 
-  // One driver for both handles, so that in a request that is one transaction they share its connection.
+  // One driver for both handles, so that they share the connection in a request that is one
+  // transaction.
   #driverOf (scope: TenantScope, statementTimeout: number | undefined): ScopeDriver {
     return scope.handle(driverKey, () => this.#makeDriver(scope, statementTimeout))
   }

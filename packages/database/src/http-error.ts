@@ -5,7 +5,7 @@ import { isServerError } from '@fastify-tenancy/postgres/client'
 import { askedForReadOnly } from './connection/read-only.ts'
 import { DatabaseBusyError } from './options/errors.ts'
 
-/** 409: a unique or exclusion constraint, whoever holds the value. */
+/** 409: a unique or exclusion constraint, even if another tenant holds the value. */
 export const DatabaseConflictError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_DATABASE_CONFLICT',
   409,
@@ -23,7 +23,7 @@ export const DatabaseValueError: TenancyErrorConstructor = defineError(
   400,
   'A value has the wrong form'
 )
-/** 503: a serialization failure, a deadlock or a timeout: the same request may succeed. */
+/** 503: a serialization failure, a deadlock or a timeout. The same request may succeed. */
 export const DatabaseRetryError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_DATABASE_RETRY',
   503,
@@ -38,12 +38,12 @@ export const DatabaseError: TenancyErrorConstructor = defineError(
 )
 
 /**
- * Returns the error that a client may see for one that was thrown. An error of the database becomes a generic one, and an
- * error of the suite gets the general sentence of its code; either has the original as `cause` for the log. Names of
- * tables, constraints, functions and options stay inside, and whether a taken value is one's own or another tenant's.
+ * Returns the error to show to a client for a thrown error. A database error becomes a generic one,
+ * and an error of the suite gets its code's general sentence; `cause` keeps the original. Names of
+ * tables and options stay hidden, and so does which tenant holds a taken value.
  *
- * An error without a status of its own, whose `cause` is an error of the database, is one too: Drizzle, tRPC and GraphQL
- * wrap errors so. Every other error is returned as it is.
+ * An error without a status whose `cause` is a database error counts as one: Drizzle, tRPC and
+ * GraphQL wrap errors. Every other error is returned unchanged.
  */
 export function toHttpError (error: unknown): unknown {
   const failure = databaseError(error)
@@ -52,13 +52,14 @@ export function toHttpError (error: unknown): unknown {
   return new HttpError(undefined, { cause: error })
 }
 
-/** How deep a chain of causes is followed: wrappers of wrappers are two or three. */
+/** Longest chain of causes that is followed; wrappers of wrappers are two or three deep. */
 const deepest = 8
 
 function databaseError (error: unknown): ErrorLike | undefined {
   let each = error
   for (let depth = 0; depth < deepest && isErrorLike(each); depth++) {
-    // An error that names a status below 500 was made for the client, its text included.
+    // True if the error is not the database's, or its status is below 500: such an error was made
+    // for the client, including its text.
     const status = each.statusCode ?? each.status
     const isDatabases = isServerError(each) ||
       (typeof each.severity === 'string' && typeof each.code === 'string' && sqlState.test(each.code))
@@ -69,7 +70,8 @@ function databaseError (error: unknown): ErrorLike | undefined {
   return undefined
 }
 
-// Of another copy of pg, or another driver, an error is no instance of the class that we know.
+// An error of another copy of pg, or of another driver, is no instance of our class. So check the
+// form of its code.
 const sqlState = /^[0-9A-Z]{5}$/
 
 interface ErrorLike extends Error {
@@ -110,7 +112,8 @@ function forCode (code: string): TenancyErrorConstructor {
       return DatabaseRetryError
     case '53300':
       return DatabaseBusyError
-    // Read-only after a failover, and an error of the server's disk: another attempt may meet a server that works.
+    // 25006: read-only after a failover. 58030: a disk error of the server. Another attempt may
+    // reach a working server.
     case '25006':
     case '58030':
       return DatabaseUnavailableError

@@ -11,7 +11,7 @@ export { DatabaseConflictError, DatabaseConstraintError, DatabaseError, Database
   DatabaseValueError, toHttpError } from './http-error.ts'
 export { type DatabaseConnectionOptions, type FairnessOptions, type RlsOptions, type RowOptions,
   type StatementTimeouts, type TenantDatabaseOptions } from './options/options.ts'
-// Types of what `TenancyDatabase` gives, so that a user's own function may return it.
+// Types that `DatabaseRuntime` returns, so that a user's own function may return them.
 export type { Reply } from './connection/pipelined-batch.ts'
 export type { TenantConnection, Query } from './connection/tenant-connection.ts'
 export type { Field } from '@fastify-tenancy/postgres/client'
@@ -36,3 +36,5 @@ export type { BudgetOptions, ShardOptions, WhenFull } from './options/placement-
 export type { TablesOptions } from '@fastify-tenancy/postgres/tables'
 
 export type { AuditEvent, Audit } from './options/audit.ts'
+// The migrations that `tenancy init --print --format kysely` prints call it.
+export { rolesOf, type Roles } from '@fastify-tenancy/postgres/roles'

@@ -7,7 +7,7 @@ import { resolveDatabaseOptions, type TenantDatabaseOptions } from './options/op
 import type { TenantKysely } from './options/types.ts'
 import { registerUnitsOfWork } from './units-of-work.ts'
 
-/** A database that is open already: whoever opened it closes it. */
+/** A database that is already open. The caller that opened it closes it. */
 export interface OpenDatabaseOptions {
   readonly database: DatabaseRuntime
   /** The name of `request.db`. @default 'db' */
@@ -42,7 +42,7 @@ const plugin: FastifyPluginAsync<TenantDatabaseOptions | OpenDatabaseOptions> = 
   registerUnitsOfWork(app, database)
 }
 
-// The route is known to whatever a request goes on to do, old code on a pool of its own too.
+// Stores the route in an AsyncLocalStorage, so that old code on its own pool is attributed to it.
 function reportQueries (app: FastifyInstance, queries: ObservedQueries): void {
   queries.onFirst = query => {
     app.log.warn(
@@ -64,15 +64,17 @@ function isOpen (input: TenantDatabaseOptions | OpenDatabaseOptions): input is O
 function open (app: FastifyInstance, input: TenantDatabaseOptions): OpenDatabaseOptions {
   const options = resolveDatabaseOptions(input)
   const database = openDatabase(options)
-  // Ends the pools even where the boot fails.
+  // Registered before the boot, so that the pools end even if the boot fails.
   app.addHook('onClose', () => database.close())
   return { database, decorator: options.decorator }
 }
 
 /**
- * Gives each request its tenant's database: `request.db`, a Kysely that cannot reach another tenant's rows.
+ * Gives each request its tenant's database: `request.db`, a Kysely that cannot reach another
+ * tenant's rows.
  *
- * @throws FST_TENANCY_OPTION_INVALID for a wrong option, and an error that says what to run where the database is not initialised.
+ * @throws FST_TENANCY_OPTION_INVALID for a wrong option, and an error with the command to run if
+ * the database is not initialised
  */
 export const tenantDatabase: typeof plugin = fp(plugin, {
   name: '@fastify-tenancy/database',

@@ -13,6 +13,7 @@ export type { LifecycleOptions, LifecycleInput, LifecycleStep,
 export type { PruneAuditInput } from './lifecycle/prune-audit.ts'
 export type { PurgeDueReport, PurgeReport } from './lifecycle/purge.ts'
 export type { AuditEntry, AuditInput } from './lifecycle/read-audit.ts'
+export type { SearchInput, TenantPage } from './lifecycle/search.ts'
 export type { UnfinishedMove, UnfinishedWork } from './lifecycle/unfinished.ts'
 export { createManager, type Manager } from './manager.ts'
 export { resolveManagerOptions, type ManagerOptions, type ResolvedManagerOptions } from './context/options.ts'

@@ -16,14 +16,17 @@ import { ShardPools, withClient } from './context/shard-pools.ts'
 import { doctor, type DoctorInput } from './doctor/doctor.ts'
 import type { DoctorReport } from './doctor/report.ts'
 import { Domains } from './domains/domains.ts'
+import { actorOf } from './lifecycle/actor.ts'
 import { createTenant } from './lifecycle/create.ts'
 import { deleteTenant, type DeleteInput, type DeleteReport } from './lifecycle/delete.ts'
 import type { CreateInput, SuspendInput, UpdateInput } from './lifecycle/input.ts'
 import { pruneAudit, type PruneAuditInput } from './lifecycle/prune-audit.ts'
 import { purgeDue, purgeTenant, type PurgeDueReport, type PurgeReport } from './lifecycle/purge.ts'
 import { readAudit, type AuditEntry, type AuditInput } from './lifecycle/read-audit.ts'
+import { invalidateTenant } from './lifecycle/invalidate.ts'
 import { renameTenant } from './lifecycle/rename.ts'
 import { resumeTenant, suspendTenant } from './lifecycle/suspend.ts'
+import { searchTenants, type SearchInput, type TenantPage } from './lifecycle/search.ts'
 import { listUnfinished, type UnfinishedWork } from './lifecycle/unfinished.ts'
 import { updateTenant } from './lifecycle/update.ts'
 import { migrateDown, type MigrateDownInput } from './migrations/migrate-down.ts'
@@ -42,8 +45,8 @@ import { importTenant, type ImportInput } from './transfer/import.ts'
 import { readUsage, type UsageInput } from './usage.ts'
 
 /**
- * Makes the manager of the tenants of one application. It works with the login of `database.ownerUrl`,
- * or of `database.url` where there is none; nothing connects before the first call.
+ * Returns the manager of one application's tenants. It uses the login of `database.ownerUrl`, or
+ * else of `database.url`, and connects at the first call.
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
@@ -51,76 +54,89 @@ export function createManager (options: ManagerOptions): Manager {
   return new Manager(resolveManagerOptions(options))
 }
 
-/** Sets databases up and takes tenants through their lives. Made by {@link createManager}. */
+/** Sets up databases and manages the lifecycle of tenants. See {@link createManager}. */
 export class Manager {
   readonly #context: ManagerContext
   #isKnown: Promise<void> | undefined
   /** The custom domains of tenants. */
   readonly domains: Domains
 
-  constructor (options: ResolvedManagerOptions) {
-    const shards = new ShardPools(options.database)
-    this.#context = {
-      options,
-      shards,
-      redis: new ApplicationRedis(options, shards),
-      registry: postgresRegistry(shards.get('default')),
-      locks: new Locks(() => shards.get('default')),
-      application: new ApplicationDatabase(options.application, shards)
-    }
+  constructor (options: ResolvedManagerOptions, context: ManagerContext = openContext(options)) {
+    this.#context = context
     this.domains = new Domains(this.#context, () => this.#ready())
   }
 
   /**
-   * Creates roles, the schema `tenancy`, missing logins and the signing keys, on every shard. Runs as often as one likes, also several at once.
+   * Returns the same manager, on the same connections, whose audit entries name a person or a job as
+   * the actor. `details.login` keeps the login.
    *
-   * @throws FST_TENANCY_SETUP_INVALID when the login may not create roles.
+   * ```ts
+   * await manager.as('alice@example.com').suspend({ slug: 'acme' }, { reason: 'unpaid' })
+   * ```
+   *
+   * @throws FST_TENANCY_OPTION_INVALID if the name is empty, has control characters, or is longer
+   *   than 200 characters
+   */
+  as (actor: string): Manager {
+    return new Manager(this.#context.options, { ...this.#context, actor: actorOf(actor) })
+  }
+
+  /**
+   * Creates roles, the schema `tenancy`, missing logins and the signing keys on every shard.
+   * Idempotent, also when called concurrently.
+   *
+   * @throws FST_TENANCY_SETUP_INVALID if the login may not create roles
    */
   async init (input: InitInput = {}): Promise<SetupReport> {
     return initShards(this.#context, input)
   }
 
   /**
-   * Puts the tables of `options.tables` under their policies and privileges, on every shard: after each migration that makes a table.
-   * All of a shard's or none. A database that had data before it had tenants is taken over in stages instead, table by table.
+   * Applies policies and privileges to the tables of `options.tables` on every shard, atomically
+   * for each shard. Call it after each migration that creates a table. With `stage`, it adopts a
+   * database that already has data, table by table.
    *
-   * @throws FST_TENANCY_SETUP_INVALID when a table cannot be protected
+   * @throws FST_TENANCY_SETUP_INVALID if a table cannot be protected
    */
   async protect (input: ProtectInput = {}): Promise<SetupReport> {
     return protectShards(await this.#ready(), input)
   }
 
-  /** The tables that old code still works on, with its roles and their last days: what `protect` with `stage: 'enforce'` is to end. */
+  /**
+   * Returns the tables that legacy code still uses, with its roles and their last days. `protect`
+   * with `stage: 'enforce'` ends this use.
+   */
   async observed (): Promise<readonly ObservedTable[]> {
     return listObserved(await this.#ready())
   }
 
   /**
-   * Creates a tenant, ready to be served, with the role, the schema or the database that its strategy needs. `domains` are taken for verified.
-   * A creation that was cut short is taken up again by the same call.
+   * Creates an active tenant with the role, schema or database that its strategy needs. `domains`
+   * count as verified. The same call resumes an interrupted creation.
    *
-   * @throws FST_TENANCY_TENANT_CONFLICT when slug, id or a domain is taken, reserved or breaks its rule; a slug
-   * that was given up is free again after 30 days.
+   * @throws FST_TENANCY_TENANT_CONFLICT if slug, id or a domain is taken, reserved or malformed; a
+   *   released slug is free again after 30 days
    */
   async create (input: CreateInput): Promise<TenantRecord> {
     return createTenant(await this.#ready(), input)
   }
 
   /**
-   * Makes tenants of the customers that a query finds, but for those that are tenants already. All rows are checked before the
-   * first tenant is made. The same call takes up one that was cut short, and adds customers that came later.
+   * Creates tenants from the customers that a query returns, except existing tenants. All rows are
+   * checked before the first tenant is created. The same call resumes an interrupted one and adds
+   * later customers.
    *
-   * @throws FST_TENANCY_SETUP_INVALID that names each row without an id or a valid slug of its own
-   * @throws FST_TENANCY_TENANT_CONFLICT when another tenant has the slug
+   * @throws FST_TENANCY_SETUP_INVALID with each row that lacks an id or a valid, unique slug
+   * @throws FST_TENANCY_TENANT_CONFLICT if another tenant has the slug
    */
   async createFrom (input: CreateFromInput): Promise<CreatedFrom> {
     return createFrom(await this.#ready(), input)
   }
 
   /**
-   * Changes the name, plan or settings of a tenant. What is the same already is not written.
+   * Changes the name, plan or settings of a tenant. Equal values are not written.
    *
-   * @throws FST_TENANCY_TENANT_CONFLICT when it was changed since `version`, or is being deleted
+   * @throws FST_TENANCY_TENANT_CONFLICT if it was changed since `version`, or is being deleted
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async update (ref: TenantRef, input: UpdateInput): Promise<TenantRecord> {
@@ -128,10 +144,11 @@ export class Manager {
   }
 
   /**
-   * Locks a tenant out: in the database that holds its rows first, so that no process writes any more, then in the registry.
-   * Work that is under way there may finish. Again does no harm.
+   * Locks a tenant out: first in the database that holds its rows, so that no process writes any
+   * more, then in the registry. Running transactions may finish. Idempotent.
    *
-   * @throws FST_TENANCY_TENANT_CONFLICT when it is neither active nor suspended, or somebody is at work on it
+   * @throws FST_TENANCY_TENANT_CONFLICT if it is neither active nor suspended, or another process
+   *   works on it
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async suspend (ref: TenantRef, input: SuspendInput = {}): Promise<TenantRecord> {
@@ -139,9 +156,22 @@ export class Manager {
   }
 
   /**
-   * Lets a suspended tenant in again. Before the purge it takes a deletion back: the tenant is then what it was before.
+   * Makes every process look a tenant up again, and writes an audit entry. The tenant gets a new
+   * version and no other change.
    *
-   * @throws FST_TENANCY_TENANT_CONFLICT when it is being created or purged, is deleted, or somebody is at work on it
+   * @throws FST_TENANCY_TENANT_CONFLICT if the tenant is changed at the same time
+   * @throws FST_TENANCY_TENANT_UNKNOWN
+   */
+  async invalidate (ref: TenantRef): Promise<TenantRecord> {
+    return invalidateTenant(await this.#ready(), ref)
+  }
+
+  /**
+   * Ends a suspension. Before the purge, it also takes a deletion back and restores the previous
+   * status.
+   *
+   * @throws FST_TENANCY_TENANT_CONFLICT if it is being created or purged, is deleted, or another
+   *   process works on it
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async resume (ref: TenantRef): Promise<TenantRecord> {
@@ -149,10 +179,10 @@ export class Manager {
   }
 
   /**
-   * Gives a tenant another slug. For 30 days nobody but itself can have the old one, and what the limits file says of that
-   * does not go with it.
+   * Changes a tenant's slug. For 30 days only this tenant can take the old slug again. Entries of
+   * the limits file for the old slug do not follow.
    *
-   * @throws FST_TENANCY_TENANT_CONFLICT when the slug is taken, reserved or breaks its rule
+   * @throws FST_TENANCY_TENANT_CONFLICT if the slug is taken, reserved or malformed
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async rename (ref: TenantRef, slug: string): Promise<TenantRecord> {
@@ -160,10 +190,11 @@ export class Manager {
   }
 
   /**
-   * Locks a tenant out and marks it as deleted; its data goes when the time of grace is over, with {@link purgeDue}, or at once with
-   * {@link purge}. A creation that failed is cleaned up the same way. Again changes when, and what is kept.
+   * Locks a tenant out and marks it as deleted. Its data is removed after the grace period by
+   * {@link purgeDue}, or at once by {@link purge}. This also cleans up a failed creation. A second
+   * call changes the due time and what is kept.
    *
-   * @throws FST_TENANCY_TENANT_CONFLICT when it is deleted already, or somebody is at work on it
+   * @throws FST_TENANCY_TENANT_CONFLICT if it is deleted already, or another process works on it
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async delete (ref: TenantRef, input: DeleteInput = {}): Promise<DeleteReport> {
@@ -171,36 +202,40 @@ export class Manager {
   }
 
   /**
-   * Removes what there is of a tenant that is being deleted, without waiting for the end of its grace: rows, schema or database, role,
-   * what Redis counts and remembers; then proves that no row is left. Its record and the audit stay, its slug is free after 30 days.
-   * What was cut short is taken up by the same call; again does no harm.
+   * Removes all data of a tenant that is being deleted, without waiting for its grace period, and
+   * checks that no row is left. Its record and audit entries stay; its slug is free after 30 days.
+   * Idempotent; the same call resumes an interrupted purge.
    *
-   * @throws FST_TENANCY_TENANT_CONFLICT that says what is in the way: older transactions, rows that are left, work that is not finished
+   * @throws FST_TENANCY_TENANT_CONFLICT with the obstacle: older transactions, remaining rows, or
+   *   an unfinished operation
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async purge (ref: TenantRef): Promise<PurgeReport> {
     return purgeTenant(await this.#ready(), ref)
   }
 
-  /** Purges every tenant whose time of grace is over: to be run daily. One that fails does not stop the others. */
+  /**
+   * Purges every tenant whose grace period is over; run it daily. A failure does not stop the
+   * others.
+   */
   async purgeDue (): Promise<PurgeDueReport> {
     return purgeDue(await this.#ready())
   }
 
-  /** The tenant of this id or slug, whatever its status; undefined for nobody. */
+  /** Returns the tenant of this id or slug, whatever its status; undefined if there is none. */
   async get (input: TenantRef): Promise<TenantRecord | undefined> {
     const { registry } = await this.#ready()
     const ref = resolveTenantRef(input)
     return 'id' in ref ? registry.findById(ref.id) : registry.findBySlug(ref.slug)
   }
 
-  /** The tenants whose move is not confirmed, or whose deletion is not purged, by id. */
+  /** Returns the tenants whose move is not confirmed, or whose deletion is not purged, by id. */
   async unfinished (): Promise<readonly UnfinishedWork[]> {
     return listUnfinished(await this.#ready())
   }
 
   /**
-   * What was done to tenants, when and by which login, the oldest first.
+   * Yields audit entries with time and login, the oldest first.
    *
    * @throws FST_TENANCY_TENANT_UNKNOWN for a slug that no tenant has
    */
@@ -208,47 +243,65 @@ export class Manager {
     yield* readAudit(await this.#ready(), input)
   }
 
-  /** All tenants, by id. */
+  /**
+   * Returns one page of tenants by slug. `text` is a part of the slug or name, or a whole id or domain.
+   *
+   * @throws FST_TENANCY_OPTION_INVALID
+   */
+  async search (input: SearchInput = {}): Promise<TenantPage> {
+    return searchTenants(await this.#ready(), input)
+  }
+
+  /** Yields all tenants, by id. */
   async *list (filter?: TenantFilter): AsyncGenerator<TenantRecord> {
     yield* (await this.#ready()).registry.list(filter)
   }
 
   /**
-   * Brings shared tables and the tables of all tenants to the newest migration: see the README's section Migrations. What was
-   * done stays done: the same call goes on from there. Any number may run at once.
+   * Applies pending migrations to the shared set and to the tables of all tenants: see the guide's
+   * section Migrations. Applied migrations stay after a failure, and the same call resumes.
+   * Concurrent calls are safe.
    *
-   * @throws FST_TENANCY_MIGRATION_FAILED with the `report`, FST_TENANCY_MIGRATION_INVALID before anything is run where files and
-   * ledger do not fit, FST_TENANCY_OPTION_INVALID, FST_TENANCY_SETUP_INVALID
+   * @throws FST_TENANCY_MIGRATION_FAILED with the `report`
+   * @throws FST_TENANCY_MIGRATION_INVALID before anything is run, if the files do not match the
+   *   ledger
+   * @throws FST_TENANCY_OPTION_INVALID
+   * @throws FST_TENANCY_SETUP_INVALID
    */
   async migrate (input: MigrateInput = {}): Promise<MigrateReport> {
     return migrate(await this.#ready(), input)
   }
 
   /**
-   * Takes the newest migrations of one tenant back, in one transaction, by their `down`.
+   * Undoes the newest migrations of one tenant with their `down`, in one transaction.
    *
    * @returns their names
-   * @throws the error of the migration that failed; FST_TENANCY_MIGRATION_INVALID for one without a `down`
+   * @throws the error of the migration that failed; FST_TENANCY_MIGRATION_INVALID for one without a
+   *   `down`
    */
   async migrateDown (ref: TenantRef, input: MigrateDownInput = {}): Promise<readonly string[]> {
     return migrateDown(await this.#ready(), ref, input)
   }
 
-  /** How far the migrations have come, on each shard and for each tenant. Changes nothing. */
+  /** Returns the migration state of each shard and tenant. Read-only. */
   async status (): Promise<MigrationStatus> {
     return migrationStatus(await this.#ready())
   }
 
   /**
-   * Writes a tenant's rows into a new folder: `manifest.json`, and lines of JSON for each table, all of one moment, while others read and write.
-   * When it fails or is ended by `signal`, nothing is left behind.
+   * Writes a tenant's rows into a new folder, as of one snapshot, while others read and write:
+   * `manifest.json`, and JSON lines for each table. After a failure or an abort by `signal`, no
+   * files are left.
    *
    * ```sql
    * begin isolation level repeatable read read only;
-   * copy (select … from only "public"."notes" t where t."tenant_id" = '7f3c…'::text order by t."id") to stdout
+   * copy (
+   *   select … from only "public"."notes" t where t."tenant_id" = '7f3c…'::text order by t."id"
+   * ) to stdout
    * ```
    *
-   * @throws FST_TENANCY_EXPORT_REFUSED when the folder exists, unless it is an earlier export and `force` is set
+   * @throws FST_TENANCY_EXPORT_REFUSED if the folder exists, unless it is an earlier export and
+   *   `force` is set
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async export (ref: TenantRef, input: ExportInput): Promise<Manifest> {
@@ -256,80 +309,95 @@ export class Manager {
   }
 
   /**
-   * Makes a tenant from an export, of any strategy and on any shard; the same call takes up one that was cut short. All that can be known
-   * before is checked before the first row is written, and the rows are read again before the tenant becomes active.
+   * Creates a tenant of any strategy and shard from an export; the same call resumes an interrupted
+   * import. Everything possible is checked before the first row is written, and the rows are
+   * compared with the export before the tenant becomes active.
    *
-   * @throws FST_TENANCY_IMPORT_REFUSED when the export was altered, or does not fit the tables or the rows that are there; then nothing is left of the tenant
-   * @throws FST_TENANCY_TENANT_CONFLICT as {@link Manager.create} does
+   * @throws FST_TENANCY_IMPORT_REFUSED if the export was altered, or does not match the existing
+   *   tables or rows; the tenant is then removed again
+   * @throws FST_TENANCY_TENANT_CONFLICT like {@link Manager.create}
    */
   async import (folder: string, input: ImportInput): Promise<TenantRecord> {
     return importTenant(await this.#ready(), folder, input)
   }
 
   /**
-   * Makes a tenant's rows what they are in an export of this tenant, or in a restored copy of its database, in place. The tenant is
-   * locked out meanwhile (503 with `retry-after`). Equal rows stay untouched, and each table is compared with the checksum of
-   * the source. What fails is taken back as a whole; the same call takes up a restore that was cut short.
+   * Changes a tenant's rows, in place, to those of its export or of a restored copy of its
+   * database.
    *
-   * @throws FST_TENANCY_RESTORE_REFUSED for another tenant's rows, another migration level, and rows outside the tenant's tables that
-   * refer to rows which would go; nothing is changed then
-   * @throws FST_TENANCY_TENANT_CONFLICT when other work on the tenant is not finished
+   * The tenant is locked out meanwhile (503 with `retry-after`). Each table is compared with the
+   * source's checksum. A failed restore is rolled back; the same call resumes an interrupted one.
+   *
+   * @throws FST_TENANCY_RESTORE_REFUSED for another tenant's rows, another migration, and rows
+   *   outside the tenant's tables that refer to rows which would be removed; nothing is changed then
+   * @throws FST_TENANCY_TENANT_CONFLICT if another operation on the tenant is not finished
    */
   async restore (ref: TenantRef, input: RestoreInput): Promise<RestoreReport> {
     return restoreTenant(await this.#ready(), ref, input)
   }
 
   /**
-   * Moves a tenant to another strategy or shard; the same call takes up a move that was cut short. Its rows are copied while it is served, and
-   * what has changed since while nobody can write: from the lock to the switch its requests get 503 with `retry-after`, for `pause` at most.
-   * The old copy stays, locked, until {@link confirmMove}.
+   * Moves a tenant to another strategy or shard; the same call resumes an interrupted move.
    *
-   * @throws FST_TENANCY_MOVE_FAILED when rows cannot go there, came out differently, or took too long; the tenant is then served from where it was
-   * @throws FST_TENANCY_TENANT_CONFLICT when it is there already, an earlier move was not confirmed, or somebody else is at work on it
+   * Rows are copied while the tenant is served, later changes under a lockout of at most `pause`
+   * (503 with `retry-after`). The old copy stays, locked out, until {@link confirmMove}.
+   *
+   * @throws FST_TENANCY_MOVE_FAILED if the target cannot take the rows, the copy differs, or the
+   *   pause is too short; the tenant is then served from its source
+   * @throws FST_TENANCY_TENANT_CONFLICT if it is there already, an earlier move is not confirmed,
+   *   or another process works on it
    */
   async move (ref: TenantRef, input: MoveInput): Promise<MovedTenant> {
     return moveTenant(await this.#ready(), ref, input)
   }
 
-  /** Takes back a move that was cut short before its switch: the copy is removed, and the tenant is served from where it was. */
+  /**
+   * Undoes an interrupted move before its switch: removes the copy and serves the tenant from its
+   * source.
+   */
   async cancelMove (ref: TenantRef): Promise<TenantRecord> {
     return undoMove(await this.#ready(), ref)
   }
 
-  /** Removes the old copy of a tenant that has moved. The same call takes up one that was cut short. */
+  /** Removes the old copy of a tenant that has moved. The same call resumes an interrupted one. */
   async confirmMove (ref: TenantRef): Promise<TenantRecord> {
     return confirmMove(await this.#ready(), ref)
   }
 
   /**
-   * Removes entries of `tenancy.audit` that are older than `olderThan`: the only way in which anything leaves it. That, too, is written down.
+   * Removes entries of `tenancy.audit` that are older than `olderThan`, and adds an entry about it.
+   * This is the only way to remove entries.
    *
-   * @returns how many were removed
+   * @returns the number of removed entries
    */
   async pruneAudit (input: PruneAuditInput): Promise<number> {
     return pruneAudit(await this.#ready(), input)
   }
 
   /**
-   * Examines all databases of the options for what lets tenants see or touch each other: the catalog of each, read as the owner's
-   * login, and with `probe` also by attacks with the application's own. Changes nothing, but for a file that `writeBaseline` names.
+   * Examines all databases of the options for ways in which tenants can see or change each other's
+   * data: reads each catalog with the owner's login, and with `probe` also attacks with the
+   * application's login. Read-only, except for the file of `writeBaseline`.
    *
-   * @throws FST_TENANCY_SETUP_INVALID when the baseline cannot be read.
+   * @throws FST_TENANCY_SETUP_INVALID if the baseline cannot be read
    */
   async doctor (input: DoctorInput = {}): Promise<DoctorReport> {
     return doctor(await this.#ready(), input)
   }
 
   /**
-   * Asks the running applications what tenants use from now on, for some seconds, and adds up what they answer through Redis.
+   * Collects, through Redis, the usage of tenants in all running applications for some seconds, and
+   * returns the sum.
    *
-   * @throws FST_TENANCY_OPTION_INVALID without `redis`, FST_TENANCY_REDIS_UNAVAILABLE
+   * @throws FST_TENANCY_OPTION_INVALID without `redis`
+   * @throws FST_TENANCY_REDIS_UNAVAILABLE
    */
   async usage (input: UsageInput = {}): Promise<FleetUsage> {
     return readUsage(this.#context, input)
   }
 
-  // Asked once. A database that is not set up yet, or cannot be reached, is the call's own to refuse.
+  // Checked once. Other errors are ignored here, because the call itself reports an uninitialised
+  // or unreachable database.
   async #ready (): Promise<ManagerContext> {
     this.#isKnown ??= withClient(this.#context.shards.get('default'), assertNotNewer).catch(
       (error: unknown) => {
@@ -341,11 +409,23 @@ export class Manager {
     return this.#context
   }
 
-  /** Closes the manager's connections; a pool that was passed in stays open. */
+  /** Closes the manager's connections; a pool that was passed stays open. */
   async close (): Promise<void> {
     await this.#context.locks.close()
     await this.#context.application.close()
     await this.#context.redis.close()
     await this.#context.shards.close()
+  }
+}
+
+function openContext (options: ResolvedManagerOptions): ManagerContext {
+  const shards = new ShardPools(options.database)
+  return {
+    options,
+    shards,
+    redis: new ApplicationRedis(options, shards),
+    registry: postgresRegistry(shards.get('default')),
+    locks: new Locks(() => shards.get('default')),
+    application: new ApplicationDatabase(options.application, shards)
   }
 }

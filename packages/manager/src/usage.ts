@@ -4,13 +4,13 @@ import * as v from 'valibot'
 
 import type { ManagerContext } from './context/context.ts'
 
-/** What `manager.usage()` is asked for. */
+/** Options of {@link Manager.usage}. */
 export interface UsageInput {
-  /** How long the applications count, at most 60. @default 5 */
+  /** How long the applications count, in seconds, at most 60. @default 5 */
   readonly seconds?: number
-  /** How many of the busiest tenants are listed one by one. @default 20 */
+  /** Number of busiest tenants to list individually. @default 20 */
   readonly top?: number
-  /** Ends the wait. */
+  /** Aborts the wait. */
   readonly signal?: AbortSignal
 }
 
@@ -20,13 +20,14 @@ const schema = v.strictObject({
   signal: v.optional(instance<AbortSignal>('an AbortSignal', 'addEventListener', 'throwIfAborted'))
 }, 'must be an object')
 
-/** Asks the running applications what tenants use. */
+/** Returns the usage of tenants in all running applications. */
 export async function readUsage ({ redis, options }: ManagerContext, input: UsageInput): Promise<FleetUsage> {
   const { seconds, top, signal } = checkOptions(schema, input, 'the options of usage()')
   const port = await redis.get()
   if (port === undefined)
     throw new OptionInvalidError(
-      'options.redis is required for usage(): name the Redis of the application, or read the metrics of one process'
+      'options.redis is required for usage(): set it to the Redis of the application, ' +
+        'or read the metrics of one process'
     )
   return askUsage(port, { secrets: options.rls.secrets, seconds, top, signal })
 }

@@ -1,4 +1,5 @@
-// Writes sql/NNNNNN_*.sql into src/install/sql.generated.ts, so that the built package reads no file at run time.
+// Writes sql/NNNNNN_*.sql into src/install/sql.generated.ts, so that the built package reads no
+// file at run time.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
@@ -15,8 +16,12 @@ export function embedSql (): string {
   })
   return `// Made by scripts/embed-sql.ts from sql/*.sql: edit those, then run \`npm run embed-sql\`.
 
-/** The SQL files in the order in which they are applied. \`:"role"\` stands for a role of this database. */
-export const sqlFiles: readonly { readonly version: number, readonly name: string, readonly sql: string }[] = [
+/** The SQL files in order of application. \`:"role"\` stands for a role of this database. */
+export const sqlFiles: readonly {
+  readonly version: number
+  readonly name: string
+  readonly sql: string
+}[] = [
 ${entries.join(',\n')}
 ]
 `

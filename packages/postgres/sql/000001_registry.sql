@@ -1,5 +1,5 @@
--- The registry: who the tenants are, and which names are spoken for.
--- Everything here belongs to the owner role; the application's role may read none of it.
+-- The registry: which tenants exist, and which names (ids, slugs, domains) are taken.
+-- Everything here belongs to the owner role. The application's role may read none of it.
 
 create table tenancy.migrations (
   version int primary key,
@@ -7,7 +7,7 @@ create table tenancy.migrations (
   applied_at timestamptz not null default now()
 );
 
--- collate "C": look-ups and pages compare bytes, on every server alike.
+-- collate "C": look-ups and pages compare bytes, so every server orders the same way.
 create table tenancy.tenants (
   id text collate "C" primary key check (id ~ '^[A-Za-z0-9_-]{1,63}$'),
   slug text collate "C" not null check (
@@ -30,10 +30,11 @@ create table tenancy.tenants (
   check (id <> slug)
 );
 
--- A deleted tenant keeps its row for the record, and gives its slug back.
+-- A deleted tenant keeps its row as a record and releases its slug.
 create unique index tenants_slug on tenancy.tenants (slug) where status <> 'deleted';
 
--- Several tenants may claim a domain, one may prove it: a claim alone must not lock the real holder out.
+-- Several tenants may claim a domain, but only one tenant can prove it. A claim alone must not
+-- lock out the real owner of the domain.
 create table tenancy.domains (
   tenant_id text collate "C" not null references tenancy.tenants on delete cascade,
   domain text collate "C" not null check (
@@ -48,8 +49,8 @@ create table tenancy.domains (
 
 create unique index domains_verified on tenancy.domains (domain) where verified_at is not null;
 
--- Ids and slugs share one space of names, so that a bare name in a file or a command means one tenant.
--- One primary key decides between any number of writers at once. A slug given up stays taken until free_at.
+-- Ids and slugs share one namespace, so that a bare name in a file or a command means one tenant.
+-- The primary key decides between concurrent writers. A released slug stays taken until free_at.
 create table tenancy.names (
   name text collate "C" primary key,
   kind text not null check (kind in ('id', 'slug')),
@@ -66,13 +67,14 @@ declare
   claim text;
 begin
   if tg_op = 'UPDATE' and new.id <> old.id then
-    raise exception using errcode = 'check_violation', constraint = 'tenants_id_stays', message = 'the id of a tenant never changes';
+    raise exception using errcode = 'check_violation', constraint = 'tenants_id_stays',
+      message = 'the id of a tenant never changes';
   end if;
   if was is distinct from becomes and was is not null then
     update tenancy.names set free_at = now() + interval '30 days' where name = was;
   end if;
   if was is distinct from becomes or tg_op = 'INSERT' then
-    -- In the order of the names: two writers who want the same two must not wait for each other.
+    -- In name order: otherwise two writers that take the same two names could deadlock.
     for claim in
       select wanted.name from (values (becomes), (case tg_op when 'INSERT' then new.id end)) wanted (name)
       where wanted.name is not null order by wanted.name collate "C"
@@ -80,10 +82,12 @@ begin
       insert into tenancy.names as held (name, kind, tenant_id)
       values (claim, case claim when new.id then 'id' else 'slug' end, new.id)
       on conflict (name) do update set tenant_id = excluded.tenant_id, free_at = null
-      where held.kind = 'slug' and (held.free_at <= now() or (held.free_at is not null and held.tenant_id = excluded.tenant_id));
+      where held.kind = 'slug'
+        and (held.free_at <= now() or (held.free_at is not null and held.tenant_id = excluded.tenant_id));
       if not found then
         raise exception using errcode = 'unique_violation',
-          constraint = case claim when new.id then 'names_id' else 'names_slug' end, message = 'the name is taken';
+          constraint = case claim when new.id then 'names_id' else 'names_slug' end,
+          message = 'the name is taken';
       end if;
     end loop;
   end if;
@@ -94,7 +98,7 @@ $$;
 create trigger hold_names after insert or update or delete on tenancy.tenants
 for each row execute function tenancy.hold_names();
 
--- Counted here, so that an edit by hand also shows to whoever read the tenant before it.
+-- A trigger counts the version, so that a change by hand also invalidates cached copies.
 create function tenancy.count_version() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -108,7 +112,8 @@ $$;
 create trigger count_version before update on tenancy.tenants
 for each row execute function tenancy.count_version();
 
--- Tells every listener which tenant changed and all names that it had or has, whoever wrote the change.
+-- Notifies every listener of each change to a tenant, however it was written. The notification
+-- holds the tenant's id and all names that it had or has.
 create function tenancy.announce() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -121,13 +126,15 @@ begin
   change := json_build_object(
     'id', tenant,
     'slugs', (select coalesce(json_agg(distinct name), '[]') from (
-      select slug from tenancy.tenants where id = tenant union select before ->> 'slug' union select after ->> 'slug'
+      select slug from tenancy.tenants where id = tenant union select before ->> 'slug'
+        union select after ->> 'slug'
     ) slugs (name) where name is not null),
     'domains', (select coalesce(json_agg(distinct name), '[]') from (
-      select domain from tenancy.domains where tenant_id = tenant union select before ->> 'domain' union select after ->> 'domain'
+      select domain from tenancy.domains where tenant_id = tenant union select before ->> 'domain'
+        union select after ->> 'domain'
     ) domains (name) where name is not null)
   )::text;
-  -- A notification holds 8,000 bytes.
+  -- PostgreSQL limits a notification to 8,000 bytes.
   perform pg_notify('tenancy', case when octet_length(change) < 7900 then change else 'all' end);
   return null;
 end

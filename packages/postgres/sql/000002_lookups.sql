@@ -1,4 +1,4 @@
--- Look-ups by exact key: whoever may call them can ask for a tenant that it can name, and cannot list any.
+-- Look-ups by exact key. A caller can ask for a tenant that it can name, and cannot list tenants.
 -- The answer is JSON text, so that no type parser of the caller's driver can change it.
 
 create function tenancy.tenant_json(tenant tenancy.tenants) returns text
@@ -6,8 +6,10 @@ language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select json_build_object(
     'id', tenant.id, 'slug', tenant.slug, 'name', tenant.name, 'status', tenant.status, 'plan', tenant.plan,
-    'isolation', tenant.isolation, 'shard', tenant.shard, 'schema', tenant.schema_name, 'database', tenant.database_name,
-    'settings', tenant.settings, 'version', tenant.version, 'createdAt', tenant.created_at, 'updatedAt', tenant.updated_at,
+    'isolation', tenant.isolation, 'shard', tenant.shard,
+    'schema', tenant.schema_name, 'database', tenant.database_name,
+    'settings', tenant.settings, 'version', tenant.version,
+    'createdAt', tenant.created_at, 'updatedAt', tenant.updated_at,
     'domains', (
       select coalesce(json_agg(domain order by domain), '[]')
       from tenancy.domains where tenant_id = tenant.id and verified_at is not null

@@ -1,10 +1,14 @@
--- A database role per tenant: a policy trusts the tenant in the setting only where the role of the statement is that tenant's.
--- The name is made from the id and never the other way round, so that no part of one tenant's name can be read as
--- another's id; core's tenantRole() makes the same. Both forms are of the id and the database alone: one policy serves all tenants.
+-- One database role per tenant. A policy trusts the tenant in the setting only if the statement's
+-- role is that tenant's role.
+-- The role's name is computed from the id, never the id from the name. Otherwise part of one
+-- tenant's role name could be read as another tenant's id.
 
--- The tenant, when `role` is the role of that tenant in this database; raises TN401 otherwise, so that
--- a missing context never looks like an empty account. To be called with current_user: inside, it would be the same,
--- but a policy must name what it depends on.
+-- `tenantRole()` in core computes the same name. Both depend only on the id and the database, so
+-- one policy serves all tenants.
+
+-- Returns the tenant if `role` is the tenant's role in this database. Otherwise raises TN401, so
+-- that a missing context never looks like an account without rows.
+-- Callers pass current_user, because a policy must name everything that it depends on.
 create function tenancy.role_tenant(tenant text, role name) returns text
 language plpgsql stable parallel safe set search_path = pg_catalog, pg_temp
 as $$
@@ -16,7 +20,8 @@ declare
   end;
 begin
   if coalesce(tenant, '') = '' or role is distinct from own::name then
-    raise exception using errcode = 'TN401', message = 'tenant context refused: the role is not the tenant''s';
+    raise exception using errcode = 'TN401',
+      message = 'tenant context refused: the role is not the tenant''s';
   end if;
   return tenant;
 end

@@ -1,7 +1,7 @@
--- Which keys running processes sign with, so that `tenancy init` takes none away under them.
+-- Which keys running processes sign with, so that `tenancy init` removes no key that is in use.
 
--- One row for a key, and none for a key that is not known: callers decide when it was used, and not
--- how large this gets.
+-- One row per key, and none for an unknown key. Callers decide when a key was used, but they cannot
+-- make this table grow.
 create table tenancy.signing_uses (
   key_id text primary key,
   used_at timestamptz not null default now()
@@ -15,7 +15,8 @@ begin
   if not exists (select from tenancy.signing_keys where id = key) then return; end if;
   insert into tenancy.signing_uses (key_id) values (key) on conflict do nothing;
   update tenancy.signing_uses set used_at = clock_timestamp()
-  where key_id = key and exists (select from tenancy.signing_uses mine where mine.key_id = key for update skip locked);
+  where key_id = key and exists (select from tenancy.signing_uses mine
+    where mine.key_id = key for update skip locked);
 end
 $$;
 

@@ -1,5 +1,5 @@
--- Which installation this database is: a name that every key and channel of Redis carries. A copy of the database is another
--- installation, so the name counts only together with the server and the database that it was made for.
+-- The id of this installation, which is part of every Redis key and channel. A copy of the database
+-- is another installation, so the id counts only with the server and database it was made for.
 create table tenancy.installation (
   is_the_one boolean primary key default true check (is_the_one),
   id text not null check (id ~ '^[A-Za-z0-9_-]{1,63}$'),
@@ -8,7 +8,7 @@ create table tenancy.installation (
   made_at timestamptz not null default now()
 );
 
--- Where this database is: the cluster of the server, and the database in it.
+-- Returns where this database is: the server's cluster, and the database in it.
 create function tenancy.place(out system_identifier text, out database_oid oid)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -16,7 +16,8 @@ as $$
   from pg_control_system() control, pg_database database where database.datname = current_database()
 $$;
 
--- The name of this installation, and whether it was made for this database. No row: none was made yet.
+-- Returns the installation's id, and whether it was made for this database. No row if it has no id
+-- yet.
 create function tenancy.installation(out id text, out is_here boolean) returns setof record
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -32,10 +33,11 @@ create function tenancy.bound_domains() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- Of two that insert at once, the second waits here for the first one's commit, and counts its row.
+  -- The second of two concurrent inserts waits here for the first one's commit, and counts its row.
   perform from tenancy.tenants where id = new.tenant_id for no key update;
   if (select count(*) from tenancy.domains where tenant_id = new.tenant_id) > 100 then
-    raise exception using errcode = 'check_violation', constraint = 'domains_bound', message = 'a tenant has at most 100 domains';
+    raise exception using errcode = 'check_violation', constraint = 'domains_bound',
+      message = 'a tenant has at most 100 domains';
   end if;
   return null;
 end

@@ -1,5 +1,7 @@
--- The audit is written once. A row is never changed, and leaves only through prune_audit(), which writes down that it was called. The owner of the
--- schema can drop the trigger: what keeps a table from its owner is no privilege. The doctor names the roles that could (D517).
+-- The audit is append-only. A row is never changed, and only prune_audit() removes rows, which
+-- records its own call.
+-- The owner of the schema could drop the trigger, because no privilege binds an owner. The doctor
+-- reports the roles that could (D517).
 
 create function tenancy.keep_audit() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -8,7 +10,9 @@ begin
   if tg_op = 'DELETE' and current_setting('tenancy.pruning', true) = pg_current_xact_id()::text then
     return old;
   end if;
-  raise exception using errcode = 'TN403', message = 'tenancy.audit is kept as it was written: `tenancy prune-audit` removes what is old, and nothing else is changed';
+  raise exception using errcode = 'TN403',
+    message = 'tenancy.audit is kept as it was written: '
+      || '`tenancy prune-audit` removes what is old, and nothing else is changed';
 end
 $$;
 
@@ -16,11 +20,11 @@ create trigger keep_audit before update or delete on tenancy.audit
 for each row execute function tenancy.keep_audit();
 create trigger keep_audit_whole before truncate on tenancy.audit
 for each statement execute function tenancy.keep_audit();
--- Also for what is written as if it were replicated.
+-- Also for replicated writes (session_replication_role = replica).
 alter table tenancy.audit enable always trigger keep_audit;
 alter table tenancy.audit enable always trigger keep_audit_whole;
 
--- Removes what was written before a time, and answers how many rows that were.
+-- Removes the entries before a time, and returns their number.
 create function tenancy.prune_audit(before timestamptz) returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -31,8 +35,9 @@ begin
   delete from tenancy.audit where at < before;
   get diagnostics removed = row_count;
   perform set_config('tenancy.pruning', '', true);
-  -- Of no tenant: an id is never empty.
-  insert into tenancy.audit (tenant_id, action, details) values ('', 'audit-prune', jsonb_build_object('before', before, 'removed', removed));
+  -- The tenant id is empty, because this entry belongs to no tenant.
+  insert into tenancy.audit (tenant_id, action, details)
+    values ('', 'audit-prune', jsonb_build_object('before', before, 'removed', removed));
   return removed;
 end
 $$;

@@ -1,5 +1,5 @@
--- The field's names: a tenant that is locked out of this database has a row in `lockouts`, and every
--- change of that table makes a new lockout version.
+-- Renames what 000005 called fences: a tenant that is locked out of this database has a row in
+-- `lockouts`, and every change of that table makes a new lockout version.
 
 alter table tenancy.fences rename to lockouts;
 alter table tenancy.lockouts rename column home to placement;
@@ -11,7 +11,8 @@ alter table tenancy.lockouts rename constraint fences_reason_check to lockouts_r
 alter table tenancy.fence_epoch rename to lockout_version;
 alter table tenancy.lockout_version rename column epoch to version;
 alter table tenancy.lockout_version rename constraint fence_epoch_pkey to lockout_version_pkey;
-alter table tenancy.lockout_version rename constraint fence_epoch_is_the_one_check to lockout_version_is_the_one_check;
+alter table tenancy.lockout_version
+  rename constraint fence_epoch_is_the_one_check to lockout_version_is_the_one_check;
 
 drop function tenancy.pass_fence(text, text, text);
 drop function tenancy.current_epoch();
@@ -34,7 +35,9 @@ create or replace function tenancy.publish_lockout_version() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  execute format('create or replace function tenancy.current_lockout_version() returns text language sql stable parallel safe as %L',
+  execute format(
+    'create or replace function tenancy.current_lockout_version() returns text '
+      || 'language sql stable parallel safe as %L',
     format('select %L::pg_catalog.text', new.version));
   return null;
 end
@@ -42,13 +45,13 @@ $$;
 
 -- The lockout version and the catalog epoch as one constant, which the planner writes into a plan.
 create function tenancy.current_versions() returns text
-language sql stable parallel safe as $$ select tenancy.current_lockout_version() operator(pg_catalog.||) tenancy.current_catalog_epoch() $$;
+language sql stable parallel safe
+as $$ select tenancy.current_lockout_version() operator(pg_catalog.||) tenancy.current_catalog_epoch() $$;
 
--- Raises an error if the tenant is locked out of this placement for a reason that the caller does not
--- name in `known`. Raises TN410 if `known` ends with a catalog epoch that is over: 'suspended 6fb0…'.
--- Otherwise returns the lockout version, read by the same snapshot, and the caller's catalog epoch.
--- The function has a plan mode of its own, because the context asks for custom plans, and the
--- statements in here would be planned anew at every call.
+-- Raises an error if the tenant is locked out of this placement for a reason that the caller does
+-- not name in `known`. Raises TN410 if `known` ends with a catalog epoch that is over: 'suspended
+-- 6fb0…'. Otherwise returns the lockout version, read by the same snapshot, and the caller's
+-- catalog epoch. See verified_tenant() for the plan mode.
 create function tenancy.check_lockout(id text, of_placement text, known text) returns text
 language plpgsql stable parallel restricted security definer
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
@@ -59,9 +62,11 @@ declare
   seen text;
 begin
   select reason into barred from tenancy.lockouts
-  where tenant = sha256(convert_to(id, 'UTF8')) and placement = of_placement and reason <> split_part(known, ' ', 1);
+  where tenant = sha256(convert_to(id, 'UTF8')) and placement = of_placement
+    and reason <> split_part(known, ' ', 1);
   if found then
-    raise exception using errcode = case barred when 'suspended' then 'TN403' when 'deleting' then 'TN404' else 'TN503' end,
+    raise exception using
+      errcode = case barred when 'suspended' then 'TN403' when 'deleting' then 'TN404' else 'TN503' end,
       message = 'tenant refused: ' || barred;
   end if;
   if catalog <> '' and catalog <> tenancy.current_catalog_epoch() then
@@ -73,8 +78,11 @@ end
 $$;
 
 revoke all on function tenancy.current_versions(), tenancy.check_lockout(text, text, text) from public;
-grant execute on function tenancy.current_versions(), tenancy.check_lockout(text, text, text) to :"app", :"shared";
+grant execute on function tenancy.current_versions(), tenancy.check_lockout(text, text, text)
+  to :"app", :"shared";
 
--- Operations that an earlier version left unfinished go on where they stopped: their steps have new names, too.
-update tenancy.operations set done = array_replace(array_replace(done, 'fence', 'lockout'), 'follow', 'catch-up')
+-- Operations that an earlier version left unfinished resume where they stopped, under the new names
+-- of their steps.
+update tenancy.operations
+set done = array_replace(array_replace(done, 'fence', 'lockout'), 'follow', 'catch-up')
 where finished_at is null;

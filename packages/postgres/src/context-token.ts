@@ -2,25 +2,31 @@ import { deriveKey, idProblem, InternalTypeError } from '@fastify-tenancy/core'
 import { LRUCache } from 'lru-cache'
 import { createHmac, createSecretKey, type KeyObject } from 'node:crypto'
 
-/** How long a token is good for, in milliseconds. The policy grants 30 s more, for clocks that differ. */
+/** Lifetime of a token in milliseconds. The policy grants 30 s more, because clocks differ. */
 const lifetime = 60_000
 
-/** A key that signs contexts, made from `rls.secret`. */
+/** A key that signs contexts, derived from `rls.secret`. */
 export interface SigningKey {
   readonly key: Buffer
-  /** The same, made for HMAC once: an HMAC whose key comes as bytes costs seven times as much. */
+  /** The same key as an object, because an HMAC with a key in bytes costs seven times as much. */
   readonly hmacKey: KeyObject
-  /** The key as the database keeps it: HMAC's two blocks, and a name that tells nothing of it. */
+  /**
+   * The key as the database stores it: HMAC's two padded keys, and an id that reveals nothing of
+   * it.
+   */
   readonly id: string
   readonly inner: Buffer
   readonly outer: Buffer
 }
 
-/** Derives a signing key from a secret; the same for ever, and of no use for anything else that the secret may sign. */
+/**
+ * Derives a signing key from a secret. Deterministic. The key is of no use for anything else that
+ * the secret may sign.
+ */
 export function signingKey (secret: string): SigningKey {
   const key = deriveKey(secret, 'context token')
   const id = createHmac('sha256', key).update('id').digest('hex').slice(0, 16)
-  // HMAC (RFC 2104): a key shorter than the hash's block of 64 bytes is filled up with zeros.
+  // HMAC (RFC 2104) pads a key that is shorter than the hash's 64-byte block with zeros.
   const block = Buffer.concat([key, Buffer.alloc(64 - key.length)])
   return {
     key,
@@ -35,15 +41,17 @@ export interface TokenInput {
   readonly key: SigningKey
   /** The tenant's id. */
   readonly tenant: string
-  /** The backend that may use the token; null or 0 for any, where a pooler may send each transaction to another. */
+  /**
+   * The backend that may use the token. Null or 0 for any backend, as behind a transaction pooler.
+   */
   readonly pid?: number | null
   /** Milliseconds since 1970. @default Date.now() */
   readonly now?: number
 }
 
 /**
- * The value of `tenancy.token`: `<tenant>|<expiry in ms>|<pid>|<HMAC-SHA256 in hex>`.
- * `tenancy.verified_tenant()` is its other half. Cannot fail for a valid id.
+ * Returns a value for `tenancy.token`: `<tenant>|<expiry in ms>|<pid>|<HMAC-SHA256 in hex>`.
+ * `tenancy.verified_tenant()` verifies it. Never fails for a valid id.
  */
 export function signToken ({ key, tenant, pid, now = Date.now() }: TokenInput): string {
   const problem = idProblem(tenant)
@@ -53,8 +61,8 @@ export function signToken ({ key, tenant, pid, now = Date.now() }: TokenInput): 
 }
 
 /**
- * Signs the contexts of one pool. A token serves its tenant and its backend for half of its life:
- * a signature costs as much as all else that a statement costs this process.
+ * Signs the contexts of one pool. Reuses a token for its tenant and backend for half of its
+ * lifetime. A signature costs this process as much as the rest of a statement.
  */
 export class Signer {
   readonly #key: SigningKey
@@ -64,11 +72,12 @@ export class Signer {
     this.#key = key
   }
 
-  /** A token that is good for half a minute at least. */
+  /** Returns a token that is valid for at least half a minute. */
   sign (tenant: string, pid: number | null, now: number = Date.now()): string {
     const name = `${pid ?? 0}|${tenant}`
     const known = this.#tokens.get(name)
-    // A clock that was set back must not keep a token in use.
+    // The second condition is false after the clock was set back. The token would stay in use too
+    // long.
     if (known !== undefined && now < known.until && now >= known.until - lifetime / 2) return known.token
     const token = signToken({ key: this.#key, tenant, pid, now })
     this.#tokens.set(name, { token, until: now + lifetime / 2 })

@@ -1,6 +1,6 @@
 import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
 
-/** 500, for operators: a database is not set up as the suite needs it. The message says what is wrong and how to mend it. */
+/** 500, for operators: a database is not set up as needed; the message names the fix. */
 export const SetupInvalidError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_SETUP_INVALID',
   500,

@@ -410,7 +410,7 @@ for i = 1, #KEYS do
 end
 
 local isCounted = admitted > 0 and cost > 0
-local wait, refusedBy, extras = 0, -1, ''
+local wait, limitedBy, extras = 0, -1, ''
 for i, ring in ipairs(windows) do
   local extra, taken = 0, 0
   if isCounted then
@@ -421,7 +421,7 @@ for i, ring in ipairs(windows) do
   end
   if admitted < asking and ring.owed > 0 and ring.used + ring.owed > ring.limit then
     local needed = waitFor(ring)
-    if needed > wait then wait, refusedBy = needed, i - 1 end
+    if needed > wait then wait, limitedBy = needed, i - 1 end
   end
   if isCounted or ring.isChanged then write(ring, taken) end
   extras = extras .. ' ' .. extra
@@ -429,6 +429,6 @@ end
 local first = windows[1]
 local reset = first.total == 0 and 0 or math.ceil((first.oldest + first.n) * first.width - first.at)
 -- one string, because clients parse a list of numbers more slowly than they split a string
-return admitted .. ' ' .. wait .. ' ' .. refusedBy .. ' ' .. math.ceil(first.used) .. ' ' .. reset
+return admitted .. ' ' .. wait .. ' ' .. limitedBy .. ' ' .. math.ceil(first.used) .. ' ' .. reset
   .. ' ' .. time[1] .. ' ' .. time[2] .. extras
 `)

@@ -39,8 +39,8 @@
  * | preClose       | app   | fastify-tenancy     | starts the wait for open work |
  * | preClose       | app   | fastify-tenancy     | makes `isReady()` false |
  *
- * The hooks for the claim and for `Vary` exist only with `claim` and the strategy `header`. With the
- * option `observe`, database adds an onRequest hook after that of rate-limit.
+ * The hooks for the claim and for `Vary` exist only with `claim` and the strategy `header`. With
+ * the option `observe`, database adds an onRequest hook after that of rate-limit.
  * onClose hooks run in reverse order of registration: the suite closes database and Redis last.
  */
 

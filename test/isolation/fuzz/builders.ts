@@ -1,4 +1,5 @@
-// Kysely's builders without their types of tables: what a random query joins is known only when it runs.
+// Kysely's builders without their types of tables: what a random query joins is known only when it
+// runs.
 import type { CompiledQuery } from 'kysely'
 
 export type Callback = (eb: Expressions) => unknown

@@ -1,5 +1,5 @@
-// A judge of column references that shares nothing with ours: PostgreSQL's own parser reads the SQL, and each `item.name` is looked up
-// among the columns of its item.
+// A judge of column references that shares nothing with ours: PostgreSQL's own parser reads the
+// SQL, and each `item.name` is looked up among the columns of its item.
 import { loadModule, parseSync } from 'libpg-query'
 
 await loadModule()
@@ -17,7 +17,10 @@ interface Scope {
   readonly names: ReadonlyMap<string, ReadonlySet<string>>
 }
 
-/** The first reference `item.name` of a statement that is no column of its item; undefined where there is none. */
+/**
+ * The first reference `item.name` of a statement that is no column of its item; undefined where
+ * there is none.
+ */
 export function callInDisguise (
   sql: string,
   tables: Readonly<Record<string, readonly string[]>>

@@ -3,7 +3,10 @@ import type { Expression, Expressions, Query } from './builders.ts'
 import type { Random } from './random.ts'
 import type { Relation, Type } from './schema.ts'
 
-/** Makes a query of one column of a type, which may name columns of the outer relations; of one row where it is to stand as a value. */
+/**
+ * Makes a query of one column of a type, which may name columns of the outer relations; of one row
+ * where it is to stand as a value.
+ */
 export type SubQuery = (
   eb: Expressions,
   type: Type,

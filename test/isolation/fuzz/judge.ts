@@ -1,4 +1,5 @@
-// Runs a statement twice, rolled back each time: rewritten as a superuser, whom no policy binds, and as it is under forced policies.
+// Runs a statement twice, rolled back each time: rewritten as a superuser, whom no policy binds,
+// and as it is under forced policies.
 import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler,
   type CompiledQuery, type QueryCompiler } from 'kysely'
 import { isDeepStrictEqual } from 'node:util'
@@ -183,9 +184,8 @@ export class Judge {
       `select '${table} ' || ${table}::text as row, ${column}::text = $1 as own from ${table}`
     )
     const { rows: [row] } = await this.#client.query<{ state: string; foreign: string }>(
-      `select md5(string_agg(row, ';' order by row)) as state, md5(string_agg(row, ';' order by row) filter (where not own)) as foreign from (${
-        tables.join(' union all ')
-      }) everything`,
+      `select md5(string_agg(row, ';' order by row)) as state, md5(string_agg(row, ';' order by row)
+        filter (where not own)) as foreign from (${tables.join(' union all ')}) everything`,
       [tenant]
     )
     if (row === undefined) throw new Error('no state')
@@ -205,8 +205,9 @@ function database (compiler: QueryCompiler): Kysely<unknown> {
 }
 
 /**
- * Whether a statement changes one table in a CTE and again outside it. Which of the two meets a row first is PostgreSQL's
- * to choose ("trying to update the same row twice in a single statement is not supported"), so that only one plan may fail.
+ * Whether a statement changes one table in a CTE and again outside it. Which of the two meets a row
+ * first is PostgreSQL's to choose ("trying to update the same row twice in a single statement is
+ * not supported"), so that only one plan may fail.
  */
 function changesOneTableTwice (sql: string): boolean {
   const targets = Array.from(

@@ -1,4 +1,7 @@
-/** A source of random choices that a seed repeats. Algorithm: mulberry32, https://gist.github.com/tommyettinger/46a874533244883189143505d203312c */
+/**
+ * A source of random choices that a seed repeats. Algorithm: mulberry32,
+ * https://gist.github.com/tommyettinger/46a874533244883189143505d203312c
+ */
 export class Random {
   #state: number
   /** The names of the constructs that were chosen. */

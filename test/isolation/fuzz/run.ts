@@ -1,4 +1,5 @@
-// `npm run fuzz [queries] [seed]`: many random queries against forced policies, on a server of its own or that of TEST_DATABASE_URL.
+// `npm run fuzz [queries] [seed]`: many random queries against forced policies, on a server of its
+// own or that of TEST_DATABASE_URL.
 import { randomBytes, randomInt } from 'node:crypto'
 import pg from 'pg'
 

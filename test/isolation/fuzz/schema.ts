@@ -1,4 +1,5 @@
-// Three tenants whose rows look alike: ids and values overlap, so that a join or a filter that misses the tenant finds others' rows.
+// Three tenants whose rows look alike: ids and values overlap, so that a join or a filter that
+// misses the tenant finds others' rows.
 import type { RowTables } from '../../../packages/database/src/rewrite/tables.ts'
 
 export type Type = 'int' | 'text'
@@ -42,14 +43,16 @@ const tenant = "nullif(current_setting('tenancy.tenant', true), '')"
 /** The tables, forced policies on them, a role that they bind, and rows. */
 export function schemaSql (role: string): string {
   return `
-    create table notes (tenant_id text not null default ${tenant}, id int not null default 1000, n int, parent int, title text, primary key (tenant_id, id));
-    create table tags (tenant_id text not null default ${tenant}, id int not null default 1000, note_id int, label text, primary key (tenant_id, id));
-    create table items (org_id uuid not null default ${tenant}::uuid, id int not null default 1000, qty int, sku text, primary key (org_id, id));
+    create table notes (tenant_id text not null default ${tenant}, id int not null default 1000, n int,
+      parent int, title text, primary key (tenant_id, id));
+    create table tags (tenant_id text not null default ${tenant}, id int not null default 1000, note_id
+      int, label text, primary key (tenant_id, id));
+    create table items (org_id uuid not null default ${tenant}::uuid, id int not null default 1000, qty
+      int, sku text, primary key (org_id, id));
     create table countries (code text primary key, population int);
     insert into countries select 'c' || i, i % 4 from generate_series(1, 5) i;
-    insert into notes select t, i, (i * 7 + length(t)) % 5, nullif(i / 2, 0), 't' || (i % 4) from unnest(array['${
-    tenants.join("','")
-  }']) t, generate_series(1, 9) i;
+    insert into notes select t, i, (i * 7 + length(t)) % 5, nullif(i / 2, 0), 't' || (i % 4) from
+      unnest(array['${tenants.join("','")}']) t, generate_series(1, 9) i;
     insert into tags select t, i, i % 6, 'l' || (i % 3) from unnest(array['${
     tenants.join("','")
   }']) t, generate_series(1, 8) i;

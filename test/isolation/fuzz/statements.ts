@@ -10,7 +10,9 @@ export interface Plan {
   build(creator: unknown): Query
 }
 
-/** The statement of a seed. `hostile` are names that now and then stand in the place of a column's. */
+/**
+ * The statement of a seed. `hostile` are names that now and then stand in the place of a column's.
+ */
 export function plan (
   seed: number,
   tenant: string,
@@ -91,7 +93,8 @@ function bodyOf (
           )]
     },
     'write in with': () => [{ int: ['c0'], text: [] }, creator => {
-      // PostgreSQL takes the target's name for a recursive reference where it is the name of a body too.
+      // PostgreSQL takes the target's name for a recursive reference where it is the name of a body
+      // too.
       const target = random.pick(
         ['notes', 'tags', 'items'].filter(table => !isRecursive || !all.includes(table))
       )

@@ -1,4 +1,5 @@
-// A second judge, which never runs anything: PostgreSQL's own parser reads the SQL, and each table must carry its predicate.
+// A second judge, which never runs anything: PostgreSQL's own parser reads the SQL, and each table
+// must carry its predicate.
 import { loadModule, parseSync } from 'libpg-query'
 
 await loadModule()
@@ -6,7 +7,10 @@ await loadModule()
 /** A node of the parse tree, as plain JSON. */
 type Tree = Readonly<Record<string, unknown>>
 
-/** What is wrong with a statement: a reference to a tenant's table without its predicate; undefined where there is none. */
+/**
+ * What is wrong with a statement: a reference to a tenant's table without its predicate; undefined
+ * where there is none.
+ */
 export function unscoped (sql: string, columns: Readonly<Record<string, string>>): string | undefined {
   const problems: string[] = []
   visit(parseSync(sql) as unknown, problems, columns, new Set())
@@ -63,7 +67,8 @@ function checkItem (
       left: join.jointype === 'JOIN_INNER' || join.jointype === 'JOIN_RIGHT',
       right: join.jointype === 'JOIN_INNER' || join.jointype === 'JOIN_LEFT'
     }
-    // Above an outer join, a condition in WHERE would also drop the rows that the join filled with NULL.
+    // Above an outer join, a condition in WHERE would also drop the rows that the join filled with
+    // NULL.
     const isAbove = {
       left: join.jointype === 'JOIN_INNER' || join.jointype === 'JOIN_LEFT',
       right: join.jointype === 'JOIN_INNER' || join.jointype === 'JOIN_RIGHT'

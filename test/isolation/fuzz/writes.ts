@@ -1,4 +1,5 @@
-// Random statements that write. What becomes of the tables does not depend on the order in which a plan meets rows.
+// Random statements that write. What becomes of the tables does not depend on the order in which a
+// plan meets rows.
 import type { Creator, Expressions, Query } from './builders.ts'
 import { value } from './expressions.ts'
 import { columns, tenantColumns, type Relation, type Type } from './schema.ts'

@@ -10,22 +10,26 @@ export const objects = `
   create function act () returns int language plpgsql as $$
     begin execute (select command from public.armed); return 1; end $$;
   create function act_silently () returns int language plpgsql as $$
-    begin begin execute (select command from public.armed); exception when others then null; end; return 1; end $$;
+    begin begin execute (select command from public.armed); exception when others then null; end;
+    return 1; end $$;
   create function act_and_fail () returns int language plpgsql as $$
     begin execute (select command from public.armed); raise exception 'after' using errcode = 'P0042'; end $$;
-  create function run (command text) returns int language plpgsql as $$ begin execute command; return 1; end $$;
+  create function run (command text) returns int language plpgsql as $$ begin execute command; return 1;
+  end $$;
   create function fixed (int) returns int language plpgsql immutable as $$
     begin perform public.act_silently(); return $1; end $$;
   create function fire () returns trigger language plpgsql as $$
     begin perform public.act(); if tg_op = 'DELETE' then return old; end if; return new; end $$;
-  create function fire_statement () returns trigger language plpgsql as $$ begin perform public.act(); return null; end $$;
+  create function fire_statement () returns trigger language plpgsql as $$ begin perform public.act();
+  return null; end $$;
 
   create table by_row (tenant_id text not null, n int);
   create trigger fire before insert or update or delete on by_row for each row execute function fire();
   create table by_statement (tenant_id text not null, n int);
   create trigger fire after insert on by_statement for each statement execute function fire_statement();
   create table by_commit (tenant_id text not null, n int);
-  create constraint trigger fire after insert on by_commit deferrable initially deferred for each row execute function fire();
+  create constraint trigger fire after insert on by_commit deferrable initially deferred for each row
+    execute function fire();
   create table by_default (tenant_id text not null, n int default act());
   create table by_check (tenant_id text not null, n int check (act() = 1));
   create table by_generated (tenant_id text not null, n int, m int generated always as (fixed(n)) stored);
@@ -44,9 +48,11 @@ export const objects = `
   create table by_child_1 () inherits (by_child);
   create trigger fire before update on by_child_1 for each row execute function fire();
   create table parents (tenant_id text not null, id int not null, primary key (tenant_id, id));
-  create table cascaded (tenant_id text not null, id int, foreign key (tenant_id, id) references parents on delete cascade);
+  create table cascaded (tenant_id text not null, id int, foreign key (tenant_id, id) references parents
+    on delete cascade);
   create trigger fire before delete on cascaded for each row execute function fire();
-  create table nulled (tenant_id text not null, id int, foreign key (tenant_id, id) references parents on delete set null (id));
+  create table nulled (tenant_id text not null, id int, foreign key (tenant_id, id) references parents on
+    delete set null (id));
   create trigger fire before update on nulled for each row execute function fire();
   create table by_policy (tenant_id text not null, n int);
   create table by_operator (tenant_id text not null, v varchar);
@@ -62,7 +68,8 @@ export const objects = `
   create function wrap (text) returns wrapped language plpgsql as $$
     begin perform public.act(); return row($1)::public.wrapped; end $$;
   create cast (text as wrapped) with function wrap (text);
-  create function add_up (int, int) returns int language plpgsql as $$ begin perform public.act(); return $1; end $$;
+  create function add_up (int, int) returns int language plpgsql as $$ begin perform public.act();
+  return $1; end $$;
   create aggregate acting (int) (sfunc = add_up, stype = int, initcond = '0')`
 
 /** What stands on tables only after they are protected. */
@@ -120,7 +127,8 @@ export const carriers: Readonly<Record<string, Run>> = {
   'a default': raw('insert into by_default default values'),
   'a check': insert('by_check'),
   'a generated column': insert('by_generated'),
-  // Not as a parameter: PostgreSQL 18.4 runs the check while it reads the parameter, and crashed there now and then.
+  // Not as a parameter: PostgreSQL 18.4 runs the check while it reads the parameter, and crashed
+  // there now and then.
   'a domain': raw('insert into by_domain (n) select n from (values (1)) v (n)'),
   'an index': insert('by_index'),
   'a partial index': insert('by_predicate'),

@@ -1,4 +1,5 @@
-// What code of the application may do to its session: commands that PL/pgSQL runs, with the effects that the manual names.
+// What code of the application may do to its session: commands that PL/pgSQL runs, with the effects
+// that the manual names.
 import fc from 'fast-check'
 
 const settings: readonly (readonly [name: string, ...values: string[]])[] = [
@@ -85,11 +86,13 @@ const others = fc.oneof(
     what === 'table' ?
       `create temporary table ${name} (tenant_id text, id int, body text, n int)`
       : what === 'view' ?
-      `create temporary view ${name} as select 'globex'::text as tenant_id, 1 as id, 'planted'::text as body, 0 as n`
+      `create temporary view ${name} as select 'globex'::text as tenant_id, 1 as id, 'planted'::text as
+        body, 0 as n`
       : `create temporary sequence ${name}`
   ),
   fc.constant(
-    "create temporary table notes as select 'globex'::text as tenant_id, 1 as id, 'planted'::text as body, 0 as n"
+    "create temporary table notes as select 'globex'::text as tenant_id, 1 as id, 'planted'::text " +
+      'as body, 0 as n'
   ),
   fc.constantFrom(
     "create function pg_temp.lower (text) returns text language sql as $f$ select 'planted' $f$",

@@ -31,13 +31,17 @@ export const cases: fc.Arbitrary<Case> = fc.record({
 const everything: RawBuilder<Record<string, unknown>> = sql`
   select (select count(*)::int from pg_class where relnamespace = pg_my_temp_schema()) as temporary,
     (select count(*)::int from pg_proc where pronamespace = pg_my_temp_schema()) as temporary_functions,
-    coalesce(current_setting('app.mark', true), '') as mark, current_setting('tenancy.tenant', true) as tenant,
+    coalesce(current_setting('app.mark', true), '') as mark, current_setting('tenancy.tenant', true) as
+      tenant,
     (select json_object_agg(name, setting)::text from (
       select name, setting from pg_settings
-      where name not in ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable') and name !~ '^tenancy\\.'
+      where name not in ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable') and
+        name !~ '^tenancy\\.'
       order by name) s) as settings,
-    current_setting('transaction_read_only') as read_only, current_setting('transaction_isolation') as isolation,
-    current_user::text as who, session_user::text as login, '2026-02-03'::date::text as date, '\\xde'::bytea::text as bytes,
+    current_setting('transaction_read_only') as read_only, current_setting('transaction_isolation') as
+      isolation,
+    current_user::text as who, session_user::text as login, '2026-02-03'::date::text as date,
+      '\\xde'::bytea::text as bytes,
     array(select pg_listening_channels()) as channels,
     array(select name from pg_prepared_statements where statement like '%planted%') as planted,
     (select count(*)::int from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()) as locks,
@@ -79,7 +83,9 @@ export class Ground {
     t.teardown(() => manager.close())
     await manager.protect()
     await on.admin(
-      "do $$ begin execute format('grant usage on sequence drawn to %I', (select rolname from pg_roles where rolname like 'tenancy_app_%' and pg_has_role(current_database() || '_app', oid, 'member'))); end $$"
+      "do $$ begin execute format('grant usage on sequence drawn to %I', (select rolname from " +
+        "pg_roles where rolname like 'tenancy_app_%' and pg_has_role(current_database() || '_app', " +
+        "oid, 'member'))); end $$"
     )
     await on.admin('select setseed(0.5)')
     const [row] = await on.admin<{ value: number }>('select random() as value')

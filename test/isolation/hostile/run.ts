@@ -1,4 +1,5 @@
-// `npm run fuzz:connections [cases] [seed]`: random code of the application before a next tenant, direct and through PgBouncer.
+// `npm run fuzz:connections [cases] [seed]`: random code of the application before a next tenant,
+// direct and through PgBouncer.
 import fc from 'fast-check'
 import { randomInt } from 'node:crypto'
 import t from 'tap'

@@ -25,15 +25,16 @@ async function stuck ({ client, notes }: Admin, work: () => Promise<unknown>, co
 // Not pg_stat_activity: within a transaction that answers the same again and again.
 async function isWaiting ({ client, notes }: Admin): Promise<boolean> {
   return (await client.query(
-    'select from pg_locks where relation = $1::regclass and database = (select oid from pg_database where datname = current_database()) and not granted',
+    'select from pg_locks where relation = $1::regclass and database = (select oid from ' +
+      'pg_database where datname = current_database()) and not granted',
     [notes]
   )).rowCount === 1
 }
 
 /** Kills every other backend of the database, and waits for their end. */
 async function killAll ({ client }: Admin): Promise<void> {
-  const others =
-    "from pg_stat_activity where datname = current_database() and usename <> current_user and backend_type = 'client backend'"
+  const others = 'from pg_stat_activity where datname = current_database() and usename <> current_user and ' +
+    "backend_type = 'client backend'"
   await client.query(`select pg_terminate_backend(pid) ${others}`)
   await until(async () => (await client.query(`select ${others}`)).rowCount === 0)
 }
@@ -55,7 +56,7 @@ export const anywhere: Readonly<Record<string, Disturb>> = {
     const { db, scope } = request()
     const trx = await db.startTransaction().execute()
     await trx.updateTable('notes').set({ n: 7 }).execute()
-    // Its transaction is nobody's any more, so that the connection cannot stay.
+    // Its transaction has no owner any more, so the connection cannot stay.
     scope.abort()
   },
 

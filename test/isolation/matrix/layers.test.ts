@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import t from 'tap'
 
-import { secret } from '../../strategies/world.ts'
+import { secret } from '../../strategies/strategy-fixture.ts'
 import { isLong } from '../../support/long.ts'
 import { anywhere, type Disturb } from './disturbances.ts'
 import { naivePlace } from './naive.ts'
@@ -23,7 +23,7 @@ function leaking (problems: readonly Problem[]): string[] {
   return [...new Set(problems.filter(({ text }) => leak.test(text)).map(({ moment }) => moment))].toSorted()
 }
 
-t.test('control: with policies and tripwire gone, every kind of statement that meets a table goes red', async t => {
+t.test('control: without policies and tripwire every statement on a table goes red', async t => {
   const open = await place(t, { withoutPolicies: true, tripwire: false })
   const [a] = open.tenants
   const { client } = open.adminOf(a) ?? assert.fail()
@@ -31,7 +31,8 @@ t.test('control: with policies and tripwire gone, every kind of statement that m
     t.match(await look(open, a, kind), leak, name)
     await client.query('truncate notes')
     await client.query(
-      "insert into notes (tenant_id, n, body) select tenant, n, tenant || ':' || n from unnest(array['acme', 'globex']) tenant, generate_series(1, 3) n"
+      "insert into notes (tenant_id, n, body) select tenant, n, tenant || ':' || n from " +
+        "unnest(array['acme', 'globex']) tenant, generate_series(1, 3) n"
     )
   }
 })
@@ -46,7 +47,7 @@ t.test('control: a pool that takes the tenant back after success goes red after 
   t.same(leaking(await problemsOf(await naivePlace(t, 'after success'), pick(reuse, ...errors))), errors)
 })
 
-t.test('TRP-01 with the policies dropped by hand the tripwire stops every select that names the tenant column', async t => {
+t.test('TRP-01 with the policies dropped the tripwire stops every select of the tenant column', async t => {
   const unprotected = await place(t, { rls: { secret }, withoutPolicies: true })
   const [a, b] = unprotected.tenants
   for (const [name, kind] of Object.entries(kinds).filter(([, { isRead }]) => isRead)) {
@@ -61,14 +62,14 @@ const alone: Readonly<Record<string, PlaceOptions>> = {
 }
 
 for (const [name, options] of Object.entries(alone)) {
-  t.test(`${name}: every statement is answered with its tenant's rows, also after errors and on a new connection`, async t => {
+  t.test(`${name}: its tenant's rows only, also after errors and on a new connection`, async t => {
     t.same(await problemsOf(await place(t, options), pick(reuse, ...errors, 'a connection that is new')), [])
   })
 }
 
 const places = Object.entries({ ...policies, ...others })
 for (const [name, options] of isLong ? places : places.filter((_, index) => index % 3 === 0)) {
-  t.test(`POOL-09 ${name}: after a hundred contexts that failed, both tenants are served on the one connection`, async t => {
+  t.test(`POOL-09 ${name}: after a hundred failed contexts one connection serves both tenants`, async t => {
     t.same(await afterFailedContexts(await place(t, options)), [])
   })
 }

@@ -5,7 +5,7 @@ import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import type { Test } from 'tap'
 
-import { silent, world, type Rows } from '../../strategies/world.ts'
+import { silent, world, type Rows } from '../../strategies/strategy-fixture.ts'
 import { connect, databaseOf } from '../../support/sql.ts'
 import { pair, valuesOf, type Place } from './place.ts'
 

@@ -9,7 +9,7 @@ import type pg from 'pg'
 import type { Test } from 'tap'
 
 import { databaseTemplate, dropDatabases, secret, sharedTables, silent, tables, world, type Rows,
-  type WorldOptions } from '../../strategies/world.ts'
+  type WorldOptions } from '../../strategies/strategy-fixture.ts'
 import { connect, databaseOf } from '../../support/sql.ts'
 
 /** What a request has of its tenant: a handle in a scope of its own. */
@@ -26,7 +26,7 @@ export interface PlaceTenant {
   request(statementTimeout?: number): Request
 }
 
-/** Whoever can see and stop a tenant's statements: a superuser on the database of its rows. */
+/** A superuser on the database of a tenant's rows, who can see and stop its statements. */
 export interface Admin {
   readonly client: pg.Client
   /** The table of its notes. */
@@ -36,7 +36,7 @@ export interface Admin {
 /** Where the matrix runs. */
 export interface Place {
   readonly tenants: readonly [PlaceTenant, PlaceTenant]
-  /** Undefined on PGlite, which lets nobody else in. */
+  /** Undefined on PGlite, which accepts no second connection. */
   adminOf(tenant: PlaceTenant): Admin | undefined
   /** Every value of both tenants, as the superuser sees them. */
   values(): Promise<readonly string[]>
@@ -53,7 +53,10 @@ export interface PlaceOptions extends Pick<WorldOptions, 'isolation' | 'rls'> {
   readonly withoutPolicies?: boolean
 }
 
-/** The numbers of a tenant's notes, and its one project, whenever nothing is under way: the same for both, and only the tags differ. */
+/**
+ * The numbers of a tenant's notes, and its one project, whenever nothing is under way: the same for
+ * both, and only the tags differ.
+ */
 export const notes = [1, 2, 3] as const
 export const project = 'p'
 
@@ -102,7 +105,7 @@ export async function place (
   }
 }
 
-/** Policies on PGlite, which has one session for everybody. */
+/** Policies on PGlite, where all tenants share one session. */
 export async function embeddedPlace (t: Test): Promise<Place> {
   const pool = openPool('pglite://memory')
   t.teardown(() => pool.end())

@@ -17,7 +17,10 @@ export interface Problem {
 
 const tag = /^[a-z]+:\w+$/
 
-/** What is wrong with the answer to one tenant; undefined where that is all of its own, and nothing else. */
+/**
+ * What is wrong with the answer to one tenant; undefined where that is all of its own, and nothing
+ * else.
+ */
 export async function look (
   { tenants, isRewritten }: Place,
   { name, request }: PlaceTenant,
@@ -38,7 +41,10 @@ export async function look (
   }
 }
 
-/** Everything that is wrong with a place. Every day each statement meets a third of the moments, and each moment a third of the statements. */
+/**
+ * Everything that is wrong with a place. Every day each statement meets a third of the moments, and
+ * each moment a third of the statements.
+ */
 export async function problemsOf (
   place: Place,
   disturbances: Readonly<Record<string, Disturb>> = disturbancesOf(place)

@@ -1,7 +1,7 @@
 // Every kind of statement that a handle sends. Each leaves the rows as it found them.
 import { sql, type Kysely } from 'kysely'
 
-import type { Rows } from '../../strategies/world.ts'
+import type { Rows } from '../../strategies/strategy-fixture.ts'
 import { notes, project } from './place.ts'
 
 type Db = Kysely<Rows>
@@ -13,7 +13,7 @@ export interface StatementKind {
   readonly answer: readonly (number | string)[]
   /** Raw SQL, which a strategy that rewrites queries refuses. */
   readonly isRaw?: boolean
-  /** No table is read: nobody's row can be in the answer. */
+  /** Reads no table, so the reply can contain no tenant's row. */
   readonly isTableless?: boolean
   /** It only reads, and the tenant column of every row is in the answer. */
   readonly isRead?: boolean

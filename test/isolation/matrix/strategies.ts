@@ -1,5 +1,5 @@
 // The strategies on PostgreSQL, as options of a place.
-import { secret } from '../../strategies/world.ts'
+import { secret } from '../../strategies/strategy-fixture.ts'
 import type { PlaceOptions } from './place.ts'
 
 /** Tenants that share tables, under policies. */

@@ -9,8 +9,10 @@ export async function prepareEffects (on: Provisioned): Promise<void> {
     create extension if not exists pg_trgm;
     create extension if not exists dblink;
     create sequence drawn;
-    create function run (command text) returns int language plpgsql as $$ begin execute command; return 1; end $$;
-    create function run_and_fail (command text) returns int language plpgsql as $$ begin execute command; raise exception 'after' using errcode = 'P0042'; end $$;
+    create function run (command text) returns int language plpgsql as $$ begin execute command; return 1;
+    end $$;
+    create function run_and_fail (command text) returns int language plpgsql as $$ begin execute command;
+    raise exception 'after' using errcode = 'P0042'; end $$;
     create function open_dblink (conninfo text) returns int language plpgsql security definer as $$ begin
       perform dblink_connect_u('left', conninfo); perform dblink_connect_u(conninfo); return 1; end $$;
     create function fill_names () returns int language plpgsql as $$ declare name text; begin
@@ -19,14 +21,17 @@ export async function prepareEffects (on: Provisioned): Promise<void> {
         execute format('prepare %I as select 1::int as id, ''planted'' as body', name);
       end loop; return 1; end $$;
     create table parents (tenant_id text not null, id int not null, primary key (tenant_id, id));
-    create table children (tenant_id text not null, id int not null, foreign key (tenant_id, id) references parents on delete cascade);
-    create function on_child () returns trigger language plpgsql as $$ begin perform set_config('app.mark', 'left', false); return old; end $$;
+    create table children (tenant_id text not null, id int not null, foreign key (tenant_id, id)
+      references parents on delete cascade);
+    create function on_child () returns trigger language plpgsql as $$ begin perform
+      set_config('app.mark', 'left', false); return old; end $$;
     create trigger child after delete on children for each row execute function on_child();
     create table deferred (tenant_id text not null, n int not null);
     create function on_commit () returns trigger language plpgsql as $$ begin
       perform set_config('app.mark', 'left', false), pg_advisory_lock(7); execute 'listen left_behind';
       if new.n = 2 then raise exception 'at commit' using errcode = 'P0043'; end if; return new; end $$;
-    create constraint trigger deferred after insert on deferred deferrable initially deferred for each row execute function on_commit()`)
+    create constraint trigger deferred after insert on deferred deferrable initially deferred for each row
+      execute function on_commit()`)
 }
 
 export interface Effect {
@@ -115,7 +120,8 @@ export function effects (on: Provisioned): Effect[] {
       name: 'what a failed statement prepared, locked and seeded',
       ids: 'CON-04 CON-20',
       statement: fail(
-        'prepare left_behind as select 1; select pg_advisory_lock(42), setseed(0.5); set app.mark = left; listen left_behind'
+        'prepare left_behind as select 1; select pg_advisory_lock(42), setseed(0.5); ' +
+          'set app.mark = left; listen left_behind'
       )
     },
     {
@@ -133,7 +139,8 @@ export function effects (on: Provisioned): Effect[] {
       ids: 'CON-19',
       breaksReset: true,
       statement: run(
-        "set statement_timeout = 1; do $do$ begin for i in 1..100 loop execute format('create temporary table t%s (a int primary key)', i); end loop; end $do$"
+        "set statement_timeout = 1; do $do$ begin for i in 1..100 loop execute format('create " +
+          "temporary table t%s (a int primary key)', i); end loop; end $do$"
       )
     }
   ]

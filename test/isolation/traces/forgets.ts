@@ -1,4 +1,5 @@
-// Each effect of one tenant against all observables of the next, on one connection or one backend that both use.
+// Each effect of one tenant against all observables of the next, on one connection or one backend
+// that both use.
 import { createManager } from '@fastify-tenancy/manager'
 import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import { sql, type Kysely } from 'kysely'
@@ -32,7 +33,8 @@ export async function prepareGround (t: Test, secret?: false): Promise<Ground> {
   t.teardown(() => manager.close())
   await manager.protect()
   await on.admin(
-    "do $$ begin execute format('grant usage on sequence drawn to %I', 'tenancy_app_' || substr(md5(current_database()), 1, 8)); end $$"
+    "do $$ begin execute format('grant usage on sequence drawn to %I', 'tenancy_app_' || " +
+      'substr(md5(current_database()), 1, 8)); end $$'
   )
   await on.admin('select setseed(0.5)')
   const [row] = await on.admin<{ value: number }>('select random() as value')
@@ -125,7 +127,8 @@ async function assertQuiet (t: Test, on: Provisioned, database: DatabaseRuntime)
   await sql`select 1`.execute(handle(t, database, 'initech').db)
   t.same(
     await on.admin(
-      "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+      "select from pg_locks where locktype = 'advisory' and database = (select oid from " +
+        'pg_database where datname = current_database())'
     ),
     []
   )
@@ -143,7 +146,8 @@ export async function assertSeen (t: Test, { on, effects, seeded }: Ground): Pro
     const outcome = async (text: string): Promise<unknown> =>
       client.query(text).then(({ rows }) => rows, (error: { code: string }) => error.code)
     await client.query(
-      "set tenancy.tenant = 'acme'; insert into parents values ('acme', 1) on conflict do nothing; insert into children values ('acme', 1); prepare t_1 as select 1"
+      "set tenancy.tenant = 'acme'; insert into parents values ('acme', 1) on conflict do nothing; " +
+        "insert into children values ('acme', 1); prepare t_1 as select 1"
     )
     const questions = [everything, ...drawn, unnamedLink].map(question => question.compile(db).sql)
     const before = [await ask(questions[0] ?? ''), '55000', '55000', '08003']

@@ -28,14 +28,14 @@ const silent = { info () {}, warn () {}, error () {} }
 
 export interface Caches {
   readonly url: string
-  /** The caches of so many tenants over Redis, with a tier in process for `local` as long. */
+  /** Caches of this many tenants over Redis, with a process-local tier of lifetime `local`. */
   ours(local: string | false, tenants: number): Promise<TenantCacheHandle[]>
   bento(
     isLocal: boolean
   ): { get(key: string): Promise<unknown>; wrap(key: string, load: () => unknown): Promise<unknown> }
-  /** `wrap` of async-cache-dedupe, whose one store is in process or Redis. */
+  /** `wrap` of async-cache-dedupe, which stores in process or in Redis. */
   dedupe(isLocal: boolean, load: () => unknown): (key: string) => Promise<unknown>
-  /** ioredis as it comes, or with the auto-pipelining that ours has on. */
+  /** ioredis with its defaults, or with auto-pipelining, which ours has on. */
   raw(isPipelined: boolean): Redis
   stop(): Promise<void>
 }

@@ -1,4 +1,5 @@
-// Issue 5: forgetting one tenant of a thousand that have a thousand values each. `-- <tenants> <values>` for others.
+// Issue 5: flushing one tenant of a thousand with a thousand values each. `-- <tenants> <values>`
+// for other numbers.
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
 import { toTenant, tenantKey, TenantScope } from '@fastify-tenancy/core'
 import { openRedis } from '@fastify-tenancy/redis'
@@ -36,7 +37,7 @@ async function measured (work: (tenant: number) => Promise<unknown>, times: numb
     const start = performance.now()
     await work(turn)
     took.push(performance.now() - start)
-    commands = await processed() - before - 1 // the INFO that counted
+    commands = await processed() - before - 1 // without the INFO that counts
   }
   const sorted = took.toSorted((a, b) => a - b)
   return [quantile(sorted, 0.5).toFixed(2), (sorted.at(-1) ?? Number.NaN).toFixed(2), `${commands}`]

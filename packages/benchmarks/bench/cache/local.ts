@@ -1,4 +1,5 @@
-// Issue 5: a value of 230 bytes that is in the process already, before Redis, against bentocache's two tiers.
+// Issue 5: a value of 230 bytes in the process-local tier before Redis, against bentocache's two
+// tiers.
 import type { TenantCacheHandle } from '@fastify-tenancy/cache'
 
 import { repeatAsync } from '../../src/micro.ts'
@@ -12,7 +13,7 @@ const bento = caches.bento(true)
 const dedupe = caches.dedupe(true, () => value)
 const load = (): unknown => value
 for (const key of keys) {
-  // Twice: what was loaded goes to Redis, and what is read from there is kept here.
+  // Twice, because a loaded value goes to Redis, and reading it from there keeps it in process.
   await ours.wrap(key, load)
   await ours.wrap(key, load)
   await bento.wrap(key, load)

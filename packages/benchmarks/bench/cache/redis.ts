@@ -1,4 +1,5 @@
-// Issue 5: `get` of a value of 230 bytes that is in Redis, one call after the other and 16 in flight, against a GET and JSON.parse by hand.
+// Issue 5: `get` of a value of 230 bytes in Redis, sequentially and 16 in flight, against GET and
+// JSON.parse by hand.
 import type { TenantCacheHandle } from '@fastify-tenancy/cache'
 
 import { race, type Contender } from '../../src/race.ts'

@@ -1,4 +1,5 @@
-// Two checkouts in one run: `npm run bench:commits -- <folder of the other checkout> [far|loopback|pooled …]`, both built.
+// Compares two built checkouts in one run:
+// `npm run bench:commits -- <folder of the other checkout> [far|loopback|pooled …]`.
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -59,7 +60,7 @@ interface Setting {
   readonly isolation: Job['isolation']
   readonly isSigned: boolean
   readonly pieces: readonly string[]
-  /** The greatest ratio of the median time that was promised. */
+  /** The greatest allowed ratio of the median times. */
   readonly atMost?: number
 }
 

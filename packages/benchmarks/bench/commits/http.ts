@@ -1,4 +1,5 @@
-// Two checkouts' servers in one run: `npm run bench:commits:http -- <folder of the other checkout>`, both built and installed.
+// Compares the servers of two built and installed checkouts in one run:
+// `npm run bench:commits:http -- <folder of the other checkout>`.
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
@@ -13,7 +14,9 @@ if (other === '')
   )
 const here = join(import.meta.dirname, '../../../..')
 
-/** The servers of a checkout, as its own benchmark starts them: with its packages, on a database of its own. */
+/**
+ * The servers of a checkout, started by its own benchmark with its packages, on its own database.
+ */
 async function open (checkout: string): Promise<Field> {
   const file = pathToFileURL(join(checkout, 'packages/benchmarks/bench/http/field.ts')).href
   const { openField } = await import(file) as { openField(): Promise<Field> }

@@ -12,7 +12,7 @@ export interface Bouncer {
   stop(): Promise<void>
 }
 
-/** Starts PgBouncer in transaction mode before a server, for logins that all have the password `secret`. */
+/** Starts PgBouncer in transaction mode before a server, for logins with the password `secret`. */
 export async function startBouncer (serverPort: number, logins: readonly string[]): Promise<Bouncer> {
   const folder = temporaryFolder()
   const port = await freePort()

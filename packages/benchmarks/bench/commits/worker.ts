@@ -1,6 +1,7 @@
 /*
- * A process of its own that measures one checkout: `node worker.ts <checkout> <job as JSON>`. It takes the packages of that
- * checkout, sets a database up with them, and then measures a slice for each message that names a piece of work.
+ * A separate process that measures one checkout: `node worker.ts <checkout> <job as JSON>`. It
+ * sets a database up with that checkout's packages, and measures a slice for each message that
+ * names a task.
  */
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -15,11 +16,11 @@ import type pgModule from 'pg'
 import type { Items } from '../database/postgres.ts'
 import { drive } from '../../src/workers.ts'
 
-/** What one process measures. */
+/** The job of one process. */
 export interface Job {
   /** The superuser's URL of an empty database. */
   readonly superUrl: string
-  /** Host and port by which the application reaches that database. */
+  /** Host and port through which the application reaches that database. */
   readonly host: string
   readonly inFlight: number
   readonly isolation: 'rls' | 'row' | 'schema'
@@ -55,7 +56,8 @@ const login = Object.assign(new URL(superUrl), {
 const admin = new pg.Client({ connectionString: superUrl })
 await admin.connect()
 await admin.query(`create table items (
-  tenant_id text not null, id serial, title text not null, n int not null default 0, primary key (tenant_id, id))`)
+  tenant_id text not null, id serial, title text not null, n int not null default 0,
+  primary key (tenant_id, id))`)
 const setup = createManager({
   database: { url: login.href, ownerUrl: superUrl },
   tables,
@@ -135,7 +137,7 @@ async function request (piece: Piece): Promise<void> {
   scope.end()
 }
 
-// Nanoseconds on a CPU, from the scheduler: finer than the ticks of /proc/<pid>/stat.
+// CPU time in nanoseconds, from the scheduler, which is finer than the ticks of /proc/<pid>/stat.
 function serverCpu (): number {
   return backends.reduce((sum, pid) => {
     try {

@@ -1,4 +1,4 @@
-// Issue 4: building and compiling a query of a rewritten handle, in µs of CPU; nothing is sent.
+// Issue 4: building and compiling a query of a rewritten handle, in µs of CPU, without sending it.
 import { TenantScope } from '@fastify-tenancy/core'
 import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler } from 'kysely'
 

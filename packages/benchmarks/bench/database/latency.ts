@@ -1,4 +1,5 @@
-// Issue 3: a statement through the suite at 1 ms, 4 in flight, against `pg` by hand on a table without a policy. `-- one list …` picks the work.
+// Issue 3: a statement through the suite at 1 ms, 4 in flight, against `pg` by hand on a table
+// without a policy. `-- one list …` selects the tasks.
 import type pg from 'pg'
 
 import type { Contender } from '../../src/race.ts'
@@ -52,7 +53,9 @@ async function suite (
   return { name, work: bySuite(opened, on), cpu }
 }
 
-/** A hundred tenants over four databases, each with a pool that is there: what the way to a tenant's pool costs. */
+/**
+ * A hundred tenants over four databases with open pools: measures the routing to a tenant's pool.
+ */
 async function databases (name: string): Promise<Entrant> {
   const measured = server.own.map(url => measuredPool(distant(url), inFlight))
   const { pool: registry } = measuredPool(distant(server.plain.url))

@@ -1,4 +1,5 @@
-// Issues 3 and 4: without a network, 16 in flight, against Kysely by hand on a table without a policy: here every microsecond of ours shows.
+// Issues 3 and 4: without a network, 16 in flight, against Kysely by hand on a table without a
+// policy. Here every microsecond of the suite shows.
 import type { Contender } from '../../src/race.ts'
 import { race } from '../../src/race.ts'
 import { report, markdownTable, type BenchTarget } from '../../src/report.ts'

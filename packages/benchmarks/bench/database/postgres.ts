@@ -1,4 +1,5 @@
-// One server with two databases: one whose contexts are plain, one whose are signed. Each holds protected tables and the same ones bare.
+// One server with two databases, with plain and with signed contexts. Each holds protected tables
+// and the same tables without protection.
 import { toTenant, memoryRegistry, tenantIdentifier, type TenantRecord } from '@fastify-tenancy/core'
 import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -24,7 +25,7 @@ export interface Tables {
   bare_items: Items
 }
 
-/** Each row of `items` is found by its tenant and its id, 1 to {@link rowsPerTenant}. */
+/** Each row of `items` has a tenant and an id from 1 to {@link rowsPerTenant}. */
 export const rowsPerTenant = 500
 export const tenants: readonly TenantRecord[] = Array.from(
   { length: 100 },
@@ -34,26 +35,26 @@ const registry = memoryRegistry(tenants)
 export const secret = 'a secret of the benchmarks, 32 characters and more'
 export const tables = { tenant: ['items'], shared: [] }
 
-// The same rows in a schema of the tenant's own, where nothing says whose they are.
+// The same rows in a schema of the tenant's own, without a tenant column.
 const own = `
   create table items (id serial primary key, title text not null, n int not null default 0);
   insert into items (id, title) select i, 'title ' || i from generate_series(1, ${rowsPerTenant}) i;
   select setval(pg_get_serial_sequence('items', 'id'), ${rowsPerTenant})`
 
 export interface BenchDatabase {
-  /** As the application's login. */
+  /** URL with the application's login. */
   readonly url: string
-  /** As a login that owns the bare tables. */
+  /** URL with a login that owns the unprotected tables. */
   readonly handUrl: string
 }
 
 export interface BenchServer {
-  /** Policies on a plain setting; in it also a schema for each tenant. */
+  /** Database with policies on a plain setting, and a schema for each tenant. */
   readonly plain: BenchDatabase
   readonly signed: BenchDatabase
-  /** A role for each tenant. */
+  /** Database with a role for each tenant. */
   readonly roles: BenchDatabase
-  /** Databases of tenants' own, with the one table and nothing of ours; by their owner's login. */
+  /** Tenants' own databases with the one table and no part of the suite; by their owner's login. */
   readonly own: readonly string[]
   readonly version: string
   stop(): Promise<void>
@@ -88,10 +89,10 @@ async function provision (serverUrl: string, name: string): Promise<BenchDatabas
   await init(client, { logins: { app: login }, ...(isSigned && { signingSecrets: [secret] }) })
   for (const table of ['items', 'bare_items']) {
     await client.query(`
-      create table ${table} (tenant_id text not null, id serial, title text not null, n int not null default 0, primary key (tenant_id, id));
-      insert into ${table} (tenant_id, id, title) select 'tenant-' || t, i, 'title ' || i from generate_series(0, ${
-      tenants.length - 1
-    }) t, generate_series(1, ${rowsPerTenant}) i;
+      create table ${table} (tenant_id text not null, id serial, title text not null,
+        n int not null default 0, primary key (tenant_id, id));
+      insert into ${table} (tenant_id, id, title) select 'tenant-' || t, i, 'title ' || i
+        from generate_series(0, ${tenants.length - 1}) t, generate_series(1, ${rowsPerTenant}) i;
       select setval(pg_get_serial_sequence('${table}', 'id'), ${rowsPerTenant})`)
   }
   await protect(client, {
@@ -113,7 +114,9 @@ async function provision (serverUrl: string, name: string): Promise<BenchDatabas
   }
   await client.query(
     `create role ${hand.user} login password '${hand.password}'; alter table bare_items owner to ${hand.user};
-    grant usage on schema tenancy to ${hand.user}; grant execute on function tenancy.current_lockout_version(), tenancy.current_catalog_epoch(), tenancy.current_versions(), tenancy.check_lockout(text, text, text) to ${hand.user}`
+    grant usage on schema tenancy to ${hand.user};
+    grant execute on function tenancy.current_lockout_version(), tenancy.current_catalog_epoch(),
+      tenancy.current_versions(), tenancy.check_lockout(text, text, text) to ${hand.user}`
   )
   await client.query('vacuum analyze')
   await client.end()
@@ -133,13 +136,13 @@ async function provisionOwn (serverUrl: string, name: string): Promise<string> {
   return url
 }
 
-/** A pool, and the CPU that its backends have used so far, in µs. */
+/** A pool, and the CPU time in µs that its backends have used so far. */
 export interface MeasuredPool {
   readonly pool: pg.Pool
   cpu(): number
 }
 
-/** @param url as seen by the client; a proxy in between does not matter to the measurement. */
+/** @param url as the client sees it; a proxy in between does not affect the measurement. */
 export function measuredPool (url: string, max = 10): MeasuredPool {
   const pool = new pg.Pool({ connectionString: url, max, idleTimeoutMillis: 0 })
   pool.on('error', () => {})
@@ -150,7 +153,7 @@ export function measuredPool (url: string, max = 10): MeasuredPool {
   return { pool, cpu: () => backends.reduce((sum, pid) => sum + cpuOf(pid), 0) }
 }
 
-// Nanoseconds on a CPU, from the scheduler: finer than the ticks of /proc/<pid>/stat.
+// CPU time in nanoseconds, from the scheduler, which is finer than the ticks of /proc/<pid>/stat.
 function cpuOf (pid: number): number {
   try {
     return Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ', 1)[0]) / 1_000
@@ -159,7 +162,7 @@ function cpuOf (pid: number): number {
   }
 }
 
-/** The suite's database on a measured pool, booted. */
+/** Returns the suite's database on a measured pool, booted. */
 export async function openSuite (
   pool: pg.Pool,
   isSigned: boolean,

@@ -1,4 +1,4 @@
-// Issue 3: a scope and its Kysely for each request, in µs; nothing is sent.
+// Issue 3: creating a scope and its Kysely for each request, in µs, without sending anything.
 import { TenantScope } from '@fastify-tenancy/core'
 
 import { repeat } from '../../src/micro.ts'

@@ -1,4 +1,4 @@
-// The same five pieces of work, written by hand and through the suite.
+// The same five tasks, written by hand and through the suite.
 import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
 import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import { Kysely, PostgresDialect } from 'kysely'
@@ -29,7 +29,7 @@ const silent = { info () {}, warn () {}, error () {} }
 const someTenant = (): TenantRecord => tenants[Math.floor(Math.random() * tenants.length)] as TenantRecord
 const someId = (): number => 1 + Math.floor(Math.random() * (rowsPerTenant - 20))
 
-/** What careful people write with `pg`, on tables without policies. */
+/** The tasks as a careful team writes them with `pg`, on tables without policies. */
 export function byHand (pool: pg.Pool, isNamed: boolean): Work {
   const send = (
     on: pg.Pool | pg.PoolClient,
@@ -60,7 +60,7 @@ export function byHand (pool: pg.Pool, isNamed: boolean): Work {
   }
 }
 
-/** What careful people write with Kysely, on tables without policies. */
+/** The tasks as a careful team writes them with Kysely, on tables without policies. */
 export function byHandKysely (pool: pg.Pool): Work {
   const shared = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
   return {
@@ -72,7 +72,7 @@ export function byHandKysely (pool: pg.Pool): Work {
   }
 }
 
-/** A request each: a scope of its own, its Kysely, the work, the end. */
+/** One request for each task: opens a scope, gets its Kysely, works, ends the scope. */
 export function bySuite (database: DatabaseRuntime, table: keyof Tables = 'items'): Work {
   const request = (work: (db: Kysely<Tables>) => Promise<unknown>) => async (): Promise<void> => {
     const scope = new TenantScope(someTenant(), silent)
@@ -88,7 +88,7 @@ export function bySuite (database: DatabaseRuntime, table: keyof Tables = 'items
   }
 }
 
-// `tenant` only where nobody else sees to it.
+// `tenant` is set only where neither a policy nor rewriting adds it.
 function one (db: Kysely<Tables>, table: keyof Tables, tenant?: string): Promise<unknown> {
   return db.selectFrom(table).select(['id', 'title', 'n']).$if(
     tenant !== undefined,

@@ -1,4 +1,5 @@
-// Issue 5: a warm route through the whole suite, database and cache untouched, against a bare Fastify route and other limiters.
+// Issue 5: a warm route through the whole suite without database and cache, against a bare Fastify
+// route and other limiters.
 import { race } from '../../src/race.ts'
 import { report, markdownTable, versions } from '../../src/report.ts'
 import { openField } from './field.ts'

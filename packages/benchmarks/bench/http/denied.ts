@@ -1,4 +1,4 @@
-// Issue 5: a request of a tenant over its limit, against a bare route that answers it.
+// Issue 5: a request of a tenant over its limit, against a bare route that sends the same answer.
 import { race } from '../../src/race.ts'
 import { report, markdownTable, versions } from '../../src/report.ts'
 import { openField } from './field.ts'

@@ -1,4 +1,5 @@
-// Servers, their load and their Redis, each a process; what they have in common for the benchmarks over HTTP.
+// Servers, their load generator and their Redis, each a process: common code of the HTTP
+// benchmarks.
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -9,20 +10,27 @@ import { startServer } from '../database/postgres.ts'
 import type { Answered, Load } from './load.ts'
 
 /**
- * Requests before the first measurement: V8 has then compiled what it will. The baseline has as many turns as all others together;
- * in short runs those were half interpreted still, at twice their CPU.
+ * Requests before the first measurement, so that V8 has compiled the code. The baseline gets as
+ * many requests as all others together. In short runs those were still half interpreted, at twice
+ * their CPU.
  */
 const warmUp = 60_000
 
 export interface Server {
   /** 32 connections with a request at a time. */
   readonly apart: Contender
-  /** 2 connections with 16 requests on their way: few system calls, so that the CPU of a request is nearly the application's own. */
+  /**
+   * 2 connections with 16 requests in flight: few system calls, so CPU is nearly the application's
+   * own.
+   */
   readonly inRow: Contender
 }
 
 export interface Field {
-  /** Starts a server of this kind, whose every answer must have this status (200), and asks it for so many tenants (1) in turn. */
+  /**
+   * Starts a server of this kind and requests it for so many tenants (1) in turn. Expects this
+   * status (200).
+   */
   server(kind: string, how?: { readonly status?: number; readonly tenants?: number }): Promise<Server>
   readonly versions: string
   stop(): Promise<void>
@@ -68,7 +76,7 @@ async function slice (
   const before = await cpuOf(server)
   const answered = await shoot(load, how)
   const cpu = await cpuOf(server) - before
-  // The first request of a refused tenant passes.
+  // The first request of a refused tenant is admitted.
   if (answered.requests - answered.expected > how.tenants)
     throw new Error(
       `${

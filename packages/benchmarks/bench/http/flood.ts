@@ -1,4 +1,5 @@
-// FLD-01: what a flood of made-up names from four addresses costs a tenant at work; `BENCH_MS=6000` makes the first one 100,000 names in all.
+// FLD-01: how a flood of invented names from four addresses affects an active tenant.
+// `BENCH_MS=6000` makes the first flood 100,000 names in all.
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { init } from '@fastify-tenancy/postgres/install'
 import { protect } from '@fastify-tenancy/postgres/policies'
@@ -20,7 +21,8 @@ await client.connect()
 await init(client, { logins: { app: login, registry: registryLogin }, signingSecrets: [secret] })
 await client.query(`
   create table notes (tenant_id text not null, id serial, body text not null, primary key (tenant_id, id));
-  insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) values ('id-acme', 'acme', 'Acme', 'active', 'free', 'rls', 'default');
+  insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard)
+    values ('id-acme', 'acme', 'Acme', 'active', 'free', 'rls', 'default');
   insert into notes (tenant_id, body) select 'id-acme', 'note ' || n from generate_series(1, 20) n`)
 await protect(client, {
   tables: resolveDatabaseOptions({ database: postgres.url, tables: { tenant: ['notes'] } }).tables,
@@ -41,7 +43,7 @@ const { port, state, child } = await startFloodedApp({
 const flooder = startFlooder(port, ['127.0.0.2', '127.0.0.3', '127.0.0.4', '127.0.0.5'])
 const agent = new Agent({ keepAlive: true, maxSockets: 4 })
 
-/** A request of the tenant: a signed statement of twenty rows. */
+/** Sends a request of the tenant: a signed statement of twenty rows. */
 function ask (): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   get({ host: '127.0.0.1', port, agent, headers: { host: 'acme.example.com' } }, response => {

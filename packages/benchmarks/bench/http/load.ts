@@ -1,20 +1,21 @@
 /*
- * A process of its own: sends requests for one slice at a time, as told by IPC, and tells how many were answered.
- * Bare sockets and texts that are ready: what the client works for a request, a server waits for, the fastest one most; the others then
- * come out better than they are.
+ * A separate process: sends requests for one slice at a time, as IPC messages ask, and reports how
+ * many were answered. It uses bare sockets and prepared texts, because a server has to wait while
+ * the client works. That would slow the fastest server most, and the others would look better than
+ * they are.
  */
 import { connect, type Socket } from 'node:net'
 
 import { quantile, sliceMs } from '../../src/race.ts'
 
-/** How one slice is to be sent. */
+/** How to send one slice. */
 export interface Load {
   readonly port: number
   readonly status: number
   readonly connections: number
-  /** Requests on their way on each connection. */
+  /** Requests in flight on each connection. */
   readonly pipelining: number
-  /** Connections share so many tenants, and each takes its own in turn. */
+  /** How many tenants the connections share. Each connection requests its own tenants in turn. */
   readonly tenants: number
 }
 
@@ -22,7 +23,7 @@ export interface Answered {
   readonly requests: number
   readonly expected: number
   readonly seconds: number
-  /** This process' CPU, for a look at who was the bottleneck. */
+  /** CPU time of this process, to see whether it was the bottleneck. */
   readonly cpu: number
   /** Milliseconds, where each connection has one request at a time. */
   readonly p50: number
@@ -89,7 +90,7 @@ class Connection {
     this.#status = `HTTP/1.1 ${status}`
   }
 
-  /** Sends a request for each answer, until the time is over and the last has been answered. */
+  /** Sends a request for each answer, until the time is over and the last request is answered. */
   work (pipelining: number, until: number): Promise<Counts> {
     return new Promise((resolve, reject) => {
       this.#socket.on('connect', () => {
@@ -116,7 +117,7 @@ class Connection {
     this.#socket.write(text)
   }
 
-  /** How many answers were completed by this. */
+  /** Returns how many answers this chunk completed. */
   #read (chunk: string): number {
     this.#text += chunk
     let answers = 0

@@ -1,4 +1,5 @@
-// Where the rest of a request's price sits: a bare application with one piece each of what the suite has Fastify and Node do, and the suite itself.
+// Measures the parts of a request's cost: a bare application with one feature of the suite each,
+// and the whole suite.
 import { race } from '../../src/race.ts'
 import { report, markdownTable } from '../../src/report.ts'
 import { openField } from './field.ts'
@@ -6,7 +7,7 @@ import { pieces } from './pieces.ts'
 
 const field = await openField()
 const baseline = await field.server('bare')
-const others = [await field.server('bare')] // what chance makes of no difference
+const others = [await field.server('bare')] // shows how large differences by chance are
 for (const kind of Object.keys(pieces))
   others.push(await field.server(kind, { status: kind.endsWith('429') ? 429 : 200 }))
 for (const kind of ['suite, no limits', 'suite, local limiter']) others.push(await field.server(kind))

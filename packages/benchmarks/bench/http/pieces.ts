@@ -1,4 +1,5 @@
-// A bare application with one piece each of what the suite does for a request: what Fastify and Node take for it, whoever asks them to.
+// A bare application with one feature of the suite each: what the feature costs in Fastify and
+// Node, independent of the suite.
 import { rateLimited } from '@fastify-tenancy/core'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { AsyncLocalStorage } from 'node:async_hooks'

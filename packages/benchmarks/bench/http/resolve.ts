@@ -1,4 +1,4 @@
-// Issue 5: host to tenant on a hit, in process: the resolver's question and its look-up, without Fastify's own work.
+// Issue 5: host to tenant on a hit, in process: the resolver's look-up, without Fastify's own work.
 import { memoryRegistry } from '@fastify-tenancy/core'
 import { openResolver, resolveResolverOptions } from '@fastify-tenancy/resolver'
 import type { FastifyRequest } from 'fastify'

@@ -1,4 +1,5 @@
-// A process of its own: one application that answers `{ hello: 'world' }`. `node server.ts <kind>`; tells its port by IPC, and its CPU time when asked.
+// A separate process: one application that answers `{ hello: 'world' }`. `node server.ts <kind>`.
+// Reports its port by IPC, and its CPU time on request.
 import { memoryRegistry } from '@fastify-tenancy/core'
 import { prometheus } from '@fastify-tenancy/telemetry'
 import rateLimit from '@fastify/rate-limit'
@@ -13,7 +14,7 @@ import { pieces } from './pieces.ts'
 
 const [kind = ''] = process.argv.slice(2)
 const { BENCH_DATABASE = '', BENCH_REDIS = '' } = process.env
-/** Never reached. */
+/** A limit that is never reached. */
 const plenty = 1_000_000_000
 
 const app = Fastify()
@@ -91,7 +92,7 @@ function tenantOf (request: FastifyRequest): string {
   return request.hostname
 }
 
-// As its own documentation shows it for a middleware, with the headers that the others send.
+// As its documentation shows for a middleware, with the headers that the others send.
 async function flexible (app: FastifyInstance, limiter: RateLimiterAbstract): Promise<void> {
   app.addHook('onRequest', async (request, reply) => {
     try {

@@ -1,4 +1,5 @@
-// What telemetry adds to a warm request, and with the folder of another checkout, built, what its channels add while nothing listens:
+// The cost of telemetry for a warm request. With the folder of another built checkout also the cost of
+// its channels without a listener:
 // `npm run bench:telemetry [-- ../before]`.
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'

@@ -1,4 +1,5 @@
-// Issue 6: all checks of the doctor over 10,000 tables, in seconds: tables that tenants share, and as many in schemas of tenants. `-- 1000` for fewer.
+// Issue 6: all checks of the doctor over 10,000 tables, in seconds: tables that tenants share, and
+// as many in schemas of tenants. `-- 1000` for fewer.
 import { createManager } from '@fastify-tenancy/manager'
 import { protect } from '@fastify-tenancy/postgres/policies'
 import pg from 'pg'
@@ -27,7 +28,9 @@ function withLogin (url: string, user: string): string {
   return Object.assign(new URL(url), { username: user, password: 'secret' }).href
 }
 
-/** As `protect` leaves them, which would take minutes here: one table by protect itself, the others like it. */
+/**
+ * Creates tables as `protect` leaves them. It would take minutes here, so it protects one to copy.
+ */
 async function sharedTables (): Promise<number> {
   const { url, client } = await opened('shared_tables')
   const manager = createManager({
@@ -37,16 +40,23 @@ async function sharedTables (): Promise<number> {
   })
   await manager.init()
   await client.query(
-    'create table t_0 (tenant_id uuid not null, id int generated always as identity, body text, primary key (tenant_id, id))'
+    `create table t_0 (tenant_id uuid not null, id int generated always as identity, body text,
+      primary key (tenant_id, id))`
   )
   await protect(client, {
     tables: { tenant: { t_0: 'tenant_id' }, shared: [], global: [], schema: 'public' },
     signed: true
   })
   const { rows: [row] } = await client.query<{ like: string }>(`
-    select format('create table %1$s (like t_0 including all); alter table %1$s owner to %2$I; alter table %1$s enable row level security; alter table %1$s force row level security;', 'NAME', tableowner)
-      || (select string_agg(format('create policy %I on %s to %s using (%s) with check (%s);', policyname, 'NAME', (select string_agg(quote_ident(r), ', ') from unnest(roles) r), qual, with_check), '') from pg_policies where tablename = 't_0')
-      || (select string_agg(format('grant %s on %s to %s;', a.privilege_type, 'NAME', a.grantee::regrole), '') from pg_class c, aclexplode(c.relacl) a where c.relname = 't_0' and a.grantee <> c.relowner) as like
+    select format('create table %1$s (like t_0 including all); alter table %1$s owner to %2$I; '
+        || 'alter table %1$s enable row level security; alter table %1$s force row level security;',
+        'NAME', tableowner)
+      || (select string_agg(format('create policy %I on %s to %s using (%s) with check (%s);',
+        policyname, 'NAME', (select string_agg(quote_ident(r), ', ') from unnest(roles) r), qual,
+        with_check), '') from pg_policies where tablename = 't_0')
+      || (select string_agg(format('grant %s on %s to %s;', a.privilege_type, 'NAME',
+        a.grantee::regrole), '') from pg_class c, aclexplode(c.relacl) a
+        where c.relname = 't_0' and a.grantee <> c.relowner) as like
     from pg_tables where tablename = 't_0'`)
   const like = row?.like ?? ''
   for (let first = 1; first < count; first += 200) {
@@ -71,11 +81,19 @@ async function schemas (): Promise<number> {
       declare suffix text := '_' || substr(md5(current_database()), 1, 8);
       begin
         for s in ${first}..${Math.min(first + 50, count / perSchema) - 1} loop
-          execute format('create role %1$I; grant %2$I to %1$I with inherit true, set false; grant %1$I to app_two with inherit false', 'tenant_n' || s || suffix, 'tenancy_shared' || suffix);
-          execute format('create schema %1$I authorization %2$I; comment on schema %1$I is %3$L; grant usage on schema %1$I to %4$I', 'tenant_n' || s, 'tenancy_owner' || suffix, 'fastify-tenancy: tenant n' || s, 'tenant_n' || s || suffix);
-          insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) values ('n' || s, 'slug-' || s, 'n', 'active', 'default', 'schema', 'default');
+          execute format('create role %1$I; grant %2$I to %1$I with inherit true, set false; '
+            || 'grant %1$I to app_two with inherit false', 'tenant_n' || s || suffix,
+              'tenancy_shared' || suffix);
+          execute format('create schema %1$I authorization %2$I; comment on schema %1$I is %3$L; '
+            || 'grant usage on schema %1$I to %4$I', 'tenant_n' || s, 'tenancy_owner' || suffix,
+            'fastify-tenancy: tenant n' || s, 'tenant_n' || s || suffix);
+          insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard)
+            values ('n' || s, 'slug-' || s, 'n', 'active', 'default', 'schema', 'default');
           for t in 1..${perSchema} loop
-            execute format('create table %1$I.t_%2$s (id int primary key, body text); alter table %1$I.t_%2$s owner to %3$I; grant select, insert, update, delete on %1$I.t_%2$s to %4$I', 'tenant_n' || s, t, 'tenancy_owner' || suffix, 'tenant_n' || s || suffix);
+            execute format('create table %1$I.t_%2$s (id int primary key, body text); '
+              || 'alter table %1$I.t_%2$s owner to %3$I; '
+              || 'grant select, insert, update, delete on %1$I.t_%2$s to %4$I', 'tenant_n' || s, t,
+              'tenancy_owner' || suffix, 'tenant_n' || s || suffix);
           end loop;
         end loop;
       end $$`)

@@ -1,4 +1,5 @@
-// Issue 6: the memory of an export of 1,000,000 rows; and what an import and a move of as many take. `-- 10000` for fewer.
+// Issue 6: the memory of an export of 1,000,000 rows, and the time of an import and a move of as
+// many rows. `-- 10000` for fewer.
 import { createManager } from '@fastify-tenancy/manager'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -19,13 +20,15 @@ await admin.connect()
 const manager = createManager({ database: server.url, tables: { tenant: ['notes'] } })
 await manager.init()
 await admin.query(
-  'create table notes (tenant_id text not null, id bigint not null, body text not null, amount numeric, created_at timestamptz not null, primary key (tenant_id, id))'
+  `create table notes (tenant_id text not null, id bigint not null, body text not null, amount numeric,
+    created_at timestamptz not null, primary key (tenant_id, id))`
 )
 await manager.protect()
 for (const slug of ['acme', 'globex']) {
   const { id } = await manager.create({ slug })
   await admin.query(
-    "insert into notes select $1, n, repeat(md5(n::text), 4), n / 7.0, now() + n * interval '1 second' from generate_series(1, $2::int) n",
+    `insert into notes select $1, n, repeat(md5(n::text), 4), n / 7.0, now() + n * interval '1 second'
+      from generate_series(1, $2::int) n`,
     [id, rows]
   )
 }

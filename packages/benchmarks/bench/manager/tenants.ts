@@ -1,4 +1,5 @@
-// Issue 15: the doctor and filtered lists over 10,000, 1,000,000 and 2,000,000 tenants. `-- 100000` for no more than that.
+// Issue 15: the doctor and filtered lists over 10,000, 1,000,000 and 2,000,000 tenants. `--
+// 100000` is the upper bound.
 import { createManager, type Manager } from '@fastify-tenancy/manager'
 import type { TenantFilter } from '@fastify-tenancy/core'
 import pg from 'pg'
@@ -26,14 +27,17 @@ function withLogin (url: string, user: string): string {
 }
 
 /**
- * Adds rows to the registry, without the names that each tenant holds: neither the doctor nor a list reads those. Indexes
- * are built afterwards, and the rules of slugs are not checked row by row, which would take most of the time. The tenants of the rare plan
- * are the last ones by id, where a list without an index meets them last.
+ * Adds rows to the registry without the names that each tenant holds, because neither the doctor
+ * nor a list reads names. Builds indexes afterwards and skips the checks of slugs, which would
+ * take most of the time. The tenants of the rare plan have the last ids, where a list without an
+ * index is slowest.
  */
 async function fill (from: number, to: number): Promise<void> {
   const { rows: indexes } = await client.query<{ drop: string; make: string }>(`
-    select format('drop index %s', indexrelid::regclass) as drop, pg_get_indexdef(indexrelid) as make from pg_index
-    where indrelid = 'tenancy.tenants'::regclass and not exists (select from pg_constraint where conindid = indexrelid)`)
+    select format('drop index %s', indexrelid::regclass) as drop, pg_get_indexdef(indexrelid) as make
+      from pg_index
+    where indrelid = 'tenancy.tenants'::regclass and not exists (select from pg_constraint
+      where conindid = indexrelid)`)
   for (const { drop } of indexes) await client.query(drop)
   await client.query(
     `alter table tenancy.tenants disable trigger user, drop constraint if exists tenants_slug_check,
@@ -41,7 +45,8 @@ async function fill (from: number, to: number): Promise<void> {
   )
   await client.query(
     `insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard)
-    select case when n <= $3 then 'z-' else 't-' end || lpad(n::text, 9, '0'), 'slug-' || n, 'n', 'active', case when n <= $3 then 'rare' else 'free' end, 'rls', 'default'
+    select case when n <= $3 then 'z-' else 't-' end || lpad(n::text, 9, '0'), 'slug-' || n, 'n',
+      'active', case when n <= $3 then 'rare' else 'free' end, 'rls', 'default'
     from generate_series($1::int, $2::int) n`,
     [from + 1, to, rare]
   )
@@ -50,7 +55,7 @@ async function fill (from: number, to: number): Promise<void> {
   await client.query('vacuum analyze tenancy.tenants')
 }
 
-/** The fastest of three, in milliseconds: the machine does other work, too. */
+/** Returns the fastest of three runs in milliseconds, because the machine also does other work. */
 async function fastest (work: () => Promise<unknown>): Promise<number> {
   const times: number[] = []
   for (let turn = 0; turn < 3; turn++) {

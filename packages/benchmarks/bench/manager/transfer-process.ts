@@ -1,4 +1,4 @@
-// One call of the manager in a process of its own, which tells its parent how long it took and the most memory that the process ever had.
+// One call of the manager in a separate process, which reports the time and its peak memory.
 import { createManager } from '@fastify-tenancy/manager'
 
 const { url, verb, folder } = JSON.parse(process.argv[2] ?? '') as {
@@ -6,8 +6,8 @@ const { url, verb, folder } = JSON.parse(process.argv[2] ?? '') as {
   verb: 'export' | 'import' | 'schema' | 'database'
   folder: string
 }
-const own =
-  'create table notes (id bigint primary key, body text not null, amount numeric, created_at timestamptz not null)'
+const own = `create table notes (id bigint primary key, body text not null, amount numeric,
+    created_at timestamptz not null)`
 let pause = 0
 const manager = createManager({
   database: {

@@ -1,4 +1,5 @@
-// Issue 5: what the process holds after 100,000 tenants, and after a flood of 100,000 made-up names: `node --expose-gc`.
+// Issue 5: memory of the process after 100,000 tenants, and after a flood of 100,000 invented
+// names: `node --expose-gc`.
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
 import { toTenant, TenantScope, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
 import { openResolver, resolveResolverOptions, type OpenResolver,
@@ -10,7 +11,7 @@ import { markdown, report } from '../../src/report.ts'
 const count = 100_000
 const silent = { info () {}, warn () {}, error () {} }
 
-/** Knows tenants t0 to t99999 without holding any. */
+/** A registry of tenants t0 to t99999 that computes them and stores none. */
 const registry: TenantRegistry = {
   async findBySlug (slug) {
     return tenantOf(slug)
@@ -39,7 +40,7 @@ function tenantOf (slug: string): TenantRecord | undefined {
     : undefined
 }
 
-/** Megabytes of heap in use, once what can go has gone. */
+/** Megabytes of heap in use after garbage collection. */
 function heap (): number {
   const { gc } = globalThis as { gc?: () => void }
   if (gc === undefined) throw new Error('run it with node --expose-gc: npm run bench:heap')
@@ -57,7 +58,7 @@ function open (cache: ResolverCacheOptions): OpenResolver {
   )
 }
 
-/** The way of a request, from its header on. */
+/** The path of a request, from its header on. */
 async function ask ({ resolver, strategies }: OpenResolver, slug: string, ip: string): Promise<unknown> {
   const question = strategies.ask(
     { raw: { rawHeaders: ['Host', `${slug}.example.com`], url: '/' } } as unknown as FastifyRequest
@@ -82,7 +83,7 @@ async function measure (
 const name = (): string => `n${Math.random().toString(36).slice(2)}`
 const address = (at: number): string => `2001:db8:${(at >> 16).toString(16)}:${(at & 0xffff).toString(16)}::1`
 
-/** The first of each kind pays for code and shapes. */
+/** The first call of each kind is not counted, because it allocates code and shapes. */
 async function warmUp (): Promise<void> {
   const opened = open({ index: true })
   await opened.resolver.start()

@@ -2,10 +2,10 @@ import type { Profiler } from 'node:inspector/promises'
 
 /** Microseconds between two samples. */
 export const interval = 200
-// Where more has passed, the process waited for a CPU that others used.
+// A longer gap means that the process waited for a CPU that other processes used.
 const longest = 2 * interval
 
-/** The microseconds of a CPU profile by package, the largest first. Idle time is left out. */
+/** Returns the microseconds of a CPU profile by package, largest first, without idle time. */
 export function byPackage (
   { nodes, samples = [], timeDeltas = [] }: Profiler.Profile
 ): [name: string, micros: number][] {

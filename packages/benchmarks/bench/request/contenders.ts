@@ -1,4 +1,5 @@
-// The same route in each contender's own way: tenant, exact limit in Redis, twenty rows, one cached value.
+// The same route in each contender's own way: tenant, exact limit in Redis, twenty rows, one cached
+// value.
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import tenancy from 'fastify-tenancy'
@@ -13,7 +14,7 @@ interface SuitePlace {
   readonly registryUrl: string
 }
 
-/** Where a contender finds its servers. */
+/** The addresses of a contender's servers. */
 export interface Places {
   readonly plain: SuitePlace
   readonly signed: SuitePlace
@@ -28,7 +29,7 @@ interface Row {
   n: number
 }
 
-/** What a contender by hand has to write itself. */
+/** The code that a contender without the suite has to write itself. */
 interface ByHand {
   tenant(slug: string): Promise<string | undefined>
   items(tenant: string, from: number): Promise<unknown[]>
@@ -36,7 +37,7 @@ interface ByHand {
 
 type Prepare = (app: FastifyInstance, places: Places) => Promise<void>
 
-/** Never reached. */
+/** A limit that is never reached. */
 const plenty = 1_000_000_000
 const someId = (): number => Math.floor(Math.random() * 20)
 const count = { items: 40, at: '2026-01-01' }

@@ -1,4 +1,5 @@
-// One server with two databases, plain and signed: tenants with forty rows each, protected and bare.
+// One server with two databases, with plain and with signed contexts: tenants with forty rows
+// each, in protected and unprotected tables.
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { init } from '@fastify-tenancy/postgres/install'
 import { protect } from '@fastify-tenancy/postgres/policies'
@@ -12,10 +13,10 @@ export const tables = { tenant: ['items'], shared: [] }
 
 /** The logins of one database. */
 export interface Ground {
-  /** The suite's. */
+  /** The suite's login. */
   readonly url: string
   readonly registryUrl: string
-  /** That of hand-written code, which reads `bare_items` and `field_items`. */
+  /** The login of hand-written code, which reads `bare_items` and `field_items`. */
   readonly handUrl: string
 }
 
@@ -23,7 +24,7 @@ export interface Grounds {
   readonly plain: Ground
   readonly signed: Ground
   readonly version: string
-  /** The CPU of all backends so far, in microseconds. */
+  /** Returns the CPU time of all backends so far, in microseconds. */
   cpu(): Promise<number>
   stop(): Promise<void>
 }
@@ -71,15 +72,18 @@ async function provision (url: string, name: string, tenants: number): Promise<G
   })
   await client.query(`
     insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard)
-      select 'tenant-' || t, 't' || t, 'T', 'active', 'free', 'rls', 'default' from generate_series(1, ${tenants}) t;
+      select 'tenant-' || t, 't' || t, 'T', 'active', 'free', 'rls', 'default'
+      from generate_series(1, ${tenants}) t;
     create table bare_tenants (slug text primary key, id text not null);
     insert into bare_tenants select 't' || t, 'tenant-' || t from generate_series(1, ${tenants}) t`)
   for (const table of ['items', 'bare_items', 'field_items']) {
     await client.query(`
-      create table ${table} (tenant_id text not null, id int not null, title text not null, n int not null default 0,
+      create table ${table} (
+        tenant_id text not null, id int not null, title text not null, n int not null default 0,
         primary key (tenant_id, id));
       insert into ${table} (tenant_id, id, title)
-        select 'tenant-' || t, i, 'title ' || i from generate_series(1, ${tenants}) t, generate_series(1, 40) i`)
+        select 'tenant-' || t, i, 'title ' || i
+        from generate_series(1, ${tenants}) t, generate_series(1, 40) i`)
   }
   await protect(client, {
     tables: resolveDatabaseOptions({ database: url, tables }).tables,
@@ -97,7 +101,7 @@ async function provision (url: string, name: string, tenants: number): Promise<G
   return { url: urlOf(login), registryUrl: urlOf(registryLogin), handUrl: urlOf(hand) }
 }
 
-// Nanoseconds on a CPU, from the scheduler. Linux only.
+// CPU time in nanoseconds, from the scheduler. Linux only.
 function cpuOf (pid: number): number {
   try {
     return Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ', 1)[0]) / 1_000

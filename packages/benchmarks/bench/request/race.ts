@@ -1,6 +1,6 @@
 /*
- * Issue 20: the whole request against hand-written code. `npm run bench:request -- [far] [loopback] [tenants=1,100,10000]
- * [connections=1,16,64] [only=<part of a name>,…] [--profile] [--save]`
+ * Issue 20: the whole request against hand-written code. `npm run bench:request -- [far] [loopback]
+ * [tenants=1,100,10000] [connections=1,16,64] [only=<part of a name>,…] [--profile] [--save]`
  */
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
@@ -60,7 +60,7 @@ async function measure (network: string): Promise<string[]> {
       process.stderr.write(`${title}: `)
       const how = { status: 200, connections, pipelining: 1, tenants }
       for (const { server, port } of servers) {
-        // The first answers of a busy machine may come too late for Redis' deadline, and are errors.
+        // On a busy machine the first answers may miss Redis' deadline and fail.
         for (let answered = 0; answered < warmUp;)
           answered += (await slice(server, { ...how, port }))['requests'] ?? 0
         process.stderr.write('.')
@@ -166,7 +166,7 @@ function plotOf (result: Race): string {
   ])
 }
 
-/** The CPU time of one slice by package, in microseconds a request. */
+/** Returns the CPU time of one slice by package, in microseconds per request. */
 async function profile (name: string, server: ChildProcess, how: Load): Promise<string> {
   await ask(server, 'profile')
   const { requests } = await shoot(how)

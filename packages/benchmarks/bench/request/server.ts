@@ -1,4 +1,5 @@
-// A process of its own: one contender. `node server.ts <name> <places as JSON>`; tells its port by IPC, and answers messages.
+// A separate process: one contender. `node server.ts <name> <places as JSON>`. Reports its port by
+// IPC, and answers messages.
 import Fastify from 'fastify'
 import { Session, type Profiler } from 'node:inspector/promises'
 import type { AddressInfo } from 'node:net'
@@ -9,7 +10,7 @@ import { contenders, type Places } from './contenders.ts'
 const [name = '', places = ''] = process.argv.slice(2)
 const app = Fastify()
 let errors = 0
-// Without a logger; the first failures say what went wrong.
+// Without a logger. The first failures are reported.
 app.addHook('onError', async (_request, _reply, error) => {
   if (errors++ < 2) console.error(name, error)
 })

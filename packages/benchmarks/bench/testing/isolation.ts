@@ -19,7 +19,7 @@ type Rows = Record<string, Record<string, unknown>>
 
 const dbOf = (request: FastifyRequest): Kysely<Rows> => request.db as unknown as Kysely<Rows>
 
-/** Lists, one row and creation for each of the first tables; besides, change and removal for some: 50 routes. */
+/** 50 routes: list, read and create for each of the first tables, update and delete for some. */
 function routes (app: FastifyInstance): number {
   let count = 0
   const body = {
@@ -66,8 +66,8 @@ await manager.init()
 for (const [at, name] of names.entries()) {
   const parent = at === 0 ? undefined : names[at - 1]
   await client.query(
-    `create table ${name} (tenant_id uuid not null, id uuid not null default gen_random_uuid(), name text not null,
-    note text, amount int not null default 0, ${
+    `create table ${name} (tenant_id uuid not null, id uuid not null default gen_random_uuid(),
+    name text not null, note text, amount int not null default 0, ${
       parent === undefined ? '' : 'parent_id uuid,'
     } primary key (tenant_id, id)
     ${

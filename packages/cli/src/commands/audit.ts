@@ -28,7 +28,7 @@ export function addAuditCommand (program: Command, runner: Runner): void {
     )
 }
 
-// A deleted tenant has given its slug up, so its id names it.
+// A deleted tenant has released its slug, so it is shown by its id.
 function row ({ at, tenant, slug, action, actor, details }: AuditEntry): readonly string[] {
   const name = slug ?? (tenant === '' ? '' : `id:${tenant}`)
   return [at.toISOString(), name, action, actor,

@@ -67,7 +67,8 @@ export function addDataCommands (program: Command, runner: Runner): void {
 
   program.command('restore').argument('<tenant>', 'slug or id:…', parseRef)
     .description(
-      "make a tenant's rows what they are in an export or in a restored copy of its database; it is locked out meanwhile"
+      "make a tenant's rows what they are in an export or in a restored copy of its database; " +
+        'it is locked out meanwhile'
     )
     .requiredOption('--from <folder | URL>', 'the export, or the URL of the copy')
     .action(
@@ -102,7 +103,7 @@ export function addDataCommands (program: Command, runner: Runner): void {
         ) => {
           const name = slugOrId(ref)
           if ([to, isConfirmed, cancel].filter(Boolean).length > 1)
-            throw new UsageError('give only one of --to, --confirm and --cancel')
+            throw new UsageError('use only one of --to, --confirm and --cancel')
           if (isConfirmed) {
             if (!await confirm(streams, { what: `the removal of the old copy of ${name}`, name, yes }))
               return exitCode.failed
@@ -113,7 +114,7 @@ export function addDataCommands (program: Command, runner: Runner): void {
             const tenant = await manager.cancelMove(ref)
             return output.result(tenant, () => `the move is taken back: ${described(tenant)}`)
           }
-          if (to === undefined) throw new UsageError('give --to, --confirm or --cancel')
+          if (to === undefined) throw new UsageError('add --to, --confirm or --cancel')
           const tenant = await manager.move(ref, to)
           output.result(
             tenant,

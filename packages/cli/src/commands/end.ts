@@ -36,7 +36,8 @@ export function addEndCommands (program: Command, runner: Runner): void {
               ? [textTable(['table', 'rows'], Object.entries(report.rows ?? {})), ...obstacles(report)].join(
                 '\n'
               )
-              : `${name} is refused from now on, and may be purged from ${report.due.toISOString()}; until then tenancy resume takes it back`)
+              : `${name} is refused from now on, and may be purged from ${report.due.toISOString()}; ` +
+                'until then tenancy resume takes it back')
         }
       )
     )
@@ -47,7 +48,7 @@ export function addEndCommands (program: Command, runner: Runner): void {
     .action(
       runner.action<[TenantRef | undefined], { due?: boolean }>(
         async ({ manager, output, streams }, [ref], { due = false, yes }) => {
-          if ((ref === undefined) !== due) throw new UsageError('name a tenant, or give --due, and not both')
+          if ((ref === undefined) !== due) throw new UsageError('name a tenant or use --due, and not both')
           const what = ref === undefined ? 'all that are due' : slugOrId(ref)
           if (
             !await confirm(streams, {

@@ -8,7 +8,7 @@ export function addLimitsCommand (program: Command, runner: Runner): void {
   program.command('limits').description('the limits file')
     .command('check <file>').description('check a limits file, as the application does when it reads it')
     .action(runner.plain<[string]>(async (output, [file]) => {
-      // It brings Fastify along, which no other command needs.
+      // Imported here, because the package loads Fastify, which no other command needs.
       const { parseLimits } = await import('@fastify-tenancy/rate-limit')
       const text = await readFile(file, 'utf8')
       try {
@@ -19,7 +19,8 @@ export function addLimitsCommand (program: Command, runner: Runner): void {
         )
         return exitCode.done
       } catch (error) {
-        // The file is what is examined here, and no part of the command's own configuration: its mistake is a finding.
+        // A mistake in the file is a finding of this command, not a mistake in its own
+        // configuration.
         if (!(error instanceof OptionInvalidError)) throw error
         const { message } = error as Error
         output.log(`error: ${message}`)

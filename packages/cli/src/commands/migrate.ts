@@ -27,7 +27,9 @@ export function addMigrateCommands (program: Command, runner: Runner): void {
   )
     .option(
       '--check',
-      "run what is pending of both sets (of the tenants' on one of them), hold the tables against the configuration, and take all back; what it touches stays locked until then: try what takes long on a copy of the database"
+      'run the pending migrations of both sets (those of the tenants on one tenant), ' +
+        'hold the tables against the configuration, and take all back; what it touches stays locked ' +
+        'until then: try what takes long on a copy of the database'
     )
     .option('--shared', 'the shared tables only')
     .option('--tenants', 'the tenants only')
@@ -58,7 +60,7 @@ export function addMigrateCommands (program: Command, runner: Runner): void {
           }
         ) => {
           if (down !== undefined) {
-            if (only === undefined) throw new UsageError('--down is of one tenant: give --only')
+            if (only === undefined) throw new UsageError('--down needs one tenant: add --only')
             if (check || dryRun)
               throw new UsageError('--down takes migrations back for real: leave --check and --dry-run out')
             const name = slugOrId(only)

@@ -4,7 +4,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander'
 import { exitCode, type Runner } from '../run/runner.ts'
 import type { Output } from '../terminal/output.ts'
 
-/** Flags of the commands that can print what they would run. */
+/** Flags of the commands that can print their statements. */
 export interface PrintFlags {
   readonly print?: boolean
   readonly format?: 'sql' | 'kysely'
@@ -30,15 +30,18 @@ export function addSetupCommands (program: Command, runner: Runner): void {
     .option('--harden', "also take from PUBLIC what no tenant's statement needs")
     .option(
       '--tenant-roles',
-      "let the owner's login make roles of tenants, for some that live in schemas (default: where the configuration asks for it)"
+      "let the owner's login make roles of tenants, for some that live in schemas " +
+        '(default: where the configuration asks for it)'
     )
     .option(
       '--drop-old-secrets',
-      "let the database accept no secret but the configuration's; refused while a process signs with another, unless --yes"
+      "let the database accept no secret but the configuration's; " +
+        'refused while a process signs with another, unless --yes'
     )
     .option(
       '--new-installation',
-      "make a new installation id, for a copy of a server's files: it then shares no key of Redis with its original"
+      "make a new installation id, for a copy of a server's files: " +
+        'it then shares no key of Redis with its original'
     )
     .option(
       '--login <url>',
@@ -117,12 +120,15 @@ export function printableScript (command: Command): Command {
     .addOption(new Option('--format <format>', 'of what is printed').choices(['sql', 'kysely']))
 }
 
-/** How to print; `--format` alone asks for it too. */
+/** Returns the format to print in, or false. `--format` implies `--print`. */
 export function printed ({ print = false, format }: PrintFlags): 'sql' | 'kysely' | false {
   return print || format !== undefined ? format ?? 'sql' : false
 }
 
-/** Prints what was done, and what was not: a command that left something undone has failed. */
+/**
+ * Prints what was done and what is left. Returns the exit code, which is a failure if a step is
+ * left.
+ */
 function report (output: Output, done: string, { scripts, remarks, left }: SetupReport): number {
   for (const remark of remarks) output.log(remark)
   const isLeft = scripts.length === 0 && left.length > 0

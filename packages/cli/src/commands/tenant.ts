@@ -38,7 +38,8 @@ export function addTenantCommands (program: Command, runner: Runner): void {
     .option('--domain <domain>', 'a custom domain, taken for verified; may be repeated', collect)
     .option(
       '--from <query>',
-      'a query of existing customers: id and slug, and name and plan if wanted; may run again for new ones'
+      'a query of existing customers: id and slug, and name and plan if wanted; ' +
+        'may run again for new ones'
     )
     .action(
       runner.action<[string | undefined], CreateFlags>(
@@ -50,7 +51,7 @@ export function addTenantCommands (program: Command, runner: Runner): void {
           const single = [slug, id, name, plan, isolation, shard, domain].filter(value => value !== undefined)
           if (from !== undefined) {
             if (single.length > 0)
-              throw new UsageError('--from takes all else from its query: leave the rest out')
+              throw new UsageError('--from takes everything else from its query: leave the rest out')
             const report = await manager.createFrom({ query: from })
             output.result(
               report,
@@ -112,7 +113,7 @@ export function addTenantCommands (program: Command, runner: Runner): void {
       runner.action<[TenantRef], SetFlags>(
         async ({ manager, output, limitsFile }, [ref], { name, plan, setting }) => {
           if (name === undefined && plan === undefined && setting === undefined)
-            throw new UsageError('name what is to be set: --name, --plan or --setting')
+            throw new UsageError('nothing to set: add --name, --plan or --setting')
           const { settings, version } = await find(manager, ref)
           const tenant = await manager.update(ref, {
             version,
@@ -159,7 +160,7 @@ async function find (manager: CommandContext['manager'], ref: TenantRef): Promis
   return tenant
 }
 
-/** One line about a tenant. */
+/** Returns one line about a tenant. */
 export function described ({ slug, id, status, isolation }: TenantRecord): string {
   return `${slug} (${id}), ${status}, ${isolation}`
 }
@@ -176,7 +177,7 @@ async function warnOfPlan (
   if (plans?.has(plan) === false) output.log(`warning: ${unknownPlan(plan)}`)
 }
 
-// The column of notes stands only where some tenant has one.
+// The column of notes is shown only if a tenant has a note.
 function shownTable (tenants: readonly Noted[]): string {
   const notes = tenants.map(tenant => notesOf(tenant).join('; '))
   const hasNotes = notes.some(note => note !== '')

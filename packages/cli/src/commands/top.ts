@@ -25,7 +25,8 @@ export function addTopCommand (program: Command, runner: Runner): void {
       return exitCode.done
     }
     output.log(
-      'error: no running application answered: start one with this Redis, or read the metrics of one with --metrics <url>'
+      'error: no running application answered: start an application with this Redis, ' +
+        'or read its metrics with --metrics <url>'
     )
     output.result(usage, () => '')
     return exitCode.failed

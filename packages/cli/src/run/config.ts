@@ -5,19 +5,19 @@ import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
-/** What the command knows of the application. */
+/** The configuration of one command. */
 export interface CommandConfig {
-  /** What the manager is made with. */
+  /** The options of the manager. */
   readonly manager: ManagerOptions
-  /** What must never be printed. */
+  /** Texts that must never be printed. */
   readonly secrets: readonly string[]
-  /** The limits file, as an absolute path; undefined where the configuration names none. */
+  /** The limits file, as an absolute path; undefined if the configuration names none. */
   readonly limitsFile: string | undefined
-  /** What the person should know of how flags and file were read. */
+  /** Notices for the user about how flags and file were combined. */
   readonly remarks: readonly string[]
 }
 
-/** The flags that say where the configuration is. */
+/** The flags that locate the configuration. */
 export interface ConfigFlags {
   readonly config?: string
   readonly databaseUrl?: string
@@ -26,7 +26,7 @@ export interface ConfigFlags {
 
 const names = ['tenancy.config.ts', 'tenancy.config.js', 'tenancy.config.json']
 
-/** What the application is given, as far as it is read here. The manager checks it. */
+/** The application's options, as far as they are read here. The manager validates them. */
 interface SuiteOptions extends Partial<Record<Exclude<(typeof handedOn)[number], 'rls'>, unknown>> {
   readonly database?: unknown
   readonly redis?: unknown
@@ -37,20 +37,22 @@ interface SuiteOptions extends Partial<Record<Exclude<(typeof handedOn)[number],
 
 const handedOn = ['isolation', 'rls', 'row', 'tables', 'baseDomain', 'hosts', 'namespace'] as const
 
-// All options of the suite. What is misspelt would be an empty list of tables here, and refused by the application only.
+// All options of the suite. An unknown name is refused, because a misspelt `tables` would otherwise
+// mean an empty list of tables here.
 const known: readonly string[] = [...handedOn, 'database', 'redis', 'resolver', 'registry', 'audit',
   'rateLimit', 'cache', 'routes', 'closeTimeout', 'decorators']
 
 /**
- * Reads `tenancy.config.{ts,js,json}`. Its default export is what the application is given (`defineTenancy({ … })`).
- * Its export `manager` is what the manager alone needs (migrations, lifecycle steps, …); in JSON that is the key `manager`.
+ * Reads `tenancy.config.{ts,js,json}`. Its default export holds the application's options
+ * (`defineTenancy({ … })`). Its export `manager` (in JSON the key `manager`) holds options that
+ * only the manager needs: migrations, lifecycle steps and so on.
  *
- * `--database-url` replaces every database of the file: the other logins, the shards and the tenants' own databases.
- * It also replaces the file's Redis, which belongs to the file's databases: `--redis-url` names another one.
- * Without a file, every table with a column `tenant_id` is a tenant table.
+ * `--database-url` replaces all databases of the file: its other logins, shards and tenants'
+ * databases. It also drops the file's Redis, which belongs to those databases; `--redis-url` names
+ * another Redis. Without a file, every table with a column `tenant_id` is a tenant table.
  *
- * @throws FST_TENANCY_OPTION_INVALID when there is no configuration, it cannot be loaded, exports nothing,
- * has an unknown option, or cannot be used with `--database-url`
+ * @throws FST_TENANCY_OPTION_INVALID if there is no configuration, it cannot be loaded, exports
+ * nothing, has an unknown option, or cannot be used with `--database-url`
  */
 export async function loadConfig (
   { config, databaseUrl, redisUrl }: ConfigFlags,
@@ -84,7 +86,8 @@ export async function loadConfig (
     limitsFile: limitsFileOf(options.rateLimit, folder),
     remarks: read.redis !== undefined && wanted.redis === undefined
       ? [
-        'the Redis of the configuration is not used, because --database-url names another database: name its Redis with --redis-url'
+        'the Redis of the configuration is not used, because --database-url names another database: ' +
+        'name its Redis with --redis-url'
       ]
       : []
   }
@@ -95,18 +98,19 @@ function limitsFileOf (rateLimit: unknown, folder: string): string | undefined {
   return typeof file === 'string' ? resolve(folder, file) : undefined
 }
 
-// What behaves alike on every database. What names a database, a login or a pool is left out.
+// Options that suit every database. Options that name a database, a login or a pool are left out.
 const kept = ['pool', 'plugins', 'types', 'statementTimeout', 'lockTimeout', 'idleInTransaction',
   'allowEmbedded'] as const
 
-/** The database option that reaches the database of `--database-url` and no other. */
+/** Returns a database option that reaches only the database of `--database-url`. */
 function onlyDatabase (
   { database, isolation }: Record<string, unknown>,
   url: string
 ): { readonly database: object } {
   if (isolation === 'database') {
     throw new OptionInvalidError(
-      '--database-url names one database, and the configuration keeps each tenant in a database of its own: name a configuration with --config instead'
+      '--database-url names one database, and the configuration keeps each tenant in a database ' +
+        'of its own: name a configuration with --config instead'
     )
   }
   const settings = isPlain(database) ? database : {}
@@ -124,18 +128,19 @@ function findFile (folder: string): string {
   const found = names.find(name => existsSync(resolve(folder, name)))
   if (found === undefined)
     throw new OptionInvalidError(
-      `there is no tenancy.config.{ts,js,json} in ${folder}: write one, name it with --config, or give --database-url`
+      `there is no tenancy.config.{ts,js,json} in ${folder}: ` +
+        'write one, name it with --config, or use --database-url'
     )
   return found
 }
 
 async function readConfig (path: string): Promise<{ options: Partial<SuiteOptions>; manager: object }> {
-  if (!existsSync(path)) throw new OptionInvalidError(`there is no file ${path}: mend --config`)
+  if (!existsSync(path)) throw new OptionInvalidError(`there is no file ${path}: correct --config`)
   if (path.endsWith('.json')) {
     const { manager = {}, ...options } = parseJson(await readFile(path, 'utf8'), path)
     return { options, manager }
   }
-  // Node 22.12 does not run TypeScript by itself.
+  // Node 22.12 cannot run TypeScript itself.
   const { createJiti } = await import('jiti')
   const module = await createJiti(pathToFileURL(path).href, { interopDefault: false }).import<
     { default?: SuiteOptions; manager?: object }
@@ -156,13 +161,13 @@ function parseJson (text: string, path: string): Partial<SuiteOptions> & { manag
   try {
     return JSON.parse(text) as Partial<SuiteOptions>
   } catch (error) {
-    // The parser's own message quotes what stands around the place, which may be a secret.
+    // The parser's own message quotes the text around the mistake, which may be a secret.
     const place = /position \d+.*$/.exec(error instanceof Error ? error.message : '')
-    throw new OptionInvalidError(`${path} is not JSON${place === null ? '' : ` at ${place[0]}`}: mend it`)
+    throw new OptionInvalidError(`${path} is not JSON${place === null ? '' : ` at ${place[0]}`}: correct it`)
   }
 }
 
-// A URL or a pool alone names nothing to keep.
+// Whether the value is an options object. A URL or a pool has no settings to keep.
 function isPlain (value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
 }

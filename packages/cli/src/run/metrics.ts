@@ -2,7 +2,7 @@ import { OptionInvalidError, usageCounters, type TenantUsage,
   type UsageCounter as Counter } from '@fastify-tenancy/core'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** The counters by tenant that `prometheus()` of @fastify-tenancy/telemetry keeps, and by what they are multiplied. */
+/** The counters by tenant of @fastify-tenancy/telemetry's `prometheus()`, with their factors. */
 const metrics: Readonly<Record<string, readonly [Counter, number]>> = {
   tenancy_requests_total: ['requests', 1],
   tenancy_tenant_refusals_total: ['refusals', 1],
@@ -56,7 +56,8 @@ async function read (url: string): Promise<Map<string, Counts>> {
   const text = await response.text()
   if (!response.ok || !text.includes('tenancy_requests_total'))
     throw new OptionInvalidError(
-      `--metrics ${url} has no metrics of the suite (status ${response.status}): register prometheus() of @fastify-tenancy/telemetry`
+      `--metrics ${url} has no metrics of the suite (status ${response.status}): ` +
+        'register prometheus() of @fastify-tenancy/telemetry'
     )
   const tenants = new Map<string, Counts>()
   for (const line of text.split('\n')) {
@@ -77,7 +78,7 @@ function empty (id: string): Counts {
   return { ...zeros, id, slug: id }
 }
 
-// A tenant that got a label in between, or whose process was started anew, begins at 0.
+// A tenant begins at 0 if it got its label in between, or if its process was restarted.
 function minus (after: Counts, before: Counts | undefined): Counts {
   const difference = empty(after.id)
   for (const counter of usageCounters) {

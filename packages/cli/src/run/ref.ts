@@ -1,7 +1,9 @@
 import { idProblem, slugProblem, type TenantRef } from '@fastify-tenancy/core'
 import { InvalidArgumentError } from 'commander'
 
-/** A tenant as a person names it: `id:…`, or a bare slug. What can name nobody is refused before anything is opened. */
+/**
+ * Parses `id:…` or a bare slug. Refuses impossible ids and slugs before any connection is opened.
+ */
 export function parseRef (text: string): TenantRef {
   const isId = text.startsWith('id:')
   const name = isId ? text.slice(3) : text
@@ -10,7 +12,7 @@ export function parseRef (text: string): TenantRef {
   return isId ? { id: name } : { slug: name }
 }
 
-/** How to call a tenant in a message. */
+/** Returns how messages name a tenant. */
 export function slugOrId (ref: TenantRef): string {
   return 'id' in ref ? `id:${ref.id}` : ref.slug
 }

@@ -8,7 +8,7 @@ import { loadConfig, type ConfigFlags } from './config.ts'
 
 export const exitCode = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const
 
-/** What a command works with. */
+/** The objects that a command works with. */
 export interface CommandContext {
   readonly manager: Manager
   readonly output: Output
@@ -25,7 +25,10 @@ export interface CommonFlags extends ConfigFlags {
   readonly yes?: boolean
 }
 
-/** A command: arguments in their order, flags by their names; resolves to its exit code, 0 where it says none. */
+/**
+ * A command. Gets its arguments in order and flags by name. Resolves to the exit code, 0 by
+ * default.
+ */
 export type CommandWork<A extends readonly unknown[], F> = (
   session: CommandContext,
   args: A,
@@ -41,7 +44,7 @@ export class Runner {
     this.streams = streams
   }
 
-  /** Commander's action for a command that needs the manager. */
+  /** Returns commander's action for a command that needs the manager. */
   action<A extends readonly unknown[] = [], F = object> (
     work: CommandWork<A, F>
   ): (...input: unknown[]) => Promise<void> {
@@ -54,7 +57,8 @@ export class Runner {
       const progress = output.startProgress()
       const manager = createManager({ ...options, progress: progress.show })
       const interrupt = new AbortController()
-      // What was begun is recorded step by step. The second one ends the process at once.
+      // Operations are recorded step by step, so an interrupted command can resume. A second SIGINT
+      // ends the process at once.
       const onInterrupt = (): void => {
         output.log('interrupted: the same command goes on from here')
         interrupt.abort()
@@ -79,7 +83,7 @@ export class Runner {
     }
   }
 
-  /** Commander's action for a command that needs no configuration. */
+  /** Returns commander's action for a command that needs no configuration. */
   plain<A extends readonly unknown[], F = object> (
     work: (output: Output, args: A, flags: F & CommonFlags) => Promise<number | void>
   ): (...input: unknown[]) => Promise<void> {
@@ -95,14 +99,19 @@ export class Runner {
   }
 }
 
-/** The command with its arguments, as a person would type it again; flags are left out, because they may hold a password. */
+/**
+ * Returns the command with its arguments, to be typed again. Omits flags, which may hold a
+ * password.
+ */
 function typed (command: Command): string {
   const parts = [...command.args]
   for (let each: Command | null = command; each !== null; each = each.parent) parts.unshift(each.name())
   return parts.join(' ')
 }
 
-/** Work, or nothing when the person has had enough of it: what is recorded so far is taken up by the next call. */
+/**
+ * Resolves with the work's exit code, or with 130 on SIGINT. The next call resumes recorded work.
+ */
 async function untilAborted (work: Promise<number | void>, signal: AbortSignal): Promise<number | void> {
   const done = new AbortController()
   const aborted = once(signal, 'abort', { signal: done.signal }).then(() => exitCode.interrupted)

@@ -1,15 +1,16 @@
 import { createInterface } from 'node:readline/promises'
 import type { Streams } from './streams.ts'
 
-/** A mistake in how the command was called. */
+/** A mistake in how the user called the command. */
 export class UsageError extends Error {
   readonly code = 'USAGE'
 }
 
 /**
- * Lets what cannot be undone happen only with `--yes`, or when a person at a terminal types the name.
+ * Asks before an operation that cannot be undone, unless `--yes` is set. The user at the terminal
+ * confirms by typing the name.
  *
- * @returns whether it may happen
+ * @returns whether the user has confirmed
  * @throws UsageError without `--yes` and without a terminal
  */
 export async function confirm (
@@ -22,7 +23,7 @@ export async function confirm (
 ): Promise<boolean> {
   if (yes) return true
   if (stdin.isTTY !== true)
-    throw new UsageError(`${what} cannot be undone, and there is no terminal to ask at: give --yes`)
+    throw new UsageError(`${what} cannot be undone, and there is no terminal to ask at: add --yes`)
   const question = createInterface({ input: stdin, output: stderr })
   try {
     return (await question.question(`${what} cannot be undone. Type ${name} to go on: `)).trim() === name

@@ -1,9 +1,9 @@
 /**
- * Hides what must not stand in a terminal or a log: the password of every URL, and the given secrets wherever they occur.
- * A short word is no secret, and to hide it would garble what is printed.
+ * Returns a function that masks the password of every URL, and the given secrets wherever they
+ * occur. Words of fewer than 16 characters are not masked, because that would garble other output.
  */
 export function masker (secrets: readonly string[]): (text: string) => string {
-  // As they are, and as JSON writes them.
+  // Each secret as it is and as JSON escapes it.
   const long = secrets.filter(secret => secret.length >= 16).flatMap(
     secret => [secret, JSON.stringify(secret).slice(1, -1)]
   )
@@ -11,7 +11,7 @@ export function masker (secrets: readonly string[]): (text: string) => string {
     long.reduce(
       (masked, secret) => masked.replaceAll(secret, '***'),
       text
-        // Up to the last '@', which is where a URL's host begins.
+        // Up to the last '@', behind which the URL's host begins.
         .replace(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s:@/]*):[^\s/]+@/gi, '$1:***@')
         .replace(/([?&](?:ssl)?password=)[^\s&"'#]+/gi, '$1***')
     )

@@ -2,7 +2,7 @@ import type { TenantRecord } from '@fastify-tenancy/core'
 import type { Manager, UnfinishedWork } from '@fastify-tenancy/manager'
 import { readFile } from 'node:fs/promises'
 
-/** What a person should know of a tenant beside its record. */
+/** A tenant's record with what the user should know about its state. */
 export interface Noted extends TenantRecord {
   /** A move that was not confirmed or was cut short. */
   readonly move?: UnfinishedWork['move']
@@ -12,7 +12,7 @@ export interface Noted extends TenantRecord {
   readonly hasUnknownPlan?: true
 }
 
-/** Adds to each record what is unfinished about its tenant, and whether the limits file knows its plan. */
+/** Adds each tenant's unfinished work, and whether the limits file has an entry for its plan. */
 export async function noteTenants (
   tenants: readonly TenantRecord[],
   manager: Manager,
@@ -30,7 +30,7 @@ export async function noteTenants (
   })
 }
 
-/** The notes of one tenant, each a phrase. */
+/** Returns the notes of one tenant, each a phrase. */
 export function notesOf ({ slug, plan, move, deletion, hasUnknownPlan }: Noted): readonly string[] {
   return [
     ...(move === undefined ? [] : [move.isSwitched
@@ -56,8 +56,8 @@ function placeOf ({ isolation, shard }: { readonly isolation: string; readonly s
 /**
  * Reads the names of the plans of a limits file.
  *
- * @param warn called where the file cannot be read, since no plan can be checked then
- * @returns undefined without a file, or where it cannot be read
+ * @param warn called if the file cannot be read, because then no plan is checked
+ * @returns undefined without a file, or if it cannot be read
  */
 export async function readPlans (
   file: string | undefined,
@@ -65,7 +65,7 @@ export async function readPlans (
 ): Promise<ReadonlySet<string> | undefined> {
   if (file === undefined) return undefined
   try {
-    // The package brings Fastify along, which no other command needs.
+    // Imported here, because the package loads Fastify, which no other command needs.
     const { parseLimits } = await import('@fastify-tenancy/rate-limit')
     return new Set(parseLimits(await readFile(file, 'utf8'), file).plans.keys())
   } catch (error) {

@@ -5,7 +5,10 @@ import { masker } from './mask.ts'
 import { showProgress, type ProgressView } from './progress.ts'
 import type { Streams } from './streams.ts'
 
-/** What a command prints: its result on stdout, as text for people or one JSON document; all else on stderr. Secrets are masked in both. */
+/**
+ * Prints the result of a command on stdout, as text or as one JSON document, and everything else on
+ * stderr. Masks secrets in both.
+ */
 export class Output {
   readonly json: boolean
   readonly #streams: Streams
@@ -22,8 +25,8 @@ export class Output {
   }
 
   /**
-   * The result of the command: called once, when nothing more is logged. `text` makes what a person reads.
-   * Characters that act on a terminal are escaped, but in a script, which must stay what it is.
+   * Prints the result, once, after all log lines. `text` formats it for people.
+   * Escapes characters that act on a terminal, except in a script, which must stay unchanged.
    */
   result (value: unknown, text: () => string, { script = false }: { readonly script?: boolean } = {}): void {
     this.#progress?.stop()
@@ -34,14 +37,14 @@ export class Output {
       )
   }
 
-  /** A line for the person who waits. */
+  /** Prints a line on stderr. */
   log (line: string): void {
     const shown = this.#mask(printable(line))
     if (this.#progress === undefined) this.#streams.stderr.write(`${shown}\n`)
     else this.#progress.log(shown)
   }
 
-  /** Shows progress from now on. Lines are printed above its bars, and the result below them. */
+  /** Starts the progress view. It prints log lines above its bars, and the result below them. */
   startProgress (): ProgressView {
     this.#progress = showProgress(this.#streams.stderr, line => {
       this.#streams.stderr.write(`${this.#mask(printable(line))}\n`)
@@ -50,7 +53,7 @@ export class Output {
   }
 }
 
-/** A table for people; the word `none` where it has no rows. */
+/** Formats a table for people; the word `none` without rows. */
 export function textTable (head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   if (rows.length === 0) return 'none'
   const shown = new Table({
@@ -65,7 +68,7 @@ export function textTable (head: readonly string[], rows: readonly (readonly (st
   return shown.toString().replace(/ +$/gm, '')
 }
 
-/** Name and value, a line each. */
+/** Formats each name and value on a line of its own. */
 export function fields (values: Readonly<Record<string, string | number>>): string {
   const width = Math.max(...Object.keys(values).map(name => name.length))
   return Object.entries(values).map(([name, value]) => `${name.padEnd(width)}  ${printable(String(value))}`)

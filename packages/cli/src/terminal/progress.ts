@@ -2,19 +2,21 @@ import type { Progress } from '@fastify-tenancy/manager'
 import { MultiBar, type SingleBar } from 'cli-progress'
 import type { Writable } from 'node:stream'
 
-/** Shows how far long work is, until `stop()`. */
+/** Shows the progress of long work, until `stop()`. */
 export interface ProgressView {
   show(event: Progress): void
-  /** Prints a line that stays, above the bars where there are some. */
+  /** Prints a line that stays, above the bars if there are any. */
   log(line: string): void
-  /** Ends the bars, so that what is printed afterwards stands below them. Idempotent. */
+  /** Ends the bars, so that later output stands below them. Idempotent. */
   stop(): void
 }
 
-/** Where progress is shown. `columns` is the width of a terminal. */
+/** The stream that shows progress. `columns` is the width of a terminal. */
 type ProgressStream = Writable & { readonly isTTY?: boolean; readonly columns?: number }
 
-/** Shows bars at a terminal, one for all and one a worker; elsewhere at most one line a second with counts. */
+/**
+ * Shows bars at a terminal: one in total and one per worker. Elsewhere prints one line a second.
+ */
 export function showProgress (stream: ProgressStream, print: (line: string) => void): ProgressView {
   return stream.isTTY === true ? showBars(stream, print) : showLines(print)
 }
@@ -28,7 +30,8 @@ function showBars (stream: ProgressStream, print: (line: string) => void): Progr
   const bars = new MultiBar({
     stream: stream as NodeJS.WritableStream,
     barsize,
-    // A line that wraps would move the bars below it: each is cut to the width of the terminal.
+    // Cuts each line to the terminal's width, because a wrapped line would displace the bars below
+    // it.
     format: (_, { value, total, progress }, { name, rest }: { name: string; rest: string }) => {
       const done = Math.round(progress * barsize)
       return `${name} ${'█'.repeat(done)}${'░'.repeat(barsize - done)} ${value}/${total}${rest}`.slice(
@@ -75,7 +78,7 @@ function showBars (stream: ProgressStream, print: (line: string) => void): Progr
   }
 }
 
-/** The least time between two lines, in milliseconds. */
+/** Least time between two lines, in milliseconds. */
 const lineIntervalMs = 1_000
 
 function showLines (print: (line: string) => void): ProgressView {
@@ -90,7 +93,7 @@ function showLines (print: (line: string) => void): ProgressView {
         nameOf(event), step]
         .filter(Boolean).join(' · ')
       const now = performance.now()
-      // Single steps and the end are always printed; of a count that grows, one line a second is enough.
+      // Prints single steps and the end always, and a growing count at most once a second.
       const isCount = done !== undefined && done !== total
       if (isCount && now - last < lineIntervalMs) {
         held = line
@@ -108,7 +111,7 @@ function showLines (print: (line: string) => void): ProgressView {
   }
 }
 
-/** Names tenants by their slugs, which people type; by their ids where no event has told the slug. */
+/** Names tenants by slug, or by id if no event has named the slug. */
 function names (): (event: Progress) => string | undefined {
   const slugs = new Map<string, string>()
   return ({ tenant, slug }) => {

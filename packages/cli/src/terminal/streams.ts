@@ -1,6 +1,6 @@
 import type { Readable, Writable } from 'node:stream'
 
-/** Where a command reads and writes: the process itself, or a test's own. */
+/** Where a command reads and writes: the process, or the streams of a test. */
 export interface Streams {
   readonly stdin: Readable & { readonly isTTY?: boolean }
   readonly stdout: Writable

@@ -8,8 +8,9 @@ import { refuse } from '../rewrite/refuse.ts'
 import type { Scope } from '../rewrite/scope.ts'
 
 /**
- * Holds each `item.column` of a rewritten query to the columns of its item. PostgreSQL takes `item.name` for a call of a function,
- * or for a cast, where the item has no such column: `t.pg_read_file` would read the file that the item `t` names.
+ * Checks that each `item.column` of a rewritten query is a column of its item. If it is not,
+ * PostgreSQL takes `item.name` for a function call or a cast: `t.pg_read_file` would read the file
+ * that the item `t` names.
  *
  * @throws FST_TENANCY_QUERY_REFUSED
  */
@@ -28,7 +29,8 @@ export function checkColumns (query: JudgedQuery, scope: Scope, judge: Judge | u
   refuse(
     `'${column}' of '${item}'`,
     'it is no column that the catalog showed, so that PostgreSQL could call a function of that name',
-    'correct the name, or give what the sub-query selects a name with as(); a column that was added just now is found within seconds'
+    'correct the name, or give what the sub-query selects a name with as(); ' +
+      'a column that was added just now is found within seconds'
   )
 }
 

@@ -4,25 +4,26 @@ import { IdentifierNode, ListNode, AliasNode, OperationNodeTransformer, TableNod
 
 import { QueryRefusedError } from '../options/errors.ts'
 
-/** The tables that all tenants read. */
+/** The reference tables, which all tenants read. */
 export interface SharedTables {
   readonly names: ReadonlySet<string>
   readonly schema: string
 }
 
 /**
- * Writes the schema before each table of a query: the tenant's own, and for shared tables theirs. A text then means
- * the same tables wherever it is prepared.
- *
- * It decides what a name means, not what a tenant may read: raw SQL passes through it, and the role of the schema
- * bounds both. One serves all tenants of a shard, since making one costs more than its work.
+ * Writes the schema before each table of a query: the tenant's own, or that of the reference
+ * tables. So a text means the same tables wherever it is prepared. Raw SQL passes unchanged; the
+ * role limits what a tenant may read. One object serves a shard, because creating one costs more
+ * than its work.
  */
 export class SchemaQualifier extends OperationNodeTransformer {
   readonly #shared: SharedTables
-  /** The tables that stand where a table is read or written; everywhere else a name means one of these. */
+  /**
+   * The nodes at which a table is read or written. Elsewhere a name refers to one of these tables.
+   */
   #places = new Map<TableNode, 'source' | 'target'>()
   #own = ''
-  /** The names of WITH that are visible, and those that were before the query that is being transformed. */
+  /** The visible names of WITH, and those visible outside the query that is being transformed. */
   #names: ReadonlySet<string> = new Set()
   #outer: ReadonlySet<string> = new Set()
 
@@ -32,14 +33,14 @@ export class SchemaQualifier extends OperationNodeTransformer {
   }
 
   /**
-   * The query with the schema before each table: `own` is the tenant's.
+   * Returns the query with the schema before each table. `own` is the tenant's schema.
    *
    * @throws FST_TENANCY_QUERY_REFUSED for a table of another schema
    */
   qualify<T extends OperationNode> (node: T, own: string, queryId: QueryId): T {
     this.#own = own
     this.#places = new Map()
-    // What was refused half-way left its path here.
+    // A query that was refused part-way left its path in the stack.
     this.nodeStack.length = 0
     return this.transformNode(node, queryId)
   }
@@ -59,7 +60,7 @@ export class SchemaQualifier extends OperationNodeTransformer {
     }
   }
 
-  // In a WITH that is not recursive, each body sees the names before it and not its own.
+  // In a WITH that is not recursive, each body sees only the names before it.
   protected override transformWith (node: WithNode, queryId?: QueryId): WithNode {
     if (node.recursive) return super.transformWith(node, queryId)
     const all = this.#names
@@ -78,7 +79,7 @@ export class SchemaQualifier extends OperationNodeTransformer {
     if (schema !== undefined) this.#assertReachable(schema.name, name)
     const place = this.#places.get(node)
     if (schema !== undefined || place === undefined) return node
-    // The target of a statement that writes never means a name of WITH.
+    // The target of a write never refers to a name of WITH.
     if (place === 'source' && this.#names.has(name)) return node
     const schemaName = this.#shared.names.has(name) ? this.#shared.schema : this.#own
     return { ...node, table: { ...node.table, schema: IdentifierNode.create(schemaName) } }
@@ -87,7 +88,8 @@ export class SchemaQualifier extends OperationNodeTransformer {
   #assertReachable (schema: string, table: string): void {
     if (schema === this.#own || (schema === this.#shared.schema && this.#shared.names.has(table))) return
     throw new QueryRefusedError(
-      `This tenant's tables are in a schema of its own, got table '${table}' of schema '${schema}': leave withSchema() and the schema out`
+      `This tenant's tables are in a schema of its own, got table '${table}' of schema '${schema}': ` +
+        'leave withSchema() and the schema out'
     )
   }
 

@@ -13,8 +13,8 @@ import type { TenantValue } from '../rewrite/tenant-value.ts'
 import { checkColumns } from './check-columns.ts'
 
 /**
- * Compiles the queries of one tenant's handle. Kysely hands it each query once, complete, after all plugins; nothing
- * that a plugin or a sub-query does comes after it.
+ * Compiles the queries of one tenant's handle. Kysely passes each query once, complete and after
+ * all plugins, so no plugin or sub-query can change it afterwards.
  */
 export class RowCompiler implements QueryCompiler {
   readonly #scope: Scope
@@ -23,8 +23,9 @@ export class RowCompiler implements QueryCompiler {
   readonly #tenant: EventTenant | undefined
 
   /**
-   * @param judge knows the columns of tables; without it only those of functions in FROM are known.
-   * @param tenant whose refused queries observers are told of
+   * @param judge holds the columns of tables; without it only the columns of functions in FROM are
+   * checked
+   * @param tenant the tenant in the events of refused queries
    */
   constructor (scope: Scope, judge?: Judge, tenant?: EventTenant) {
     this.#scope = scope
@@ -49,9 +50,10 @@ export class RowCompiler implements QueryCompiler {
   }
 
   /**
-   * The statement of a query that was compiled here.
+   * Returns the statement of a query that this compiler compiled.
    *
-   * @throws FST_TENANCY_QUERY_REFUSED for any other: made by hand, copied, or compiled by another handle, which may be another tenant's.
+   * @throws FST_TENANCY_QUERY_REFUSED for any other query: made by hand, copied, or compiled by
+   * another handle, which may belong to another tenant
    */
   readonly statementOf = (query: CompiledQuery): Query =>
     RowQuery.statementOf(query, this) ??
@@ -65,7 +67,10 @@ export class RowCompiler implements QueryCompiler {
   readonly isHarmless = (query: CompiledQuery): boolean => this.#judge?.isHarmless(query) === true
 }
 
-/** A compiled query that knows who compiled it. What runs is its own copy, which nobody who holds the query can reach. */
+/**
+ * A compiled query that stores its compiler. The executed statement is a private copy, which the
+ * holder of the query cannot change.
+ */
 class RowQuery extends JudgedQuery {
   readonly #compiler: RowCompiler
   readonly #statement: Query
@@ -78,7 +83,7 @@ class RowQuery extends JudgedQuery {
     Object.freeze(this)
   }
 
-  // A private field cannot be forged, and is not copied with the rest.
+  // A private field cannot be forged, and copying the object does not copy it.
   static statementOf (query: CompiledQuery, compiler: RowCompiler): Query | undefined {
     return #compiler in query && query.#compiler === compiler ? query.#statement : undefined
   }

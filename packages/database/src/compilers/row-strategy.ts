@@ -12,7 +12,10 @@ import type { RowTables } from '../rewrite/tables.ts'
 import { tenantValue } from '../rewrite/tenant-value.ts'
 import { RowCompiler } from './row-compiler.ts'
 
-/** Which tenants' queries are rewritten on one database, and what their compilers share. */
+/**
+ * Decides which tenants' queries are rewritten on one database, and holds what their compilers
+ * share.
+ */
 export class RowStrategy {
   readonly #options: ResolvedDatabaseOptions
   readonly #functions: ReadonlySet<string>
@@ -25,15 +28,19 @@ export class RowStrategy {
     this.#functions = new Set([...defaultFunctions, ...options.row.functions])
   }
 
-  /** Reads the tables from the catalog. A table that is made later is refused until the next boot. */
+  /**
+   * Reads the tables from the catalog. A table that is created later is refused until the next
+   * boot.
+   */
   async boot (client: SqlClient, tables: ResolvedTables): Promise<void> {
     this.#tables = await readRowTables(client, tables)
   }
 
-  /** The compiler of one handle of a tenant; undefined where its queries go out as they are. */
+  /** Returns the compiler of one tenant's handle; undefined if its queries are not rewritten. */
   compiler (tenant: Tenant): RowCompiler | undefined {
     const { isolation, rls: { filter } } = this.#options
-    // Where the application says `row`, there may be no policies: its tenants of strategy `rls`, the default of a tenant, are rewritten too.
+    // With isolation `row` there may be no policies. So tenants of strategy `rls`, the default of a
+    // tenant, are rewritten, too.
     const isRewritten = tenant.isolation === 'row' ||
       (tenant.isolation === 'rls' && (filter || isolation === 'row'))
     if (!isRewritten) return undefined

@@ -4,7 +4,10 @@ import type { Judge } from '../harmless/judge.ts'
 import { JudgingCompiler } from '../harmless/judging-compiler.ts'
 import type { SchemaQualifier } from './qualifier.ts'
 
-/** Compiles the queries of one tenant of strategy `schema`: each table with its schema, after all plugins. */
+/**
+ * Compiles the queries of one tenant of strategy `schema`: writes the schema before each table,
+ * after all plugins.
+ */
 export class SchemaCompiler extends JudgingCompiler {
   readonly #schema: string
   readonly #qualifier: SchemaQualifier

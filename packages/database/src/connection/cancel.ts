@@ -3,31 +3,33 @@ import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 
-import type { Session } from './connection-state.ts'
+import type { ConnectionState } from './connection-state.ts'
 
 const cancelRequestCode = 80_877_102
 
-/** The longest that one cancel request may take, in milliseconds. */
+/** Milliseconds that one cancel request may take. */
 const requestMs = 2_000
 
-/** How long a backend may still be at work when its pool closes, in milliseconds. */
+/** Milliseconds that a backend may still run when its pool closes. */
 const farewellMs = 1_000
 
-/** The wait after the n-th cancel request, in milliseconds: 10, 20, … up to 1 s. */
+/** Returns the milliseconds to wait after the n-th cancel request: 10, 20, … up to 1,000. */
 const backOffMs = (attempt: number): number => Math.min(10 * 2 ** attempt, 1_000)
 
 /**
- * Stops what runs on connections that are being destroyed. A cancel request names a backend and no statement, and comes
- * on a connection of its own: it has no effect if it arrives before the statement. So it is repeated until the backend
- * answers that it is idle. Until then the connection stays open and counts as used: else the next caller would open
- * another one, and more backends would be at work than the pool may have.
+ * Stops the statements of connections that are being destroyed. A cancel request names a backend
+ * and is lost if it precedes the statement, so it is repeated until the backend is idle. Until then
+ * the connection counts as checked out, so that no more backends run than the pool may have.
  */
 export class BackendStopper {
   readonly #pending = new Set<() => void>()
   #isClosing = false
 
-  /** Fails the batch that is on its way, and closes the connection as soon as its backend is idle. It counts as borrowed until then. */
-  end (client: pg.PoolClient, state: Session, timeoutMs: number, onReturn: () => void): void {
+  /**
+   * Fails the batch in flight and closes the connection once its backend is idle. Until then it
+   * counts as checked out.
+   */
+  end (client: pg.PoolClient, state: ConnectionState, timeoutMs: number, onReturn: () => void): void {
     const close = (): void => {
       client.release(true)
       state.client.connection.stream.destroy()
@@ -41,14 +43,15 @@ export class BackendStopper {
   }
 
   /**
-   * Resolves when the backend is idle, its connection has ended, or after `patience` milliseconds. Never rejects.
+   * Resolves when the backend is idle, when its connection has ended, or after `timeoutMs`. Never
+   * rejects.
    *
-   * @param timeoutMs 0 for a connection that answers nothing any more: one request is sent, and not waited for.
-   * @param idle settles when the server has answered all that was sent.
+   * @param timeoutMs 0 for a connection that does not answer: sends one request and does not wait
+   * @param idle settles when the server has sent its whole reply
    */
   async #stop (client: WireClient, timeoutMs: number, idle: Promise<void>): Promise<void> {
     const request = cancelRequest(client)
-    // PGlite has no backend to ask, and a connection that failed to start has no key.
+    // PGlite has no backend to cancel, and a connection that failed to start has no secret key.
     if (request === undefined) return
     if (timeoutMs === 0) {
       void send(request)
@@ -73,14 +76,17 @@ export class BackendStopper {
     this.#pending.delete(resolve)
   }
 
-  /** From now on waits last one second at most, those under way included. */
+  /** Limits all waits to one second, those in progress included. */
   close (): void {
     this.#isClosing = true
     for (const resolve of this.#pending) setTimeout(resolve, farewellMs).unref()
   }
 }
 
-/** Asks once that the statement on a connection be stopped. The request may arrive late, so the connection must not be used again. */
+/**
+ * Sends one cancel request. It may arrive late and cancel a later statement, so the connection must
+ * not be used again.
+ */
 export function cancelStatement (client: WireClient): void {
   const request = cancelRequest(client)
   if (request !== undefined) void send(request)
@@ -103,7 +109,10 @@ function cancelRequest ({ host, port, processID, secretKey }: WireClient): Cance
   return { host, port, message }
 }
 
-/** Resolves when the server has closed the connection of the request, which it does after it has passed it on. */
+/**
+ * Resolves when the server has closed the connection of the request, which it does after forwarding
+ * it.
+ */
 function send ({ host, port, message }: CancelRequest): Promise<void> {
   const socket = host.startsWith('/') ? connect(`${host}/.s.PGSQL.${port}`) : connect(port, host)
   return new Promise(resolve => {
@@ -112,7 +121,7 @@ function send ({ host, port, message }: CancelRequest): Promise<void> {
     socket.on('close', () => {
       resolve()
     })
-    // The server closes. PgBouncer takes an end of ours for a client that has gone, and drops the request.
+    // Leave closing to the server. PgBouncer drops the request if the client closes first.
     socket.resume()
     socket.write(message)
   })

@@ -1,15 +1,16 @@
-/** One place in a {@link Chain}. */
+/** An element of a {@link Chain}. */
 export interface Link<T> {
   readonly value: T
   before: Link<T> | undefined
   after: Link<T> | undefined
-  /** The chain that holds it; undefined once it was removed. */
+  /** The chain that contains it; undefined once it was removed. */
   chain: Chain<T> | undefined
 }
 
 /**
- * A queue from whose middle an element leaves at constant cost. An array moves all elements behind the one that leaves,
- * and a Map walks over the places of those that left until it shrinks: with thousands of waiters either is quadratic.
+ * A queue from whose middle an element can be removed at constant cost. An array moves all later
+ * elements, and a Map iterates over the slots of deleted ones. With thousands of waiters both are
+ * quadratic.
  */
 export class Chain<T> {
   #first: Link<T> | undefined

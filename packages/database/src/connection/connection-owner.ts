@@ -4,7 +4,10 @@ import type { RowGuard } from './tripwire.ts'
 export interface Query {
   readonly text: string
   readonly values: readonly unknown[]
-  /** Whether the statement is proved to change and read nothing of its session. Absent means that it may. */
+  /**
+   * Whether the statement is proved to change and read nothing of its session. Absent means that it
+   * may.
+   */
   readonly isHarmless?: boolean
   /** `'array'`: each row is an array of its values. @default an object */
   readonly rowMode?: 'array' | undefined
@@ -12,17 +15,18 @@ export interface Query {
   readonly types?: unknown
 }
 
-/** What a connection runs before a statement of a tenant. */
+/** The context statement, which a connection runs before each statement of a tenant. */
 export interface Context extends Query {
-  /** The name that its text is prepared under. */
+  /** The key of its text in the record of prepared names. */
   readonly name: string
-  /** Told the first value of the context's answer, once the whole batch went well. */
+  /** Called with the first value of the context's reply, once the whole batch succeeded. */
   readonly onAnswer?: (value: string) => void
 }
 
 /**
- * Makes the context of one statement; `isBegun` where its transaction has run statements before. `isStream` where its rows
- * are read in portions: the server's own timeout is off then, see `StreamClock`.
+ * Returns the context of one statement. `isBegun` is true if its transaction already ran a
+ * statement. `isStream` is true if its rows are read in chunks; the server's own timeout is then
+ * off, see `StreamClock`.
  */
 export type MakeContext = (
   client: { readonly processID: number | null },
@@ -30,20 +34,25 @@ export type MakeContext = (
   isStream?: boolean
 ) => Context
 
-/** Whom a connection is borrowed for. */
+/** The owner for which a connection is checked out. */
 export interface ConnectionOwner {
-  /** A tenant's id; for other kinds of handles a name with a colon, which no tenant's id has. */
+  /** A tenant's id. Other kinds of handles use a name with a colon, which no tenant id contains. */
   readonly tenant: string
-  /** Undefined for look-ups, which speak for no tenant. */
+  /** Undefined for look-ups, which run without a tenant. */
   readonly context: MakeContext | undefined
-  /** Undefined where the tripwire is off. */
+  /** Undefined if the tripwire is off. */
   readonly guard: RowGuard | undefined
-  /** The schema in which names without one are found, where it is not the same for all borrowers of the pool. */
+  /**
+   * The schema in which unqualified names are found, if it differs between owners of the same pool.
+   */
   readonly schema?: string
-  /** The longest that one statement may go unanswered, in milliseconds: past the server's own timeout, the server or the way to it is gone. */
+  /**
+   * Milliseconds until a statement without a reply counts as lost. It is longer than the server's
+   * own timeout, so the server or the network is then gone.
+   */
   readonly deadline: number
-  /** Whether its context makes each transaction read-only. @default false */
+  /** Whether the context makes each transaction read-only. @default false */
   readonly isReadOnly?: boolean
-  /** The longest that the server may work on one statement, in milliseconds. */
+  /** Milliseconds that the server may work on one statement. */
   readonly statementTimeout?: number
 }

@@ -2,21 +2,37 @@ import type { BackendStopper } from './cancel.ts'
 import type { ResetRules } from './reset.ts'
 import type { RoleSettings } from './role-settings.ts'
 
-/** What all leases of a pool have in common. The pool changes it, so a lease reads it anew for each statement. */
+/**
+ * The settings that all connections of a pool share. The pool changes them, so a connection reads
+ * them for each statement.
+ */
 export interface ConnectionSettings {
   readonly types: unknown
   readonly stopper: BackendStopper
-  /** `'auto'`: before a statement that what is on the connection could reach; `'always'`: at every change of owner. */
+  /**
+   * `'auto'`: reset before a statement that could reach other owners' traces. `'always'`: reset at
+   * every change of owner.
+   */
   readonly reset: 'auto' | 'always'
   readonly resetRules: ResetRules
-  /** Whether contexts set `application_name`, so that its change tells nothing of the session. @default false */
+  /**
+   * Whether contexts set `application_name`, so that its change is no trace. @default false
+   */
   readonly isTagged?: boolean
-  /** What the first batch of a connection checks; undefined where nothing is known of the login's settings. */
+  /**
+   * The check in the first batch of a connection; undefined if the login's settings are unknown.
+   */
   readonly roleSettings: RoleSettings | undefined
-  /** Whether a pooler gives each transaction another backend. Statements then have no names, and undo what they leave. */
+  /**
+   * Whether a pooler may give each transaction another backend. Statements are then unnamed, and
+   * undo their changes to the session.
+   */
   readonly isPooled: boolean
-  /** Counts the changes of the catalog that the pool learned of. Names that were prepared before the last are forgotten. */
+  /**
+   * Number of catalog changes that the pool noticed. Names prepared before the last change are
+   * dropped.
+   */
   readonly catalogVersion: number
-  /** Has every connection of the pool forget its prepared names, because the catalog changed. */
+  /** Drops the prepared names of every connection of the pool, because the catalog changed. */
   onStale(): void | Promise<void>
 }

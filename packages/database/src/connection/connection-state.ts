@@ -2,7 +2,7 @@ import { guardClient, wireClient, type WireClient } from '@fastify-tenancy/postg
 import type pg from 'pg'
 
 import { Names } from './names.ts'
-import type { Batch, WireStatement } from './pipelined-batch.ts'
+import type { PipelinedBatch, WireStatement } from './pipelined-batch.ts'
 import { afterDiscard, discardAll, type ResetRules } from './reset.ts'
 import type { TailQuery } from './tail.ts'
 import { Traces } from './traces.ts'
@@ -11,53 +11,74 @@ import { Traces } from './traces.ts'
 const idleBeforeReset = 1_000
 
 /**
- * How many tenants' schemas one connection serves before it is replaced: a backend keeps what it has read of every
- * table for good, about 13 kB for each (127 MB after 1,000 schemas of 10 tables).
+ * How many tenants' schemas one connection serves before it is replaced. A backend never frees its
+ * catalog cache: about 13 kB per table, 127 MB after 1,000 schemas of 10 tables.
  */
 const maxSchemas = 200
 
-/**
- * What the driver knows of one connection across its borrowers: the statements prepared on it, what they may have left
- * in the session, and which batch is on its way.
+/*
+ * The states of a connection:
+ *
+ *     opened ──▶ clean ─── a statement that is not proved harmless ───▶ touched
+ *                  ▲                                                      │
+ *                  └── reset: after one idle second, or before another ───┘
+ *                      owner's statement that could reach the traces
+ *
+ *     clean, touched ─── begin ──▶ in transaction ─── commit, rollback ──▶ clean, touched
+ *     clean, touched ─── release ──▶ returned ─── checked out ──▶ clean, touched
+ *     any state ─── a case below ──▶ broken (destroyed, never returned to the pool)
+ *
+ * Broken: the socket ended, no ReadyForQuery, a failed reset or undo, a deadline, a row of another
+ * tenant, a failover, or a release in a transaction or while a statement runs. A connection that
+ * served too many schemas is also destroyed.
+ *
+ * `traces` holds clean and touched, `isDead` the end of the socket. {@link TenantConnection} holds
+ * the status of the transaction, and its `release` decides whether the connection is reused.
  */
-export class Session {
+
+/**
+ * The state of one connection, kept across its owners: the prepared statements, the traces in its
+ * session, and the batch in flight. There is one object per client.
+ */
+export class ConnectionState {
   readonly client: WireClient
   readonly names: Names = new Names()
   readonly traces: Traces = new Traces()
-  /** Whether the settings of the login were compared with those at the boot. */
+  /** Whether the login's settings were compared with the settings at boot. */
   isChecked = false
   #schemas = new Set<string>()
   #catalogVersion = 0
-  /** Whether the pool handed the connection out and no lease has taken it yet. */
+  /** Whether the pool handed the connection out and no {@link TenantConnection} claimed it yet. */
   #isUnclaimed = false
-  /** Whether a lease has the connection. */
+  /** Whether a TenantConnection holds the connection. */
   #isCheckedOut = false
   #idleTimer: NodeJS.Timeout | undefined
-  /** Whether the batch on its way resets the connection. */
+  /** Whether the batch in flight resets the connection. */
   #isResetting = false
   /** How many batches were sent. */
   #sent = 0
   #isDead = false
   #ignoresTags = false
   #fatal: Error | undefined
-  #batch: Batch | undefined
+  #batch: PipelinedBatch | undefined
   #timer: NodeJS.Timeout | undefined
   #timeoutMs = 0
   #onOverdue: (() => void) | undefined
 
-  /** The session of a client; made once per client. */
-  static of (client: pg.ClientBase): Session {
+  /** Returns the state of a client, creating it at the first call. */
+  static of (client: pg.ClientBase): ConnectionState {
     const old = sessions.get(client)
     if (old !== undefined) return old
     guardClient(client)
-    const state = new Session(wireClient(client))
+    const state = new ConnectionState(wireClient(client))
     sessions.set(client, state)
     return state
   }
 
   private constructor (client: WireClient) {
     this.client = client
-    // Without a listener of its own, a backend that dies while its client is checked out ends the process.
+    // Without an error listener, a backend that dies while its client is checked out ends the
+    // process.
     client.on('error', (error: Error) => {
       this.#isDead = true
       this.#fatal ??= error
@@ -69,9 +90,9 @@ export class Session {
       this.#batch?.lost()
     })
     client.connection.on('parameterStatus', this.#onParameterStatus)
-    // Registered once per connection, because adding and removing them for each batch costs as much as the batch.
-    // Prepended, because pg starts the next query from its own ReadyForQuery listener: otherwise the next batch
-    // receives this batch's event.
+    // Registered once per connection, because adding and removing them for each batch costs as much
+    // as the batch. Prepended, because pg starts the next query from its own ReadyForQuery
+    // listener: otherwise the next batch receives this batch's event.
     client.connection.prependListener('parseComplete', () => {
       this.#batch?.parsed()
     })
@@ -83,34 +104,36 @@ export class Session {
     })
   }
 
-  /** Sends a batch; one at a time. */
-  send (batch: Batch): void {
+  /** Sends a batch. Only one batch may be in flight. */
+  send (batch: PipelinedBatch): void {
     this.#sent++
     this.#batch = batch
     this.client.query(batch as unknown as pg.Submittable)
   }
 
-  /** Makes a query the active one after the batch: its text was written with the batch. */
+  /**
+   * Queues a query behind the batch. The batch has already written the query's text to the socket.
+   */
   enqueue (query: TailQuery): void {
     this.client.query(query as unknown as pg.Submittable)
   }
 
-  /** The batch that was sent is over. */
+  /** Records that the batch in flight has ended. */
   finish (): void {
     this.#batch = undefined
     this.#isResetting = false
     this.#onOverdue = undefined
   }
 
-  /** Whether a batch is on its way. */
+  /** Whether a batch is in flight. */
   get isBusy (): boolean {
     return this.#batch !== undefined
   }
 
   /**
-   * Fails the batch that is on its way; what the server still answers to it is dropped.
+   * Fails the batch in flight and ignores the rest of the server's reply.
    *
-   * @returns when the server has answered all of it, and is idle.
+   * @returns a promise that resolves when the server has sent the whole reply and is idle
    */
   abandon (): Promise<void> {
     const idle = new Promise<void>(resolve => {
@@ -120,8 +143,11 @@ export class Session {
     return idle
   }
 
-  /** Calls `onOverdue` in `patience` milliseconds, unless it is told to wait anew or `finish()` comes first. One timer serves all statements. */
-  expect (timeoutMs: number, onOverdue: (() => void) | undefined): void {
+  /**
+   * Calls `onOverdue` after `timeoutMs`, unless this method or `finish()` is called earlier. One
+   * timer serves all statements.
+   */
+  startDeadline (timeoutMs: number, onOverdue: (() => void) | undefined): void {
     this.#onOverdue = onOverdue
     if (this.#timer !== undefined && this.#timeoutMs === timeoutMs) {
       this.#timer.refresh()
@@ -136,40 +162,47 @@ export class Session {
     return this.#isDead
   }
 
-  /** What the connection ended with, while no statement was under way. */
+  /** The error with which the connection ended while no statement was running. */
   get fatal (): Error | undefined {
     return this.#fatal
   }
 
-  /** Whether this backend has read so many schemas that it is to be replaced. */
+  /** Whether this backend has read so many schemas that the connection must be replaced. */
   get servedTooManySchemas (): boolean {
     return this.#schemas.size >= maxSchemas
   }
 
-  /** Counts a schema that this connection serves. */
-  visit (schema: string): void {
+  /** Records a schema that this connection serves. */
+  recordSchema (schema: string): void {
     this.#schemas.add(schema)
   }
 
   /** Records that the pool handed the connection out. */
   acquired (): void {
-    // Code that is not ours had it last: another user of a pool that the application passed in, or a look-up.
+    // True if foreign code used it last: another user of a pool that the application passed in, or
+    // a look-up.
     if (this.#isUnclaimed) this.traces.addUnknown()
     this.#isUnclaimed = true
   }
 
-  /** Records that a lease took the connection, which records its own statements. */
+  /** Records that a TenantConnection took the connection. It records its own statements. */
   claim (): void {
     this.#isUnclaimed = false
     this.#isCheckedOut = true
   }
 
-  /** Takes a change of `application_name` for the context's from now on: the end of the transaction undoes it. */
+  /**
+   * Ignores changes of `application_name`, which the context makes and the end of the transaction
+   * undoes.
+   */
   ignoreTags (): void {
     this.#ignoresTags = true
   }
 
-  /** Records that the lease gave the connection back to its pool, where a reset runs once it has been idle for a while. */
+  /**
+   * Records that the connection was returned to its pool. If it was touched, it is reset after one
+   * idle second.
+   */
   idle (rules: ResetRules): void {
     this.#isCheckedOut = false
     if (!this.traces.isTouched || rules.isImpossible) return
@@ -179,7 +212,7 @@ export class Session {
     this.#idleTimer.refresh()
   }
 
-  /** Resets the connection at once, in waits of its own. */
+  /** Resets the connection immediately, in separate round trips. */
   async resetNow (rules: ResetRules): Promise<void> {
     for (const { text, values } of [discardAll, ...afterDiscard(rules)])
       await this.client.query(text, [...values])
@@ -188,8 +221,9 @@ export class Session {
     this.#isResetting = false
   }
 
-  // A session lock or a LISTEN must not last as long as the pool keeps the connection. If a statement comes meanwhile, pg
-  // sends it behind the reset; then this reset counts for nothing.
+  // Otherwise a session lock or a LISTEN would last as long as the pool keeps the connection. If a
+  // statement is sent meanwhile, pg queues it behind the reset; the connection is then not recorded
+  // as reset.
   async #resetIdle (rules: ResetRules): Promise<void> {
     const sent = this.#sent
     try {
@@ -200,12 +234,12 @@ export class Session {
       if (this.#sent === sent) this.reset()
       this.#isResetting = false
     } catch {
-      // The next owner's reset fails as well, and its statement runs on another connection.
+      // The next owner's reset fails, too, and that owner's statement runs on another connection.
     }
   }
 
   /** Records that the server parsed a statement. */
-  learn ({ key, name, text }: WireStatement): void {
+  recordParsed ({ key, name, text }: WireStatement): void {
     if (key !== undefined) this.names.markPrepared(key, { name, text })
   }
 
@@ -223,27 +257,27 @@ export class Session {
   }
 
   /**
-   * Forgets the prepared names if the pool learned of a change of the catalog since they were made. What ran between the
-   * change and now was judged by the catalog before it.
+   * Drops the prepared names if the pool noticed a catalog change after they were made. Statements
+   * since that change were checked against the old catalog, so the connection counts as touched.
    */
-  follow (catalogVersion: number): void {
+  followCatalog (catalogVersion: number): void {
     if (catalogVersion === this.#catalogVersion) return
     this.#catalogVersion = catalogVersion
     this.names.dropPrepared()
-    this.traces.doubt()
+    this.traces.touchIfUsed()
   }
 
   #onParameterStatus = (message: { parameterName: string }): void => {
     if (followsContext.has(message.parameterName)) return
     if (this.#ignoresTags && message.parameterName === 'application_name') return
-    // A reset brings a changed setting back. Any other change is undone even before the owner's own next statement.
+    // A reset restores changed settings. After any other change, even the same owner needs a reset.
     if (this.#isResetting) this.traces.touch()
     else this.traces.addUnknown()
   }
 }
 
-// These change with each transaction's context, and its end undoes them.
+// Each transaction's context changes these, and the end of the transaction restores them.
 const followsContext: ReadonlySet<string> = new Set(['is_superuser', 'session_authorization', 'search_path',
   'in_hot_standby'])
 
-const sessions = new WeakMap<pg.ClientBase, Session>()
+const sessions = new WeakMap<pg.ClientBase, ConnectionState>()

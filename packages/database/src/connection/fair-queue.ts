@@ -5,15 +5,18 @@ import { Chain, type Link } from './chain.ts'
 
 /** Bounds of a {@link FairQueue}. */
 export interface FairQueueSettings {
-  /** How many may hold a slot at once. */
+  /** Number of slots. */
   readonly slots: number
-  /** How many slots a tenant may hold while others wait. */
+  /** How many slots a tenant may hold while other tenants wait. */
   readonly share: number
-  /** How many of one tenant may wait. */
+  /** How many callers of one tenant may wait. */
   readonly maxWaiting: number
   /** The longest wait, in milliseconds. */
   readonly maxWait: number
-  /** How many slots a tenant that is alone leaves free for the next one; 0 where there is no other. @default 1 */
+  /**
+   * How many slots stay free for a second tenant while only one is active; 0 if no second tenant
+   * exists. @default 1
+   */
   readonly spare?: number
 }
 
@@ -22,18 +25,18 @@ interface Waiter {
   readonly refuse: (reason: Error) => void
 }
 
-/** The waiters of one tenant, in the order in which they came. */
+/** The waiters of one tenant, in order of arrival. */
 interface Line {
   readonly tenant: string
   readonly waiters: Chain<Waiter>
-  /** Its place among the lines; undefined while it has none. */
+  /** The line's link in the order of turns; undefined if it has no waiters. */
   turn: Link<Line> | undefined
 }
 
 /**
- * Hands out a pool's slots so that one tenant's load cannot hold the others up: who waits is served by turns of tenants,
- * not in order of arrival, and while others wait nobody gets more than a share. Alone, a tenant gets all slots but one:
- * that one is kept for whoever comes next, who would otherwise wait for the first tenant's slowest query.
+ * Hands out a pool's slots fairly. Tenants take turns, and no tenant exceeds its share while other
+ * tenants wait. A tenant that is alone gets all slots but `spare`. Without that spare slot, the
+ * next tenant would wait for the slowest query of the first.
  *
  * Round robin over flows, as in J. Nagle, "On Packet Switches with Infinite Storage", RFC 970.
  */
@@ -41,7 +44,7 @@ export class FairQueue {
   readonly #settings: FairQueueSettings
   readonly #held = new Map<string, number>()
   readonly #lines = new Map<string, Line>()
-  // The order of turns: a tenant that was served goes to the end.
+  // The order of turns. A tenant that was served moves to the end.
   readonly #turns = new Chain<Line>()
   #waiting = 0
   #free: number
@@ -56,9 +59,10 @@ export class FairQueue {
   }
 
   /**
-   * Waits for a slot; the returned function gives it back, once.
+   * Waits for a slot. The returned function releases it; further calls do nothing.
    *
-   * @throws FST_TENANCY_DATABASE_BUSY when too many of the tenant wait already, or after `maxWait`
+   * @throws FST_TENANCY_DATABASE_BUSY if `maxWaiting` callers of the tenant wait already, or after
+   * `maxWait`
    */
   async acquire (tenant: string): Promise<() => void> {
     if (!this.#mayTake(tenant)) await this.#wait(tenant)
@@ -71,7 +75,7 @@ export class FairQueue {
     }
   }
 
-  /** Turns away all who wait. Slots that are held are given back as ever. */
+  /** Rejects all waiting callers. Slots that are held can still be released. */
   close (): void {
     for (let line = this.#turns.shift(); line !== undefined; line = this.#turns.shift()) {
       this.#lines.delete(line.tenant)
@@ -132,7 +136,8 @@ export class FairQueue {
     this.#waiting--
     if (line.waiters.size > 0) return
     this.#drop(line)
-    // Another tenant may now be the only one waiting, which raises its limit from its share to all slots.
+    // Another tenant may now be the only one waiting, which raises its limit from its share to all
+    // slots.
     this.#serve()
   }
 
@@ -158,7 +163,7 @@ export class FairQueue {
     }
   }
 
-  // A line is passed over only if its tenant holds slots: so many lines at most are looked at as there are slots.
+  // A line is skipped only if its tenant holds slots, so this loop visits at most `slots` lines.
   #next (): Line | undefined {
     let turn = this.#turns.first
     while (turn !== undefined && !this.#mayTake(turn.value.tenant)) turn = turn.after

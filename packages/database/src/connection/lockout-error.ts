@@ -2,7 +2,7 @@ import { TenantNotReadyError, TenantSuspendedError, TenantUnknownError, type Ten
   type TenancyErrorConstructor } from '@fastify-tenancy/core'
 import { isServerError } from '@fastify-tenancy/postgres/client'
 
-// What tenancy.check_lockout() raises.
+// The SQLSTATEs that tenancy.check_lockout() raises.
 const constructors: Readonly<Record<string, TenancyErrorConstructor>> = {
   TN403: TenantSuspendedError,
   TN404: TenantUnknownError,
@@ -11,7 +11,10 @@ const constructors: Readonly<Record<string, TenancyErrorConstructor>> = {
 
 const lockoutErrors = new WeakSet<object>()
 
-/** What a client is told of a tenant that its database locks out; undefined for every other error. */
+/**
+ * Returns the client's error for a tenant that its database locks out; undefined for every other
+ * error.
+ */
 export function lockoutError (error: unknown): TenancyError | undefined {
   const Constructor = isServerError(error) ? constructors[error.code ?? ''] : undefined
   if (Constructor === undefined) return undefined
@@ -21,8 +24,9 @@ export function lockoutError (error: unknown): TenancyError | undefined {
 }
 
 /**
- * The like for a database of the tenant's own, where the fence is that its login may not connect, or that both are gone: for what
- * connecting failed with. A refused login can also be a wrong password: that stays the error it was, and is looked into.
+ * The same for strategy `database`, where a tenant is locked out by revoking CONNECT or dropping
+ * the database. Maps the connection error (42501, 3D000). Authentication errors (28xxx) may also be
+ * a wrong password, so they are returned unchanged, but the tenant is looked up again.
  */
 export function closedDatabaseError (error: unknown): TenancyError | undefined {
   const cause = error instanceof Error && error.cause !== undefined ? error.cause : error
@@ -34,7 +38,10 @@ export function closedDatabaseError (error: unknown): TenancyError | undefined {
   return refusal
 }
 
-/** Whether a database locked a tenant out that its process took for served: what the process remembers of it is old. */
+/**
+ * Whether a database locked out a tenant that this process believed active. The cached tenant
+ * record is then stale.
+ */
 export function isLockoutError (error: unknown): boolean {
   return typeof error === 'object' && error !== null && lockoutErrors.has(error)
 }

@@ -7,17 +7,17 @@ import { neverExecuted } from './retry.ts'
 import { TenantConnection, type ConnectionOwner, type Context,
   type MakeContext } from './tenant-connection.ts'
 
-/** A tenant's id has no colon. */
+/** The owner of look-ups. It has a colon, which no tenant id contains. */
 const owner = 'look-up:'
 
-/** The longest that a look-up may go unanswered, in milliseconds. */
+/** Milliseconds until a look-up without a reply counts as lost. */
 const deadline = 30_000
 
 const catalogContext: Context = { ...catalogPath, name: '' }
 
 /**
- * Runs the suite's own look-ups on connections that tenants use, too. A look-up is an owner like a tenant: a connection
- * that a tenant touched is reset before it.
+ * Runs the suite's own look-ups on connections that tenants use, too. A look-up is an owner like a
+ * tenant, so a touched connection is reset before it.
  */
 export class LookUps implements SqlClient {
   readonly #pool: pg.Pool
@@ -25,7 +25,7 @@ export class LookUps implements SqlClient {
   readonly #owner: ConnectionOwner
   readonly #isHarmless: boolean
 
-  /** @param reads `'catalog'` for texts of ours that read nothing but pg_catalog, and so are harmless */
+  /** @param reads `'catalog'` if all texts read only pg_catalog, so that they are harmless */
   constructor (pool: pg.Pool, settings: ConnectionSettings, reads: 'catalog' | 'anything') {
     this.#pool = pool
     this.#settings = settings
@@ -42,10 +42,10 @@ export class LookUps implements SqlClient {
     return this.#checkOut(this.#owner, connection => this.#run(connection, text, values))
   }
 
-  /** Runs `work` in a transaction that writes nothing. `context` goes before each of its statements. */
+  /** Runs `work` in a read-only transaction. `context` runs before each of its statements. */
   transaction<T> (context: MakeContext, work: (client: SqlClient) => Promise<T>): Promise<T> {
     return this.#checkOut({ ...this.#owner, context }, async connection => {
-      // No isolation level: PostgreSQL refuses one behind a reset in the same batch.
+      // No isolation level, because PostgreSQL refuses one behind a reset in the same batch.
       connection.begin(' read only')
       const result = await work({ query: (text, values = []) => this.#run(connection, text, values) })
       await connection.commit()
@@ -53,13 +53,13 @@ export class LookUps implements SqlClient {
     })
   }
 
-  // Each attempt that fails this way closes a connection of the pool.
+  // Try at most once per connection of the pool, because each such failure closes one.
   async #checkOut<T> (
-    borrower: ConnectionOwner,
+    owner: ConnectionOwner,
     work: (connection: TenantConnection) => Promise<T>
   ): Promise<T> {
     for (let attempt = 0;; attempt++) {
-      const connection = new TenantConnection(await this.#pool.connect(), borrower, this.#settings, () => {})
+      const connection = new TenantConnection(await this.#pool.connect(), owner, this.#settings, () => {})
       try {
         return await work(connection)
       } catch (error) {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 
-/** A prepared name costs the backend memory, so a connection keeps at most this many. */
+/** Most prepared names that a connection keeps, because each costs memory in the backend. */
 const maxNames = 200
 
 interface Prepared {
@@ -9,17 +9,20 @@ interface Prepared {
 }
 
 /**
- * The statements that are prepared on one connection. Their names on the server begin with random bytes of this
- * connection and are never used twice, so a function of the application cannot prepare another text under one.
+ * The statements that are prepared on one connection. Names on the server begin with random bytes
+ * and are never reused, so a function of the application cannot prepare another text under a name.
  */
 export class Names {
-  // Insertion order is order of use: the first is the one to close.
+  // Insertion order is order of use, so the first entry is closed first.
   #known = new Map<string, Prepared>()
   #closing: string[] = []
   #prefix = randomPrefix()
   #count = 0
 
-  /** The server's name of a statement that is prepared; `key` stands for its text. A use makes it the newest. */
+  /**
+   * Returns the server's name of a prepared statement and marks it as most recently used. `key` is
+   * a hash of `text`.
+   */
   find (key: string, text: string): string | undefined {
     const prepared = this.#known.get(key)
     if (prepared?.text !== text) return undefined
@@ -30,12 +33,14 @@ export class Names {
     return prepared.name
   }
 
-  /** Makes a name that the server does not know yet. */
+  /** Returns a new name, which was never used on the server. */
   make (): string {
     return `${this.#prefix}${++this.#count}`
   }
 
-  /** Remembers that the server parsed `text` under `name`, and drops the oldest name above the limit. */
+  /**
+   * Records that the server parsed `text` under `name`, and drops the oldest name above the limit.
+   */
   markPrepared (key: string, { name, text }: Prepared): void {
     const old = this.#known.get(key)
     if (old !== undefined) this.#closing.push(old.name)
@@ -47,13 +52,16 @@ export class Names {
     this.#closing.push(oldest[1].name)
   }
 
-  /** Forgets every name; the next batch closes them on the server. */
+  /** Drops every name. The next batch closes them on the server. */
   dropPrepared (): void {
     for (const { name } of this.#known.values()) this.#closing.push(name)
     this.#known.clear()
   }
 
-  /** The server dropped every prepared statement. New names get a new prefix: the old one may have been read. */
+  /**
+   * Records that the server dropped every prepared statement. New names get a new prefix, because a
+   * function may have read the old one.
+   */
   dropped (): void {
     this.#known.clear()
     this.#closing = []

@@ -2,16 +2,19 @@ import { DatabaseUnavailableError } from '@fastify-tenancy/postgres'
 import { AbortedTransactionError } from 'kysely'
 
 import type { ConnectionSettings } from './connection-settings.ts'
-import type { Session } from './connection-state.ts'
+import type { ConnectionState } from './connection-state.ts'
 import { lostError } from './lost-error.ts'
 import type { BatchEnd, Tail, WireStatement } from './pipelined-batch.ts'
 import { afterDiscard, control, deallocateAll, discardAll, discardSequences, undoText } from './reset.ts'
 import { markNeverExecuted } from './retry.ts'
 
-/** The first statements of a batch, and what follows it in the same write. */
+/** The first statements of a batch, and its tail. */
 export interface Opening {
   readonly statements: WireStatement[]
-  /** How many of them make the connection fit; if one fails, nothing of the batch ran. */
+  /**
+   * How many statements prepare the connection. If one of them fails, nothing else of the batch
+   * ran.
+   */
   readonly resetLength: number
   readonly drops: 'nothing' | 'names' | 'everything'
   readonly isCheck: boolean
@@ -20,14 +23,14 @@ export interface Opening {
   readonly tail: Tail | undefined
 }
 
-/** What is known of the statement that an opening goes before. */
+/** The known properties of the statement that follows an opening. */
 export interface Coming {
   readonly isHarmless: boolean
-  /** Whether it may take numbers from sequences, or ask for them. */
+  /** Whether it may call nextval(), currval() or lastval(). */
   readonly usesSequences: boolean
 }
 
-/** The parts of an opening without statements. */
+/** The defaults of an opening. */
 export const nothing = {
   resetLength: 0,
   drops: 'nothing',
@@ -39,35 +42,37 @@ export const nothing = {
 type Status = BatchEnd['status']
 
 /**
- * Decides what goes before an owner's statements on one connection: a reset, the check of a new connection, and `begin`.
- * Knows the open transaction.
+ * Decides which statements precede an owner's statement on one connection: a reset, the check of a
+ * new connection, and `begin`. Tracks the open transaction.
  */
 export class Openings {
-  /** Whether a transaction was begun and not ended, be `begin` sent or not. */
+  /** Whether the owner began a transaction and did not end it, even if `begin` was not sent yet. */
   isTransaction = false
-  /** Whether `begin` is still to be sent: it travels with the first statement. */
+  /** Whether `begin` was not sent yet. It is sent with the first statement. */
   isBeginPending = false
   /** Whether a statement of the transaction was sent. */
   hasRun = false
-  /** The pooler's backend that runs the transaction. */
+  /** The pid of the pooler's backend that runs the transaction. */
   backend: string | null = null
-  readonly #state: Session
+  readonly #state: ConnectionState
   readonly #settings: ConnectionSettings
   readonly #owner: string
-  /** What began the transaction: `begin`, and the savepoints before its first statement. */
+  /**
+   * The texts that began the transaction: `begin`, and the savepoints before its first statement.
+   */
   #prelude: string[] = []
-  /** Whether traces of other owners are on the connection while the transaction is open. */
+  /** Whether other owners' traces are on the connection while the transaction is open. */
   #seesOthers = false
   /** Whether the transaction may leave traces on a pooler's backend. */
   #leavesTraces = false
 
-  constructor (state: Session, settings: ConnectionSettings, owner: string) {
+  constructor (state: ConnectionState, settings: ConnectionSettings, owner: string) {
     this.#state = state
     this.#settings = settings
     this.#owner = owner
   }
 
-  /** The text that began the transaction. */
+  /** Returns the text that began the transaction. */
   get begun (): string | undefined {
     return this.#prelude[0]
   }
@@ -78,28 +83,31 @@ export class Openings {
     this.hasRun = this.#seesOthers = this.#leavesTraces = false
   }
 
-  /** What goes before savepoints. Those before the first statement are sent again if the transaction begins again. */
+  /**
+   * Returns the opening of savepoints. Savepoints before the first statement are sent again if the
+   * transaction begins again.
+   */
   savepoint (texts: readonly string[], status: Status): Opening {
     const opening = this.open({ isHarmless: true, usesSequences: false }, status)
     if (!this.hasRun) this.#prelude.push(...texts)
     return opening
   }
 
-  /** What goes before a statement. */
+  /** Returns the opening of a statement. */
   open (next: Coming, status: Status): Opening {
     return this.#settings.isPooled ? this.#openPooled(next, status) : this.#openDirect(next, status)
   }
 
   /**
-   * What ends the transaction; undefined where none is open.
+   * Returns the opening that ends the transaction; undefined if none is open.
    *
-   * @throws why the connection was lost, where one that was to be committed is not open any more
+   * @throws the reason why the connection was lost, if the transaction to commit is no longer open
    */
   end (how: 'commit' | 'rollback', status: Status): Opening | undefined {
     const wasSent = !this.isBeginPending
     this.isTransaction = this.isBeginPending = false
     if (!wasSent) return undefined
-    // The connection is lost, or its reset failed.
+    // True if the connection is lost, or if its reset failed.
     if (this.#state.isDead || status === 'I' || status === undefined) {
       if (how === 'commit') throw lostError(this.#state.fatal)
       return undefined
@@ -111,9 +119,11 @@ export class Openings {
   #openDirect ({ isHarmless, usesSequences }: Coming, status: Status): Opening {
     const { reset, resetRules, roleSettings } = this.#settings
     const { traces, isChecked } = this.#state
-    // Before the transaction's own first number: later it may ask for that.
+    // Discard only before the transaction's own first number. Later, currval() must return the
+    // transaction's own value.
     const dropsSequences = this.isTransaction && usesSequences && !traces.areSequencesOf(this.#owner)
-    // Within a transaction PostgreSQL refuses a reset. The two things that a clean connection shows are dropped instead.
+    // PostgreSQL refuses a reset inside a transaction. A clean connection shows two things,
+    // prepared statements and sequence values, so drop these instead.
     if (this.isTransaction && !this.isBeginPending) {
       const isHiding = this.#seesOthers && !isHarmless
       if (isHiding) this.#seesOthers = false
@@ -126,7 +136,7 @@ export class Openings {
       throw markNeverExecuted(new DatabaseUnavailableError())
     const isCheck = roleSettings !== undefined && status === 'I' && !isChecked
     const statements = isReset ? [discardAll] : []
-    // Before any query: PostgreSQL takes no isolation level after one.
+    // Before any query, because PostgreSQL accepts no isolation level after one.
     if (this.isBeginPending) statements.push(...this.#beginning(status))
     if (isReset) statements.push(...afterDiscard(resetRules))
     if (isCheck) statements.push(roleSettings.check)
@@ -143,7 +153,8 @@ export class Openings {
     }
   }
 
-  // A pooler's backend may show what a harmless statement of another owner left: the values of sequences.
+  // Discard sequences, because even a harmless statement of another owner leaves their last values
+  // on the pooler's backend.
   #openPooled ({ isHarmless }: Coming, status: Status): Opening {
     const isUndone = !isHarmless || this.#settings.reset === 'always'
     if (this.isTransaction) {
@@ -175,14 +186,18 @@ export class Openings {
     }
   }
 
-  // Where a reset is impossible the transaction stays open, so that the pooler closes the backend with the connection.
+  // If a reset is impossible, the transaction stays open. The pooler then closes the backend with
+  // the connection.
   #undoing (commit: string | undefined): Tail {
     const { resetRules } = this.#settings
     return { commit, undo: resetRules.isImpossible ? undefined : undoText(resetRules) }
   }
 }
 
-/** @throws Kysely's AbortedTransactionError when the server answered a commit with ROLLBACK: a statement had failed, and its error was caught. */
+/**
+ * @throws Kysely's AbortedTransactionError if the server answered ROLLBACK, because a statement had
+ * failed and the application caught its error
+ */
 export function assertCommitted ({ tag }: BatchEnd): void {
   if (tag !== 'COMMIT') throw new AbortedTransactionError()
 }

@@ -6,28 +6,28 @@ import { IsolationBreachError } from '../options/errors.ts'
 import { TailQuery } from './tail.ts'
 import { isForeign, type RowGuard } from './tripwire.ts'
 
-/** One statement of a batch, as it goes over the wire. */
+/** One statement of a batch, as it is sent to the server. */
 export interface WireStatement {
   readonly text: string
   readonly values: readonly unknown[]
-  /** The name it is prepared under; `''` for none. */
+  /** The name of the prepared statement; `''` for an unnamed one. */
   readonly name: string
-  /** Stands for its text in the record of prepared names. */
+  /** The key of its text in the record of prepared names. */
   readonly key?: string
-  /** Whether the server knows the name already, so that Parse is left out. */
+  /** Whether the server holds the prepared statement already. Parse is then left out. */
   readonly isParsed: boolean
-  /** Rows per portion, for a statement whose rows are read as they come; 0 for all at once. */
+  /** Rows per chunk if the rows are streamed; 0 for all rows at once. */
   readonly chunk: number
-  /** Receives the first column of its row, unless it is the last statement. */
+  /** Receives the first column of its row. Not called for the last statement. */
   readonly onAnswer?: (value: string | null) => void
 }
 
-/** What a batch sends. */
+/** The parts of a batch. */
 export interface BatchParts {
   readonly statements: readonly WireStatement[]
-  /** How many of the first statements are a reset of the connection. */
+  /** How many statements at the start reset the connection. */
   readonly resetLength: number
-  /** Simple queries that follow in the same write, each a unit of its own. */
+  /** Simple queries that follow in the same write. Each is a transaction unit of its own. */
   readonly tail: Tail | undefined
 }
 
@@ -38,45 +38,60 @@ export interface Decoding {
 }
 
 export interface Tail {
-  /** Ends the transaction of the batch. Its error is the batch's. */
+  /** Ends the transaction of the batch. If it fails, the batch reports its error. */
   readonly commit: string | undefined
-  /** Undoes what the transaction left in the session. */
+  /** Undoes the changes that the transaction made to the session. */
   readonly undo: string | undefined
 }
 
-/** What the server answered to the last statement of a batch. */
+/** The server's reply to the last statement of a batch. */
 export interface Reply {
   readonly rows: unknown[]
   readonly fields: readonly Field[]
   readonly command: string | null
   readonly rowCount: number | null
-  /** True for a statement that answered with a row description: `SELECT … INTO` has the tag of a select, and none. */
+  /**
+   * Whether the server sent a RowDescription. `SELECT … INTO` has the command tag SELECT but sends
+   * none.
+   */
   readonly hasRows: boolean
-  /** All of the above as `pg`'s own result. */
+  /** The same reply as the `Result` object of `pg`. */
   readonly result: RowDecoder
 }
 
 /** How a batch ended. */
 export interface BatchEnd {
   readonly reply: Reply
-  /** Columns and rows of a result that nobody could judge yet, as they came: see {@link RowGuard.loadColumns}. */
+  /**
+   * Raw columns and rows that the row guard could not check, because one of their tables is unknown
+   * to it. See {@link RowGuard.loadColumns}.
+   */
   readonly unverified: UnverifiedRows | undefined
-  /** The first value that the statement before the last answered with. */
+  /** The first value of the reply to the statement before the last. */
   readonly contextAnswer: string | null
   readonly error: unknown
-  /** Whether the reset at the start failed, so that PostgreSQL skipped the rest. */
+  /** Whether the reset at the start failed. PostgreSQL then skipped the rest of the batch. */
   readonly isResetError: boolean
   /** Whether a statement before the last failed. */
   readonly isEarly: boolean
-  /** The statement that failed before it was bound, so that it did not run; undefined for every other error. */
+  /**
+   * The statement that failed before BindComplete, so that it did not run; undefined for every
+   * other error.
+   */
   readonly unbound: WireStatement | undefined
-  /** What the undo answered; undefined where there was none, or it failed. */
+  /** The undo's reply (a backend pid); undefined if there was no undo or it failed. */
   readonly undoAnswer: string | null | undefined
-  /** The status that ReadyForQuery told: `I` idle, `T` in a transaction, `E` in a failed one; undefined when it never came. */
+  /**
+   * The status in ReadyForQuery: `I` idle, `T` in a transaction, `E` in a failed transaction;
+   * undefined if none arrived.
+   */
   readonly status: 'I' | 'T' | 'E' | undefined
-  /** The command tag of the last statement that ran; `''` where none did. */
+  /** The command tag of the last statement that ran; `''` if none ran. */
   readonly tag: string
-  /** Whether the server took nothing of the batch: it was ending the connection already, and said so first. */
+  /**
+   * True if the server did not process any part of the batch: it sent a shutdown notice (57P01,
+   * 57P02, 57P05) before any other reply.
+   */
   readonly neverExecuted: boolean
 }
 
@@ -85,22 +100,31 @@ export interface UnverifiedRows {
   readonly rows: (readonly (string | null)[])[]
 }
 
-/** A portion of an {@link UnverifiedRows} result has come. */
+/**
+ * Ends a stream whose first chunk could not be checked, because the catalog was read before the
+ * table was created.
+ */
 export class UnverifiedRowsError extends Error {
   readonly unverified: UnverifiedRows
 
   constructor (unverified: UnverifiedRows) {
-    super('a table was made since the catalog was read')
+    super('a table was created after the catalog was read: run the statement again')
     this.unverified = unverified
   }
 }
 
 export interface BatchListener {
-  /** Names to close on the server first, because the record of them overflowed or the server lost them. Asked for when the batch is sent. */
+  /**
+   * Returns the names to close on the server first, because the record of names overflowed or the
+   * server lost them. Called when the batch is sent.
+   */
   takeStatementsToClose(): readonly string[]
-  /** Looks at each row of the last statement before anybody else does. */
+  /** Checks each row of the last statement before the application can read it. */
   readonly guard: RowGuard | undefined
-  /** A portion of rows has come; return false to end the statement, or a promise to hold the next portion back. */
+  /**
+   * Receives a chunk of rows. Resolves to false to end the statement; the next chunk is not fetched
+   * before it resolves.
+   */
   onChunk?(rows: unknown[]): Promise<boolean>
   onParsed(statement: WireStatement): void
   /** Makes `query` the client's active query after the current one. */
@@ -111,17 +135,16 @@ export interface BatchListener {
 const maxParameters = 65_535
 
 /**
- * Several statements in one extended-protocol batch with a single Sync: one wait, and one implicit transaction
- * where none is open. On any error the server skips everything up to the Sync, so a context that fails
- * can never let the statement behind it run.
- *
- * Everything is encoded in the constructor, before the first byte is written: a value that cannot be encoded
- * must not leave half a batch on the wire.
+ * Sends several statements in one extended-protocol batch with a single Sync: one round trip, and
+ * one implicit transaction if none is open. After an error the server skips up to the Sync, so a
+ * statement never runs behind a failed context. The constructor encodes all values, so that a bad
+ * value cannot leave half a batch on the wire.
  *
  * https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY
  */
-export class Batch {
-  // pg records a prepared name for its active query on any ParseComplete: this batch keeps its own record.
+export class PipelinedBatch {
+  // pg would record this name as prepared at any ParseComplete. The driver keeps its own record
+  // instead.
   readonly name = ''
   readonly #statements: readonly WireStatement[]
   readonly #resetLength: number
@@ -134,7 +157,7 @@ export class Batch {
   #connection: WireConnection | undefined
   #current = 0
   #bound = 0
-  /** How many ReadyForQuery messages have come. */
+  /** Number of ReadyForQuery messages received. */
   #ready = 0
   #contextAnswer: string | null = null
   #hasRows = false
@@ -144,7 +167,7 @@ export class Batch {
   #isResetError = false
   #isEarly = false
   #unbound: WireStatement | undefined
-  #isHeard = false
+  #gotReply = false
   #isSynced = false
   #isOver = false
 
@@ -164,7 +187,7 @@ export class Batch {
   /** Called by pg when the connection is free. */
   submit (connection: WireConnection): void {
     this.#connection = connection
-    // Without it each message would be a packet.
+    // One write for the whole batch. Otherwise each message would be a packet.
     const messages = new OneWrite(connection)
     for (const name of this.#listener.takeStatementsToClose()) messages.close({ type: 'S', name })
     this.#statements.forEach(({ text, name, isParsed, chunk }, index) => {
@@ -189,7 +212,8 @@ export class Batch {
 
   handleDataRow (message: { fields: readonly (string | null)[] }): void {
     if (this.#current !== this.#last) return this.#answered(message.fields[0] ?? null)
-    // Rows after a failed parse are not wanted.
+    // After an error (a foreign row, a value that cannot be decoded) the remaining rows are
+    // dropped.
     if (this.#error !== undefined) return
     const { guard } = this.#listener
     if (guard !== undefined && isForeign(guard, this.#guarded, message.fields)) {
@@ -225,7 +249,8 @@ export class Batch {
   }
 
   handlePortalSuspended (connection: WireConnection): void {
-    // While its rows come, the connection answers no other question.
+    // The guard must read the catalog before a row is handed out, and this connection cannot do so
+    // while it streams. So end the statement.
     if (this.#unverified !== undefined) this.#error ??= new UnverifiedRowsError(this.#unverified)
     if (this.#error !== undefined) return this.#sync()
     const rows = this.#decoder.rows.splice(0)
@@ -240,7 +265,10 @@ export class Batch {
     connection.flush()
   }
 
-  /** An error of the server is kept until ReadyForQuery tells the connection's state; any other means that it is gone. */
+  /**
+   * Keeps a server error until ReadyForQuery reports the connection's status. Any other error means
+   * that the connection is lost.
+   */
   handleError (error: unknown): void {
     this.#error ??= error
     if (!isServerError(error)) return this.#end(undefined)
@@ -278,26 +306,26 @@ export class Batch {
     this.#enqueueTail(0)
   }
 
-  // One by one: pg warns of more than one waiting query.
+  // Queue one query at a time, because pg warns if more than one query waits.
   #enqueueTail (index: number): void {
     const query = this.#tailQueries[index]
     if (query !== undefined) this.#listener.enqueue(query)
   }
 
-  // Until it is sent, what the connection says is the answer to somebody else.
+  // False until the batch is sent. Messages before that belong to an earlier query.
   get #isSent (): boolean {
     return this.#connection !== undefined
   }
 
   bound (): void {
     if (!this.#isSent) return
-    this.#isHeard = true
+    this.#gotReply = true
     this.#bound++
   }
 
   parsed (): void {
     if (!this.#isSent) return
-    this.#isHeard = true
+    this.#gotReply = true
     const statement = this.#statements.slice(this.#current).find(({ isParsed }) => !isParsed)
     if (statement?.name) this.#listener.onParsed(statement)
   }
@@ -307,13 +335,16 @@ export class Batch {
     if (this.#ready++ === this.#tailQueries.length) this.#end(status)
   }
 
-  /** Nothing waits for it any more. It has one Sync, as ever: a pooler would hand the answer to a second one to its next client. */
+  /**
+   * Fails the batch without waiting for the reply. It sends no second Sync, because a pooler would
+   * deliver that reply to its next client.
+   */
   abandon (): void {
     if (this.#isSent) this.#sync()
     this.lost()
   }
 
-  /** The connection ended. */
+  /** Fails the batch because the connection ended. */
   lost (): void {
     this.#error ??= new InternalError('Connection terminated unexpectedly')
     this.#end(undefined)
@@ -336,20 +367,21 @@ export class Batch {
       undoAnswer: undone?.error === undefined ? undone?.answer : undefined,
       status,
       tag: this.#tag.split(' ', 1)[0] ?? '',
-      neverExecuted: !this.#isHeard && isShutdownNotice(this.#error)
+      neverExecuted: !this.#gotReply && isShutdownNotice(this.#error)
     })
   }
 }
 
 const none: readonly TailQuery[] = []
 
-// 57P01, 57P02, 57P05: the server ends the connection. Where this is its first message, it has not read the batch.
+// True for 57P01, 57P02 and 57P05: the server ends the connection. If this is its first message, it
+// did not read the batch.
 function isShutdownNotice (error: unknown): boolean {
   return isServerError(error) && (error.code === '57P01' || error.code === '57P02' || error.code === '57P05')
 }
 
 function encode ({ text, values, isParsed }: WireStatement): WireValue[] {
-  // A NUL would end the text early on the wire, and shift every message behind it.
+  // PostgreSQL ends the text at a NUL, so every message after it would be misread.
   if (!isParsed && text.includes('\0'))
     throw new InternalTypeError('a statement must not contain a NUL character')
   if (values.length > maxParameters)

@@ -5,38 +5,47 @@ import type pg from 'pg'
 import { DatabaseBusyError } from '../options/errors.ts'
 import { BackendStopper } from './cancel.ts'
 import type { ConnectionSettings } from './connection-settings.ts'
-import { Session } from './connection-state.ts'
+import { ConnectionState } from './connection-state.ts'
 import { FairQueue, type FairQueueSettings } from './fair-queue.ts'
 import { LookUps } from './look-ups.ts'
 import { plainReset, readResetRules, type ResetRules } from './reset.ts'
 import { RoleSettings } from './role-settings.ts'
 import { TenantConnection, type ConnectionOwner } from './tenant-connection.ts'
 
-/** {@link FairQueueSettings} but for the slots, which are the pool's connections; `share` is a part of them. */
+/**
+ * {@link FairQueueSettings} without the slots, which are the pool's connections. `share` is a
+ * fraction of them.
+ */
 export type Fairness = Omit<FairQueueSettings, 'slots'>
 
-/** What a pool is opened with. */
+/** The settings that open a pool. */
 export type PoolUse = Pick<ConnectionSettings, 'types' | 'reset' | 'isTagged'>
 
 /** The connections of one login to one database. */
 export class ConnectionPool {
   readonly pool: pg.Pool
-  /** Runs look-ups on these connections, apart from tenants' statements and without waiting for a turn. */
+  /** Runs look-ups on these connections, apart from tenants' statements and without queueing. */
   readonly lookUps: SqlClient
-  /** The same for texts that read nothing but pg_catalog: the connection stays clean. */
+  /** Like `lookUps`, for texts that read only pg_catalog: they leave the connection clean. */
   readonly catalog: LookUps
-  /** Called when a statement found that the catalog changed. The statement is repeated once it has settled. */
+  /**
+   * Called if a statement failed because the catalog changed. The statement is retried once the
+   * result has settled.
+   */
   onCatalogChanged: (() => void | Promise<void>) | undefined
   readonly #isOwned: boolean
   readonly #settings: { -readonly [K in keyof ConnectionSettings]: ConnectionSettings[K] }
   readonly #stopper = new BackendStopper()
   readonly #queue: FairQueue
   #isSettled = false
-  // Those who wait for a connection or hold one.
+  // Number of callers that wait for a connection or hold one.
   #users = 0
   #onUnused: (() => void) | undefined
 
-  /** @param isOwned whether `close()` ends the pool: one that was passed in belongs to its caller. */
+  /**
+   * @param isOwned whether `close()` ends `pool`. A pool that was passed in is left open for its
+   * caller.
+   */
   constructor (pool: pg.Pool, isOwned: boolean, use: PoolUse, { share, ...fairness }: Fairness) {
     const slots = pool.options.max ?? 10
     this.pool = pool
@@ -56,17 +65,17 @@ export class ConnectionPool {
     }
     this.lookUps = new LookUps(pool, this.#settings, 'anything')
     this.catalog = new LookUps(pool, this.#settings, 'catalog')
-    // A backend that dies while idle is reported here; without a listener it would end the process.
+    // pg reports a backend that dies while idle here. Without a listener the process would end.
     pool.on('error', ignore)
-    pool.on('connect', Session.of)
+    pool.on('connect', ConnectionState.of)
     watchAcquisitions(pool)
   }
 
   /**
-   * Borrows a connection for one tenant's statements, by the tenant's turn.
+   * Checks out a connection for one owner, in the turn of its tenant.
    *
-   * @throws FST_TENANCY_DATABASE_BUSY when too many wait, or none came free in time
-   * @throws FST_TENANCY_DATABASE_UNAVAILABLE when the server cannot be reached
+   * @throws FST_TENANCY_DATABASE_BUSY if too many callers wait, or no connection came free in time
+   * @throws FST_TENANCY_DATABASE_UNAVAILABLE if the server cannot be reached
    */
   async acquire (owner: ConnectionOwner): Promise<TenantConnection> {
     const leave = this.hold()
@@ -84,27 +93,30 @@ export class ConnectionPool {
     }
   }
 
-  /** Whether a pooler gives each transaction another backend. */
+  /** Whether a pooler may give each transaction another backend. */
   get isPooled (): boolean {
     return this.#settings.isPooled
   }
 
-  /** From now on statements go unnamed and undo what they leave: a pooler gives each transaction another backend. */
+  /**
+   * Switches to unnamed statements that undo their changes, because a pooler may give each
+   * transaction another backend.
+   */
   becomePooled (): void {
     this.#settings.isPooled = true
   }
 
-  /** Has every connection forget its prepared statements before its next statement. */
+  /** Makes every connection drop its prepared names before its next statement. */
   dropPreparedNames (): void {
     this.#settings.catalogVersion++
   }
 
-  /** Reads from the catalog what a reset of these connections has to do. */
+  /** Reads from the catalog which steps a reset of these connections needs. */
   async readResetRules (client: SqlClient = this.catalog): Promise<ResetRules> {
     return this.#settings.resetRules = await readResetRules(client)
   }
 
-  /** Takes the rules that were read through another pool of the same database. */
+  /** Sets the rules that were read through another pool of the same database. */
   setResetRules (rules: ResetRules): void {
     this.#settings.resetRules = rules
   }
@@ -114,18 +126,21 @@ export class ConnectionPool {
     return this.#isSettled
   }
 
-  /** Ends the boot on a direct connection: remembers the settings of its login, and resets it. */
+  /** Ends the boot on a direct connection: stores the settings of its login and resets it. */
   async settle (client: pg.PoolClient): Promise<void> {
     this.#isSettled = true
     if (this.isPooled) return
-    const state = Session.of(client)
+    const state = ConnectionState.of(client)
     await state.resetNow(this.#settings.resetRules)
     if (!this.#isOwned || isEmbeddedPool(this.pool)) return
     this.#settings.roleSettings = await RoleSettings.read(this.pool, client)
     state.isChecked = true
   }
 
-  /** Closes the pool as soon as nobody waits for a connection or holds one; whoever has it may still borrow until then. */
+  /**
+   * Closes the pool once no caller waits for a connection or holds one. Until then such callers may
+   * check out more.
+   */
   async retire (): Promise<void> {
     if (this.#users > 0)
       await new Promise<void>(resolve => {
@@ -134,7 +149,7 @@ export class ConnectionPool {
     await this.close()
   }
 
-  /** Keeps a pool that is retired open until the returned function is called. */
+  /** Keeps a retired pool open until the returned function is called. */
   hold (): () => void {
     this.#users++
     return () => {
@@ -151,13 +166,13 @@ export class ConnectionPool {
     this.#queue.close()
     this.#stopper.close()
     this.pool.off('error', ignore)
-    this.pool.off('connect', Session.of)
+    this.pool.off('connect', ConnectionState.of)
     if (!this.#isOwned) return
     this.pool.on('error', ignore)
     await this.pool.end()
   }
 
-  /** An error in getting a connection, as one that a client may be told of. */
+  /** Converts an error of `acquire` into an error that may be shown to a client. */
   explain (error: unknown): Error {
     if (error instanceof DatabaseBusyError || error instanceof DatabaseUnavailableError) return error
     const isFull = this.pool.totalCount >= (this.pool.options.max ?? 10) && this.pool.idleCount === 0
@@ -172,11 +187,11 @@ function ignore (): void {}
 
 const watched = new WeakSet<pg.Pool>()
 
-// Once per pool, which several parts of an application may share.
+// Registers the listener once per pool, because several parts of an application may share one.
 function watchAcquisitions (pool: pg.Pool): void {
   if (watched.has(pool)) return
   watched.add(pool)
-  pool.on('acquire', client => Session.of(client).acquired())
+  pool.on('acquire', client => ConnectionState.of(client).acquired())
 }
 
 function isTimeout (error: unknown): boolean {

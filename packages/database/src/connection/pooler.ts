@@ -2,11 +2,15 @@ import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import { randomUUID } from 'node:crypto'
 import { channel } from 'node:diagnostics_channel'
 
-/** Published when a pooler's backend may keep what a statement left in its session: `{ tenant, ran, undone }`, the last two pids. */
+/**
+ * Published when a pooler's backend may keep a statement's changes to its session. The message is
+ * `{ tenant, ran, undone }`; the last two are pids.
+ */
 const failures = channel('fastify-tenancy:undo-failed')
 
 /**
- * Whether the undo ran, and on the backend that ran the statement. Publishes `fastify-tenancy:undo-failed` if not.
+ * Whether the undo ran on the backend that ran the statement. Publishes
+ * `fastify-tenancy:undo-failed` if not.
  *
  * @param undone undefined if the undo failed
  */
@@ -20,25 +24,29 @@ export function checkBackend (
   return false
 }
 
-/** What the boot says about a pooler that does not reset its backends. */
-export const unresetPooler =
-  'the pooler hands backends on as a transaction leaves them: the driver undoes what its own statements leave, and other users of the pooler do not; set server_reset_query_always = 1 in PgBouncer, or the like in another pooler'
+/** The warning at boot about a pooler that does not reset its backends. */
+export const unresetPooler: string =
+  'the pooler hands backends on as a transaction leaves them: the driver undoes what its own statements ' +
+  'leave, and other users of the pooler do not; set server_reset_query_always = 1 in PgBouncer, or the ' +
+  'equivalent setting of another pooler'
 
 /**
- * Whether the pooler resets a backend after each transaction, as PgBouncer does with `server_reset_query_always`.
- * Undefined if no second transaction met the first one's backend.
+ * Whether the pooler resets a backend after each transaction, as PgBouncer does with
+ * `server_reset_query_always`. Undefined if no later transaction ran on the first one's backend.
  */
 export async function resetsBackends (client: SqlClient): Promise<boolean | undefined> {
   const mark = randomUUID()
   const { rows: [first] } = await client.query<Answer>(
-    "select pg_catalog.pg_backend_pid()::text as pid, pg_catalog.set_config('tenancy.probe', $1, false) as mark",
+    `select pg_catalog.pg_backend_pid()::text as pid,
+      pg_catalog.set_config('tenancy.probe', $1, false) as mark`,
     [mark]
   )
   for (let attempt = 0; attempt < 20; attempt++) {
-    // The same statement reads the mark and removes it.
+    // One statement reads the mark and removes it.
     const { rows: [next] } = await client.query<Answer>(
       `select pid, mark, case when mark = $1 then pg_catalog.set_config('tenancy.probe', '', false) end
-      from (select pg_catalog.pg_backend_pid()::text as pid, pg_catalog.current_setting('tenancy.probe', true) as mark) as seen`,
+      from (select pg_catalog.pg_backend_pid()::text as pid,
+        pg_catalog.current_setting('tenancy.probe', true) as mark) as seen`,
       [mark]
     )
     if (next?.pid === first?.pid) return next?.mark !== mark

@@ -6,8 +6,9 @@ const readOnly = '25006'
 const asked = new WeakSet<object>()
 
 /**
- * Whether the connection of this error is to be replaced: it leads to a server that takes no writes any more, as the old
- * primary does after a failover. Not where the transaction had asked for read only: then the statement is wrong.
+ * Whether the connection of this error must be replaced, because its server no longer accepts
+ * writes: the old primary after a failover. False if the transaction itself asked for read only,
+ * because then the statement is wrong.
  */
 export function isFailover (error: pg.DatabaseError, hadAsked: boolean): boolean {
   if (error.code !== readOnly) return false
@@ -15,7 +16,7 @@ export function isFailover (error: pg.DatabaseError, hadAsked: boolean): boolean
   return !hadAsked
 }
 
-/** Whether a 25006 came in a transaction that had asked for read only. */
+/** Whether a 25006 occurred in a transaction that had asked for read only. */
 export function askedForReadOnly (error: object): boolean {
   return asked.has(error)
 }

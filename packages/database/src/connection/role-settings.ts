@@ -5,30 +5,38 @@ import pg from 'pg'
 import type { WireStatement } from './pipelined-batch.ts'
 import { control } from './reset.ts'
 
-/** Published when the settings of a pool's login were changed while the process ran: `{ settings }`, their names. */
+/**
+ * Published when the settings of a pool's login changed while the process ran. The message is
+ * `{ settings }`, a list of names.
+ */
 const changes = channel('fastify-tenancy:login-settings-changed')
 
-const entries =
-  `pg_catalog.pg_db_role_setting s where s.setrole operator(pg_catalog.=) pg_catalog.to_regrole(pg_catalog.quote_ident(session_user))::oid
-  and s.setdatabase operator(pg_catalog.=) any(array[0::oid, (select d.oid from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) pg_catalog.current_database())])`
-const fingerprint =
-  `(select coalesce(pg_catalog.md5(pg_catalog.json_agg(pg_catalog.json_build_array(s.setdatabase, s.setconfig) order by s.setdatabase using operator(pg_catalog.<))::text), '') from ${entries})`
+const ofLogin = `s.setrole operator(pg_catalog.=)
+    pg_catalog.to_regrole(pg_catalog.quote_ident(session_user))::oid
+  and s.setdatabase operator(pg_catalog.=) any(array[0::oid,
+    (select d.oid from pg_catalog.pg_database d
+      where d.datname operator(pg_catalog.=) pg_catalog.current_database())])`
+const fingerprint = `(select coalesce(pg_catalog.md5(pg_catalog.json_agg(
+    pg_catalog.json_build_array(s.setdatabase, s.setconfig)
+    order by s.setdatabase using operator(pg_catalog.<))::text), '')
+  from pg_catalog.pg_db_role_setting s where ${ofLogin})`
 
 interface Answer {
   readonly fingerprint: string
-  /** A list in JSON of `name=value`. */
+  /** A JSON list of `name=value`. */
   readonly own: string
 }
 
-const question =
-  `select ${fingerprint} as fingerprint, (select coalesce(pg_catalog.json_agg(entry), '[]') from ${
-    entries.replace(' s where', ' s cross join lateral pg_catalog.unnest(s.setconfig) as entry where')
-  })::text as own`
+const question = `select ${fingerprint} as fingerprint,
+  (select coalesce(pg_catalog.json_agg(entry), '[]')
+    from pg_catalog.pg_db_role_setting s cross join lateral pg_catalog.unnest(s.setconfig) as entry
+    where ${ofLogin})::text as own`
 
 /**
- * Keeps what `alter role <login> set …` does while the process runs away from new connections. The first batch of each new
- * connection compares the settings of the login with those at the boot. If they differ, the pool passes the values of the
- * boot as startup options, which PostgreSQL prefers, and the statement runs on a connection with them.
+ * Prevents `alter role <login> set …` from affecting new connections while the process runs. The
+ * first batch of each connection compares the login's settings with those at boot. If they differ,
+ * the pool passes the boot's values as startup options, and the statement is retried on such a
+ * connection. PostgreSQL prefers startup options.
  */
 export class RoleSettings {
   readonly #pool: pg.Pool
@@ -46,7 +54,10 @@ export class RoleSettings {
     this.#options = pool.options.options ?? ''
   }
 
-  /** Reads the settings of the boot; undefined where the URL has startup options of its own, which ours would replace. */
+  /**
+   * Reads the login's settings at boot; undefined if the URL has its own startup options, which
+   * this class would replace.
+   */
   static async read (pool: pg.Pool, client: SqlClient): Promise<RoleSettings | undefined> {
     if (/[?&]options=/.test(pool.options.connectionString ?? '')) return undefined
     const { rows: [answer] } = await client.query<Answer>(question)
@@ -56,7 +67,7 @@ export class RoleSettings {
     return answer && new RoleSettings(pool, answer, new Map(rows.map(({ name, setting }) => [name, setting])))
   }
 
-  /** Fails with 22012 on a connection whose login has other settings. */
+  /** Returns a statement that fails with 22012 on a connection whose login has other settings. */
   get check (): WireStatement {
     return {
       ...control(`select 1 operator(pg_catalog./) (${fingerprint} operator(pg_catalog.=) $1)::int`),
@@ -64,7 +75,7 @@ export class RoleSettings {
     }
   }
 
-  /** Passes the values of the boot to new connections. */
+  /** Passes the settings of the boot to new connections. */
   pin (): Promise<void> {
     this.#pinning ??= this.#pin().finally(() => {
       this.#pinning = undefined
@@ -73,7 +84,8 @@ export class RoleSettings {
   }
 
   async #pin (): Promise<void> {
-    // Not of the pool, whose connections may all wait for this.
+    // Opened outside the pool, because all of the pool's connections may be waiting for this
+    // method.
     const client = new pg.Client(this.#pool.options)
     client.on('error', () => {}) // the query that it breaks fails
     await client.connect()
@@ -96,7 +108,7 @@ export class RoleSettings {
     }
   }
 
-  // `role` stands in no view of settings.
+  // `role` is missing from pg_settings.
   #option (name: string): string {
     const value = name === 'role' ? 'none' : this.#values.get(name) ?? ''
     return `-c ${name}=${value.replaceAll(/[\\\s]/g, found => `\\${found}`)}`

@@ -1,4 +1,7 @@
-/** Hands portions of rows from a connection to whoever iterates; the next is fetched when the last was taken. */
+/**
+ * Passes chunks of rows from a connection to an async iterator. The next chunk is fetched once the
+ * last was consumed.
+ */
 export class RowChunks implements AsyncIterable<unknown[]> {
   #ready: unknown[][] = []
   #resume: ((isWanted: boolean) => void) | undefined
@@ -7,7 +10,7 @@ export class RowChunks implements AsyncIterable<unknown[]> {
   #isCancelled = false
   #error: unknown
 
-  /** Takes a portion; the answer says whether another is wanted. */
+  /** Adds a chunk. Resolves to whether another chunk is wanted. */
   onChunk (rows: unknown[]): Promise<boolean> {
     if (this.#isCancelled) return Promise.resolve(false)
     this.#push(rows)
@@ -27,7 +30,7 @@ export class RowChunks implements AsyncIterable<unknown[]> {
     this.#wake?.()
   }
 
-  /** Nobody iterates any more. */
+  /** Ends the stream because its consumer stopped iterating. */
   cancel (): void {
     this.#isCancelled = true
     this.#resume?.(false)

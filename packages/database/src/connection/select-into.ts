@@ -1,14 +1,28 @@
 import { endOfComment } from '@fastify-tenancy/postgres/client'
 
-// The order matters: strings, quoted names and comments hold no keywords.
-const tokens =
-  /--[^\n\r]*|\/\*|[eE]'[^'\\]*(?:(?:\\[^]|'')[^'\\]*)*'|'[^']*'|"[^"]*"|\$(?<tag>(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[^]*?\$\k<tag>\$|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|\S/g
+// The order of alternatives matters, because strings, quoted names and comments contain no
+// keywords.
+const tokens = new RegExp(
+  [
+    /--[^\n\r]*|\/\*/, // comments
+    /[eE]'[^'\\]*(?:(?:\\[^]|'')[^'\\]*)*'|'[^']*'|"[^"]*"/, // strings and quoted names
+    /\$(?<tag>(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[^]*?\$\k<tag>\$/, // dollar-quoted strings
+    /[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|\S/ // words, and any other character
+  ].map(({ source }) => source).join('|'),
+  'g'
+)
 const maybe = /(?<!\b(?:insert|merge)\s+)\binto\b/i
 
-/** Where `into` does not make a table: in INSERT INTO and MERGE INTO, and as the name of a column. */
+/**
+ * Tokens after which `into` does not create a table: INSERT INTO, MERGE INTO, and `into` as a
+ * column name.
+ */
 const harmlessBefore: ReadonlySet<string> = new Set(['insert', 'merge', 'as', '.'])
 
-/** Whether a text is `SELECT … INTO`, which makes a table. INTO is a reserved word, so its place tells. */
+/**
+ * Whether a text is `SELECT … INTO`, which creates a table. INTO is a reserved word, so the token
+ * before it decides.
+ */
 export function makesTable (text: string): boolean {
   if (!maybe.test(text)) return false
   let before = ''

@@ -5,20 +5,26 @@ import { createHash } from 'node:crypto'
 import { QueryRefusedError } from '../options/errors.ts'
 import { makesTable } from './select-into.ts'
 
-/** What the driver knows of a statement from its text alone. */
+/** The properties of a statement that its text alone shows. */
 export interface Statement {
-  /** The keyword it begins with, in upper case. */
+  /** The first keyword, in upper case. */
   readonly keyword: string
   readonly isAllowed: boolean
-  /** Whether it takes a lock that would outlive its transaction. */
+  /** Whether it takes a session lock, which would outlive its transaction. */
   readonly takesSessionLock: boolean
-  /** Whether it is `SELECT … INTO`, which makes a table. */
+  /** Whether it is `SELECT … INTO`, which creates a table. */
   readonly makesTable: boolean
-  /** Stands for the text in records of prepared statements. '' where the text is too long to be kept. */
+  /**
+   * The text's hash, used as key in records of prepared statements; '' if the text is too long to
+   * be kept.
+   */
   readonly name: string
 }
 
-/** What a handle may send: statements on rows, and nothing that ends the transaction or outlives it. */
+/**
+ * The keywords that a handle may send: row statements, none of which ends the transaction or
+ * outlives it.
+ */
 export const rowKeywords: ReadonlySet<string> = new Set(['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'MERGE',
   'WITH', 'VALUES', 'TABLE'])
 
@@ -28,12 +34,15 @@ export const rowTags: ReadonlySet<string> = new Set(['SELECT', 'INSERT', 'UPDATE
 const known = new LRUCache<string, Statement>({ max: 2_000 })
 
 /**
- * Longer texts are not kept, here or by the server. They are lists (rows to insert, ids to look for), of which
- * each length is a text of its own: whoever chooses the length would fill our memory and that of each backend.
+ * Longest text that this process and the server keep. Longer texts are lists (rows to insert, ids),
+ * and each length is another text. A caller who chooses the length would fill the memory of this
+ * process and of each backend.
  */
 const longestKept = 10_000
 
-/** Reads a statement's text; the answer is kept, since an application has few texts and sends them often. */
+/**
+ * Returns the properties of a text. They are cached, because an application sends few texts, often.
+ */
 export function readStatementText (text: string): Statement {
   const old = known.get(text)
   if (old !== undefined) return old
@@ -51,9 +60,10 @@ export function readStatementText (text: string): Statement {
 }
 
 /**
- * Like {@link readStatementText}, for what a tenant's handle is to run.
+ * Like {@link readStatementText}, but refuses texts that a tenant's handle must not run.
  *
- * @param isPooled whether a pooler's backend runs it: a table that it made would be another tenant's to see before the answer comes
+ * @param isPooled whether a pooler's backend runs it; another tenant could then see a created table
+ * before the reply arrives
  * @throws FST_TENANCY_QUERY_REFUSED
  */
 export function readAllowed (text: string, isPooled: boolean): Statement {
@@ -67,17 +77,21 @@ export function readAllowed (text: string, isPooled: boolean): Statement {
     )
   if (takesSessionLock)
     throw new QueryRefusedError(
-      "A tenant's handle takes no lock of the session, which would outlive its statement: use pg_advisory_xact_lock() in a transaction"
+      "A tenant's handle takes no lock of the session, which would outlive its statement: " +
+        'use pg_advisory_xact_lock() in a transaction'
     )
   if (makesTable && isPooled)
     throw new QueryRefusedError("A tenant's handle makes no tables, got SELECT … INTO")
   return statement
 }
 
-// Those of a transaction (pg_advisory_xact_lock) end with it.
+// Locks of a transaction (pg_advisory_xact_lock) end with it, so they do not match.
 const sessionLock = /\bpg_(?:try_)?advisory_lock/i
 
-/** The first word behind white space, comments and opening parentheses, in upper case; '' where there is none. */
+/**
+ * Returns the first word after white space, comments and opening parentheses, in upper case; '' if
+ * there is none.
+ */
 function firstKeyword (text: string): string {
   let at = 0
   for (;;) {

@@ -1,10 +1,10 @@
-/** The longest that a timer of Node's waits, in milliseconds. */
+/** The maximum delay of a Node.js timer, in milliseconds. */
 const longestTimeout = 2 ** 31 - 1
 
 /**
- * Adds up how long the server works on a statement whose rows are read in portions, and calls `onOverdue`
- * once when that exceeds `timeout` milliseconds. The time in which the application works on a portion does
- * not count: PostgreSQL's own `statement_timeout` would go on then.
+ * Measures how long the server works on a statement whose rows are read in chunks. Calls
+ * `onOverdue` once if the sum exceeds `timeout` milliseconds. The application's own time does not
+ * count; `statement_timeout` of PostgreSQL would count it.
  */
 export class StreamClock {
   readonly #onOverdue: () => void
@@ -12,23 +12,24 @@ export class StreamClock {
   #since = 0
   #timer: NodeJS.Timeout | undefined
 
-  /** @param timeout undefined for none */
+  /** @param timeout undefined for no limit */
   constructor (timeout: number | undefined, onOverdue: () => void) {
     this.#left = timeout ?? longestTimeout
     this.#onOverdue = onOverdue
   }
 
-  /** The server is at work. */
+  /** Starts the clock, because the server is working. */
   start (): void {
     this.#since = performance.now()
-    // An answer may have arrived while this process was busy: it is handled before the immediate.
+    // A reply may have arrived while this process was busy. Node.js handles it before
+    // `setImmediate`.
     this.#timer = setTimeout(() =>
       setImmediate(() => {
         if (this.#timer !== undefined) this.#onOverdue()
       }), this.#left).unref()
   }
 
-  /** The server has answered. */
+  /** Stops the clock, because the server has replied. */
   stop (): void {
     if (this.#timer === undefined) return
     clearTimeout(this.#timer)
@@ -36,7 +37,7 @@ export class StreamClock {
     this.#left = Math.max(1, this.#left - (performance.now() - this.#since))
   }
 
-  /** `work` on a portion, with the clock stopped meanwhile. */
+  /** Returns `work` with the clock stopped while it runs. */
   pausing<T> (work: (rows: unknown[]) => Promise<T>): (rows: unknown[]) => Promise<T> {
     return async rows => {
       this.stop()

@@ -1,14 +1,14 @@
 import { isServerError, type WireConnection } from '@fastify-tenancy/postgres/client'
 
 /**
- * A simple query that was written together with the batch before it. PostgreSQL answers each of them with a
- * ReadyForQuery of its own, so each has to be the client's active query while its answer arrives.
+ * A simple query that was written together with the batch before it. PostgreSQL ends each one's
+ * reply with its own ReadyForQuery, so each must be the client's active query during its reply.
  */
 export class TailQuery {
-  // pg records a prepared name for its active query; a simple query has none.
+  // pg records a prepared name for its active query. A simple query has no name.
   readonly name = ''
   readonly text: string
-  /** The first column of its last row. */
+  /** The first column of the last row. */
   answer: string | null | undefined
   error: unknown
   readonly #onSubmit: () => void
@@ -24,7 +24,7 @@ export class TailQuery {
     this.#onLost = onLost
   }
 
-  /** Called by pg. The text is on the wire already. */
+  /** Called by pg. The batch has already written the text to the socket. */
   submit (): void {
     this.#onSubmit()
   }

@@ -6,11 +6,11 @@ import { IsolationBreachError, QueryRefusedError } from '../options/errors.ts'
 import { cancelStatement } from './cancel.ts'
 import type { ConnectionOwner, Context, Query } from './connection-owner.ts'
 import type { ConnectionSettings } from './connection-settings.ts'
-import { Session } from './connection-state.ts'
+import { ConnectionState } from './connection-state.ts'
 import { lockoutError } from './lockout-error.ts'
 import { isIdleTimeout, lostError } from './lost-error.ts'
 import { assertCommitted, nothing, Openings, type Coming, type Opening } from './openings.ts'
-import { Batch, UnverifiedRowsError, type BatchEnd, type BatchListener, type Reply, type Tail,
+import { PipelinedBatch, UnverifiedRowsError, type BatchEnd, type BatchListener, type Reply, type Tail,
   type UnverifiedRows, type WireStatement } from './pipelined-batch.ts'
 import { checkBackend } from './pooler.ts'
 import { isFailover } from './read-only.ts'
@@ -30,31 +30,35 @@ interface Sending extends Coming {
   readonly types?: unknown
 }
 
-/** For statements of the driver's own. */
+/** The properties of the driver's own statements. */
 const ours: Sending = { isHarmless: true, usesSequences: false, onChunk: undefined, guard: undefined }
 
 /**
- * One connection, borrowed for one owner. Every statement goes out with the owner's context before it, in one batch.
- * If other owners left traces on the connection which the statement could reach, a reset goes before both.
+ * A connection that is checked out for one owner. Each statement is sent in one batch with the
+ * owner's context before it. If the statement could reach traces of other owners, a reset precedes
+ * both.
  */
 export class TenantConnection {
   readonly #client: pg.PoolClient
-  readonly #state: Session
+  readonly #state: ConnectionState
   readonly #owner: ConnectionOwner
   readonly #settings: ConnectionSettings
   readonly #onReturn: () => void
   readonly #openings: Openings
   #status: BatchEnd['status'] = 'I'
-  /** How many batches have ended. A statement lost in the first may not have run, and then may run on another connection. */
+  /**
+   * Number of batches that ended. A statement lost in the first batch may never have run, and is
+   * then retried on another connection.
+   */
   #ends = 0
   #mustDestroy = false
   #isReturned = false
-  // Statements of one connection run one after the other, in the order they were asked for.
+  // Statements of one connection run one after the other, in the order of their calls.
   readonly #queue: (() => void)[] = []
   #running = 0
   #streams = 0
 
-  /** @param onReturn called once, when the connection is back or destroyed. */
+  /** @param onReturn called once, when the connection was returned or destroyed */
   constructor (
     client: pg.PoolClient,
     owner: ConnectionOwner,
@@ -62,35 +66,39 @@ export class TenantConnection {
     onReturn: () => void
   ) {
     this.#client = client
-    this.#state = Session.of(client)
+    this.#state = ConnectionState.of(client)
     this.#owner = owner
     this.#onReturn = onReturn
     this.#settings = settings
     this.#openings = new Openings(this.#state, settings, owner.tenant)
     this.#state.claim()
     if (settings.isTagged === true) this.#state.ignoreTags()
-    if (owner.schema !== undefined) this.#state.visit(owner.schema)
+    if (owner.schema !== undefined) this.#state.recordSchema(owner.schema)
   }
 
   get isTransaction (): boolean {
     return this.#openings.isTransaction
   }
 
-  /** Whether rows are being read in portions: such a statement does not end by itself. */
+  /** Whether rows are being read in chunks. Such a statement does not end by itself. */
   get isStreaming (): boolean {
     return this.#streams > 0
   }
 
-  /** Runs one row statement within the owner's context. */
+  /** Runs one row statement in the owner's context. */
   run (query: Query): Promise<Reply> {
     return this.#inOrder(() => this.#runWithContext(query))
   }
 
-  /** Like `run`, with rows in portions of `size`, read as they are asked for. */
+  /**
+   * Like `run`, but yields rows in chunks of `size`. A chunk is fetched when the consumer asks for
+   * it.
+   */
   async *stream (query: Query, size: number): AsyncIterableIterator<unknown[]> {
     const chunks = new RowChunks()
     const clock = new StreamClock(this.#owner.statementTimeout, () => {
-      // A request to cancel may arrive late, so the connection is not used again.
+      // A cancel request may arrive late and hit a later statement, so the connection must not be
+      // used again.
       this.#mustDestroy = true
       cancelStatement(this.#state.client)
     })
@@ -111,28 +119,35 @@ export class TenantConnection {
     }
   }
 
-  /** Takes the place of a lease whose connection did not run anything of its transaction. */
+  /** Takes over the pending transaction of a connection that was lost before it ran anything. */
   changeOwner (lost: TenantConnection): void {
     const { isTransaction, begun } = lost.#openings
     if (isTransaction && begun !== undefined) this.#openings.begin(begun)
   }
 
-  /** Begins a transaction with the next statement, so that it costs no wait of its own. */
+  /** Begins a transaction. `begin` is sent with the next statement, so it costs no round trip. */
   begin (characteristics: string): void {
     this.#openings.begin(`begin${characteristics}`)
   }
 
-  /** @throws Kysely's AbortedTransactionError when the server answered ROLLBACK: a statement had failed, and its error was caught. */
+  /**
+   * @throws Kysely's AbortedTransactionError if the server answered ROLLBACK, because a statement
+   * had failed and the application caught its error
+   */
   commit (): Promise<void> {
     return this.#endTransaction('commit')
   }
 
   rollback (): Promise<void> {
-    // A destroyed connection has nothing left to roll back, and the error that destroyed it is the one to tell.
+    // A destroyed connection has no transaction to roll back. A second error would hide the one
+    // that destroyed it.
     return this.#isReturned ? Promise.resolve() : this.#endTransaction('rollback')
   }
 
-  /** Sends `savepoint`, `release savepoint` or `rollback to savepoint`. No context: in a failed transaction it would fail too. */
+  /**
+   * Sends `savepoint`, `release savepoint` or `rollback to savepoint`, without the context. In a
+   * failed transaction the context would fail, too.
+   */
   control (...texts: readonly string[]): Promise<void> {
     return this.#inOrder(async () => {
       const opening = this.#openings.savepoint(texts, this.#status)
@@ -141,7 +156,10 @@ export class TenantConnection {
     })
   }
 
-  /** Returns the connection; destroys it if its last batch did not end well. A second call does nothing. */
+  /**
+   * Returns the connection to the pool, or destroys it if its last batch did not end cleanly.
+   * Idempotent.
+   */
   release (): void {
     if (this.#isReturned) return
     this.#isReturned = true
@@ -152,7 +170,10 @@ export class TenantConnection {
     this.#onReturn()
   }
 
-  /** Fails what runs on the connection and ends it, see {@link BackendStopper}. `patience`: 0 where it answers nothing any more. */
+  /**
+   * Fails the statement in flight and closes the connection, see {@link BackendStopper}.
+   * `timeoutMs` is 0 if the connection no longer answers.
+   */
   destroy (timeoutMs: number = this.#owner.deadline): void {
     if (this.#isReturned) return
     this.#isReturned = true
@@ -161,7 +182,8 @@ export class TenantConnection {
   }
 
   async #endTransaction (how: 'commit' | 'rollback'): Promise<void> {
-    // Ordered behind whatever was not awaited: that ran inside the transaction, or not at all.
+    // Queued behind statements that were not awaited. These ran inside the transaction, or not at
+    // all.
     await this.#inOrder(async () => {
       const ending = this.#openings.end(how, this.#status)
       if (ending === undefined) return
@@ -174,7 +196,7 @@ export class TenantConnection {
   async #runWithContext (query: Query, chunk = 0, onChunk?: BatchListener['onChunk']): Promise<Reply> {
     const { keyword, name } = readAllowed(query.text, this.#settings.isPooled)
     const isAlone = !this.#openings.isTransaction
-    // The undo of an earlier statement failed, so its transaction is still open.
+    // True if the undo of an earlier statement failed, so that its transaction is still open.
     if (isAlone && this.#status !== 'I') throw markNeverExecuted(new DatabaseUnavailableError())
     let isDelivered = false
     const sending: Omit<Sending, keyof Coming> = {
@@ -188,9 +210,10 @@ export class TenantConnection {
     }
     for (let isAgain = false;; isAgain = true) {
       const isFirst = isAlone || !this.#openings.hasRun
-      // What made the first attempt fail may also have changed what the statement does.
+      // The catalog change that failed the first attempt may also have changed what the statement
+      // does.
       const isHarmless = query.isHarmless === true && !isAgain
-      this.#state.follow(this.#settings.catalogVersion)
+      this.#state.followCatalog(this.#settings.catalogVersion)
       const coming = { isHarmless, usesSequences: !isHarmless || keyword !== 'SELECT' }
       const opening = this.#openings.open(coming, this.#status)
       const { statements } = opening
@@ -198,7 +221,7 @@ export class TenantConnection {
       const context = this.#owner.context?.(this.#state.client, isBegun, chunk > 0)
       const isAnew = opening.drops !== 'nothing'
       if (context !== undefined) statements.push(this.#prepared(context, context.name, 0, isAnew))
-      // Without parameters a plan is always the generic one: such a statement is not worth a name.
+      // Without parameters PostgreSQL always makes the generic plan, so a name would save little.
       statements.push(
         this.#prepared(
           query,
@@ -219,12 +242,13 @@ export class TenantConnection {
         if (staleness === 'possible') this.#assertWell(end)
         throw new DatabaseUnavailableError(undefined, { cause: end.error })
       }
-      // Nothing ran before, so the transaction may begin again. A failed one is ended first.
+      // No statement ran yet, so the transaction can begin again. `#beginning` rolls a failed one
+      // back first.
       if (!isAlone) this.#openings.isBeginPending = true
     }
   }
 
-  /** Checks how a statement ended, and returns its result. */
+  /** Checks how a statement ended and returns its reply. */
   async #accept (end: BatchEnd, context: Context | undefined): Promise<Reply> {
     if (end.error instanceof UnverifiedRowsError) {
       await this.#verify(end.error.unverified)
@@ -250,7 +274,7 @@ export class TenantConnection {
     return end.reply
   }
 
-  /** Looks at rows of a table that the catalog was not read for, now that it can be. */
+  /** Checks rows of a table that was unknown to the guard, after reading the catalog. */
   async #verify ({ fields, rows }: UnverifiedRows): Promise<void> {
     const { guard } = this.#owner
     if (guard === undefined) return
@@ -261,7 +285,8 @@ export class TenantConnection {
       throw new DatabaseUnavailableError(undefined, { cause: error })
     }
     const positions = guard.tenantColumns(fields)
-    // A snapshot can be older than the table that it reads.
+    // The table may still be unknown, because the transaction's snapshot can be older than the
+    // table.
     if (positions === undefined)
       throw new DatabaseUnavailableError(undefined, { cause: new UnverifiedRowsError({ fields, rows }) })
     if (!rows.some(row => isForeign(guard, positions, row))) return
@@ -269,7 +294,8 @@ export class TenantConnection {
     throw new IsolationBreachError()
   }
 
-  // The statement before may have left a search path on which other operators come first.
+  // Sets `search_path` first, because the statement before may have left one in which other
+  // operators are found first.
   async #readCatalog<R> (
     text: string,
     values: readonly unknown[] = []
@@ -280,7 +306,8 @@ export class TenantConnection {
     return { rows: end.reply.rows as R[], rowCount: end.reply.rowCount }
   }
 
-  // A text that names no schema means other tables in another one: there it is another statement.
+  // In another schema an unqualified text means other tables, so it is prepared as another
+  // statement.
   #keyHere (name: string): string {
     const { schema } = this.#owner
     return schema === undefined ? name : `${name}${readStatementText(schema).name}`
@@ -303,19 +330,20 @@ export class TenantConnection {
     const destroy = (): void => this.destroy(0)
     let isOver = false
     return new Promise<BatchEnd>(resolve => {
-      const batch = new Batch(opening, { types: types ?? this.#settings.types, rowMode }, {
+      const batch = new PipelinedBatch(opening, { types: types ?? this.#settings.types, rowMode }, {
         takeStatementsToClose: () => state.names.takeStatementsToClose(),
-        // Pauses the reply deadline while the application consumes a portion. It restarts with the next request for one.
+        // Pauses the reply deadline while the application consumes a chunk. It restarts when the
+        // next chunk is requested.
         ...(onChunk && {
           onChunk: async (rows: unknown[]) => {
-            state.expect(deadline, undefined)
+            state.startDeadline(deadline, undefined)
             const isWanted = await onChunk(rows)
-            if (!isOver) state.expect(deadline, destroy)
+            if (!isOver) state.startDeadline(deadline, destroy)
             return isWanted
           }
         }),
         guard,
-        onParsed: statement => state.learn(statement),
+        onParsed: statement => state.recordParsed(statement),
         enqueue: query => state.enqueue(query),
         onEnd: end => {
           isOver = true
@@ -330,8 +358,9 @@ export class TenantConnection {
       })
       if (this.#isReturned) throw returned()
       if (state.isDead) throw lostError(state.fatal)
-      state.expect(deadline, destroy)
-      // Recorded only now: a value that cannot be encoded must not take them from the statement after it.
+      state.startDeadline(deadline, destroy)
+      // Recorded only now. If a value could not be encoded, the batch was never sent, and the next
+      // statement still needs the reset.
       if (drops === 'everything') state.reset()
       else if (drops === 'names') state.dropNames()
       if (isCheck) state.isChecked = true
@@ -341,7 +370,7 @@ export class TenantConnection {
     })
   }
 
-  /** Decides from a batch's end whether the connection may serve on. */
+  /** Decides from a batch's end whether the connection can be reused. */
   #ended ({ error, status, isResetError, undoAnswer }: BatchEnd, tail: Tail | undefined): void {
     this.#ends++
     this.#status = status
@@ -358,7 +387,7 @@ export class TenantConnection {
       (status === undefined || !isServerError(error) || isResetError)
   }
 
-  /** @throws what the batch failed with, as its caller may see it. */
+  /** @throws the batch's error, in the form for its caller */
   #assertWell ({ error, status, neverExecuted, isResetError }: BatchEnd): void {
     if (error === undefined) return
     if (isResetError) throw markNeverExecuted(new DatabaseUnavailableError(undefined, { cause: error }))
@@ -376,7 +405,7 @@ export class TenantConnection {
       if (this.#isReturned) throw returned()
       return await work()
     } catch (error) {
-      // The statement runs on another connection, and this one serves no more.
+      // The caller retries the statement on another connection, so this one is closed.
       if (neverExecuted(error)) this.#mustDestroy = true
       throw error
     } finally {

@@ -1,13 +1,18 @@
 import type { Reply } from './pipelined-batch.ts'
 import type { Query } from './tenant-connection.ts'
 
-/** A connection that runs texts, besides the compiled queries of Kysely. */
+/** A connection that runs SQL texts, besides the compiled queries of Kysely. */
 export interface TextConnection {
-  /** @throws FST_TENANCY_QUERY_REFUSED where the tenant's queries are rewritten: a text cannot be. */
+  /**
+   * @throws FST_TENANCY_QUERY_REFUSED if the tenant's queries are rewritten, because a text cannot
+   * be rewritten
+   */
   send(query: Query): Promise<Reply>
 }
 
-/** What a `pg` client needs of a scope's driver: connections, and transaction control on them. */
+/**
+ * The part of a scope's driver that a `pg` client needs: connections and their transaction control.
+ */
 export interface TextDriver {
   acquireConnection(): Promise<TextConnection>
   releaseConnection(connection: TextConnection): Promise<void>

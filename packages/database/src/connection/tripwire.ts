@@ -1,32 +1,38 @@
 import type { Field, SqlClient } from '@fastify-tenancy/postgres/client'
 
-/** Looks at the rows of one tenant on their way to the application. */
+/** Checks the rows of one tenant before the application receives them. */
 export interface RowGuard {
-  /** The value that every tenant column must have, as the server writes it. */
+  /** The value that every tenant column must have, in the server's text format. */
   readonly tenant: string
-  /** The positions, among these columns, of tenant columns; undefined where one is of a table that is not known yet. */
+  /**
+   * Returns the positions of the tenant columns among these fields; undefined if a field's table is
+   * not known yet.
+   */
   tenantColumns(fields: readonly Field[]): readonly number[] | undefined
-  /** Reads of the catalog what is not known of the tables of these columns. */
+  /** Loads the tenant columns of tables that appear in `fields` and are not known yet. */
   loadColumns(fields: readonly Field[], client: SqlClient): Promise<void>
 }
 
-/** The numbers of the tenant columns of each relation, by its id; none for a relation that has no such column. */
+/** The tenant columns' numbers, by relation id; empty for a relation without tenant columns. */
 export type TenantColumns = ReadonlyMap<number, readonly number[]>
 
-/** Reads the tenant columns of `tables`, or of all listed relations; see `readTenantColumns`. */
+/** Reads the tenant columns of `tables`, or of all listed relations. See `readTenantColumns`. */
 export type ReadColumns = (
   client: SqlClient,
   tables?: readonly number[]
 ) => Promise<TenantColumns>
 
-/** How long what the catalog said is taken for true, in milliseconds: a table can be rebuilt and take another's name. */
+/**
+ * Milliseconds after which the catalog is read again, because a table can be rebuilt and take
+ * another table's name.
+ */
 const freshness = 60_000
 
 /**
- * The last line: policies, roles and context may all be wrong, and a row of another tenant still does not pass,
- * as long as its tenant column is among the result's. The server says with each result which table and column
- * a value comes from, so that this costs a comparison per row and no statement. A table that was made since the catalog
- * was read is looked up before the first of its rows is handed out; all of them are read again once a minute, in the background.
+ * The last defence. If policies, roles and context are all wrong, a selected tenant column still
+ * reveals a foreign row. RowDescription names each value's table and column, so this costs one
+ * comparison per row. Unknown tables are looked up before their first row; all are read again once
+ * a minute.
  */
 export class Tripwire {
   readonly #pool: SqlClient
@@ -34,13 +40,13 @@ export class Tripwire {
   #columns = new Map<number, readonly number[]>()
   #readAt = 0
 
-  /** @param pool where the catalog is read in the background. */
+  /** @param pool used to read the catalog in the background */
   constructor (pool: SqlClient, read: ReadColumns) {
     this.#pool = pool
     this.#read = read
   }
 
-  /** Reads the catalog, and forgets what is not there any more. */
+  /** Reads the catalog again and drops relations that no longer exist. */
   async refresh (): Promise<void> {
     this.#readAt = Date.now()
     const read = new Map(await this.#read(this.#pool))
@@ -50,7 +56,7 @@ export class Tripwire {
     this.#columns = read
   }
 
-  /** The guard of one tenant. */
+  /** Returns the guard of one tenant. */
   guard (tenant: string): RowGuard {
     return {
       tenant,
@@ -65,7 +71,8 @@ export class Tripwire {
   }
 
   #tenantColumns (fields: readonly Field[]): readonly number[] | undefined {
-    if (Date.now() - this.#readAt > freshness) this.refresh().catch(() => {}) // the next minute is another try
+    // A failure is ignored, because the next minute tries again.
+    if (Date.now() - this.#readAt > freshness) this.refresh().catch(() => {})
     let found: number[] | undefined
     for (const [position, { tableID, columnID }] of fields.entries()) {
       if (tableID === 0) continue
@@ -79,13 +86,16 @@ export class Tripwire {
 
 const none: readonly number[] = []
 
-/** Positions of a row that are not the tenant's: null is nobody's, the missing side of an outer join. */
+/**
+ * Whether any of these columns holds another tenant's id. NULL is allowed, because it comes from
+ * the missing side of an outer join.
+ */
 export function isForeign (
   { tenant }: RowGuard,
   positions: readonly number[],
   row: readonly (string | null)[]
 ): boolean {
-  // A loop and no closure: this runs for every row.
+  // A loop instead of a closure, because this runs for every row.
   for (const position of positions) {
     if (row[position] != null && row[position] !== tenant) return true
   }

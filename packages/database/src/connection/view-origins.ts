@@ -1,19 +1,22 @@
-/** A column of a view that is a column of another relation. */
+/** A column of a view that comes from a column of another relation. */
 export interface Origin {
-  /** Its number in the view. */
+  /** The column's number in the view. */
   readonly position: number
-  /** The id of the other relation, which may be a view too. */
+  /** The id of the other relation, which may be a view. */
   readonly relation: number
   readonly column: number
 }
 
-// The end of an entry of a query's target list; what comes before it is an expression, which may hold such entries itself.
-const entryEnd =
-  / :resno (\d+) :resname (?:\\[\s\S]|[^\s\\])+ :ressortgroupref \d+ :resorigtbl (\d+) :resorigcol (-?\d+) :resjunk (?:true|false)$/
+// The end of an entry of a query's target list. The expression before it may contain such entries.
+const entryEnd = new RegExp(
+  / :resno (\d+) :resname (?:\\[\s\S]|[^\s\\])+ :ressortgroupref \d+/.source +
+    / :resorigtbl (\d+) :resorigcol (-?\d+) :resjunk (?:true|false)$/.source
+)
 
 /**
- * Reads the columns of a view that are columns of another relation, from its stored query (`pg_rewrite.ev_action`). The server
- * notes them there for the row descriptions of the same query. It notes none for a UNION.
+ * Returns the view's columns that come from columns of another relation, read from its stored query
+ * (`pg_rewrite.ev_action`). PostgreSQL stores these origins for RowDescription; it stores none for
+ * a UNION.
  */
 export function readOrigins (definition: string): Origin[] {
   const origins: Origin[] = []
@@ -21,7 +24,7 @@ export function readOrigins (definition: string): Origin[] {
   let entry: number | undefined
   for (let place = 0; place < definition.length; place++) {
     const character = definition[place]
-    // Names of the user's have a backslash before each brace.
+    // In user-defined names a backslash precedes each brace.
     if (character === '\\') place++
     else if (character === '{') {
       depth++

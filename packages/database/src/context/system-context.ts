@@ -4,15 +4,16 @@ import { readStatementText } from '../connection/statement.ts'
 import type { MakeContext } from '../connection/tenant-connection.ts'
 import type { ContextSettings } from './tenant-context.ts'
 
-/** {@link ContextSettings} of work that is nobody's in particular. */
+/** {@link ContextSettings} of work without a tenant. */
 export interface SystemContextSettings extends Omit<ContextSettings, 'sign' | 'lockout'> {
   readonly isReadOnly: boolean
 }
 
 /*
- * As for a tenant: complete, before every statement, and only for the transaction. The tenant is taken away, so that
- * no default fills a tenant column in. PostgreSQL lets no statement turn a transaction back from read-only once a
- * snapshot was taken, and this one takes it: https://www.postgresql.org/docs/current/sql-set-transaction.html
+ * Like a tenant's context it is complete, precedes every statement and lasts for the transaction.
+ * The tenant is cleared, so that no default fills a tenant column. PostgreSQL refuses to leave
+ * read-only mode after a snapshot was taken, and this statement takes it:
+ * https://www.postgresql.org/docs/current/sql-set-transaction.html
  */
 const text = `select pg_catalog.set_config('role', $1, true)
 , pg_catalog.set_config('tenancy.tenant', '', true)
@@ -22,15 +23,17 @@ const text = `select pg_catalog.set_config('role', $1, true)
 , pg_catalog.set_config('lock_timeout', $4, true)
 , pg_catalog.set_config('idle_in_transaction_session_timeout', $5, true)
 , pg_catalog.set_config('plan_cache_mode', $6, true)
-, pg_catalog.set_config('transaction_read_only', coalesce($7, pg_catalog.current_setting('transaction_read_only')), true)`
+, pg_catalog.set_config('transaction_read_only',
+  coalesce($7, pg_catalog.current_setting('transaction_read_only')), true)`
 
 const { name } = readStatementText(text)
 
 /**
- * The context of a role of the suite's own: `tenancy_system` or `tenancy_global`.
+ * Returns the context of a role of the suite: `tenancy_system` or `tenancy_global`.
  *
  * ```sql
- * select set_config('role', 'tenancy_system_1f3a0c22', true), set_config('tenancy.tenant', '', true), …,
+ * select set_config('role', 'tenancy_system_1f3a0c22', true),
+ *        set_config('tenancy.tenant', '', true), …,
  *        set_config('transaction_read_only', 'on', true)
  * ```
  */

@@ -5,46 +5,63 @@ import { readStatementText } from '../connection/statement.ts'
 import type { MakeContext } from '../connection/tenant-connection.ts'
 import type { LockoutVersions } from './lockout-versions.ts'
 
-/** What is the same in every context of one pool. Durations in milliseconds. */
+/** The settings that all contexts of one pool share. Durations are in milliseconds. */
 export interface ContextSettings {
   /** The role whose privileges and policies apply. */
   readonly role: string
   /** The schema of the tables. */
   readonly schema: string
-  /** The schemas of extensions, which come behind it. @default none */
+  /** The schemas of extensions, which follow `schema` in the search path. @default none */
   readonly extensions?: readonly string[]
   readonly statementTimeout: number
   readonly lockTimeout: number
   readonly idleInTransaction: number
   readonly plans: 'custom' | 'shared'
-  /** Makes the signed token for a tenant and a backend; undefined where contexts are not signed. */
+  /** Returns the signed token for a tenant and a backend; undefined if contexts are not signed. */
   readonly sign: ((tenant: string, backend: number | null) => string) | undefined
-  /** Which of the tenant's fences lock this out, and since when they are known not to; undefined in a database that has none. */
+  /**
+   * Which lockout row applies ('shared' or 'schema'), and the last version in which each tenant was
+   * not locked out. Undefined if the database has no lockouts.
+   */
   readonly lockout: { readonly route: LockoutScope; readonly lockoutVersions: LockoutVersions } | undefined
   /** Whether `application_name` is the tenant's id while a statement runs. @default false */
   readonly isTagged?: boolean
-  /** The epoch of the catalog that this process knows; '' where it knows none. A statement that begins a transaction in a later one fails with TN410. */
+  /**
+   * The catalog epoch that this process assumes; '' if none. A statement that begins a transaction
+   * in a later epoch fails with TN410.
+   */
   readonly catalogEpoch?: () => string
 }
 
-/** Where a tenant's rows are in a database that it shares: in tables of all, or in a schema of its own. */
+/**
+ * Where a tenant's rows are in a database with several tenants: in tenant tables, or in the
+ * tenant's own schema.
+ */
 export type LockoutScope = 'shared' | 'schema'
 
 /*
- * set_config's third argument keeps each setting to the transaction: a pooled connection must not carry a tenant over.
- * The context is complete and goes before every statement, inside a transaction too, so that nothing
- * that one statement did to a setting can serve the next. pg_temp comes last in the search path:
- * left out it would come first, and a temporary table could pose as a real one.
+ * The context is one SELECT, complete before every statement, even inside a transaction. So no
+ * setting that one statement changed affects the next statement.
+ */
+
+/*
+ * The third argument of set_config ends each setting with the transaction, so a pooled connection
+ * never carries a tenant over. pg_temp is last in the search path. Left out it would be first, and
+ * a temporary table could shadow a real one. num_nonnulls makes the reply a third as large.
+ */
+
+/*
+ * The database that holds the tenant's rows checks the lockout, so a process with a stale tenant
+ * record gets an error at its next statement. If $8 is the current version, no lookup happens. The
+ * check runs before `set role`: a deleted tenant's role no longer exists, and its error would hide
+ * the reason.
  *
- * The tenant passes a fence in the database that holds its rows: a process that slept through a suspension, a move
- * or a deletion gets an error with its next statement, whatever it believes. What it may know of, and then is no reason
- * to refuse, is a suspension ($9), which some routes are there for. It comes first: the role of a deleted tenant is gone.
- * Where no fence has changed since the tenant passed ($8), nothing is looked up.
- *
- * num_nonnulls: settings that come back as text are a third of what the answer would weigh.
+ * $9 is 'suspended' if this process has already seen the suspension. Such a statement is let
+ * through, because some routes serve suspended tenants.
  */
 const pass = (route: LockoutScope): string =>
-  `case when tenancy.current_versions() operator(pg_catalog.=) $8 then $8 else tenancy.check_lockout($2, '${route}', $9) end
+  `case when tenancy.current_versions() operator(pg_catalog.=) $8 then $8
+  else tenancy.check_lockout($2, '${route}', $9) end
 , `
 const settings = `pg_catalog.set_config('tenancy.tenant', $2, true)
 , pg_catalog.set_config('role', $1, true)
@@ -83,19 +100,26 @@ const texts = {
 }
 
 /**
- * The context of strategy `rls`: role and tenant for the policies, and every setting that a statement depends on.
+ * Returns the context of strategy `rls`: role and tenant for the policies, and every setting that a
+ * statement depends on.
  *
  * ```sql
- * select case when tenancy.current_versions() = '6fb0…' then '6fb0…' else tenancy.check_lockout('7f3c…', 'shared', '') end,
- *        num_nonnulls(set_config('tenancy.tenant', '7f3c…', true), set_config('role', 'tenancy_app_1f3a0c22', true),
- *        set_config('search_path', '"public", pg_temp', true), set_config('row_security', 'on', true), …)
+ * select case when tenancy.current_versions() = '6fb0…' then '6fb0…'
+ *          else tenancy.check_lockout('7f3c…', 'shared', '') end,
+ *        num_nonnulls(set_config('tenancy.tenant', '7f3c…', true),
+ *          set_config('role', 'tenancy_app_1f3a0c22', true),
+ *          set_config('search_path', '"public", pg_temp', true),
+ *          set_config('row_security', 'on', true), …)
  * ```
  */
 export function rlsContext (tenant: Pick<Tenant, 'id' | 'status'>, settings: ContextSettings): MakeContext {
   return rlsContexts(settings)(tenant)
 }
 
-/** The contexts of many tenants: what they have in common is made once, and not for each request. */
+/**
+ * Returns the contexts of many tenants. Their common values are computed once instead of per
+ * request.
+ */
 export function rlsContexts (
   settings: ContextSettings
 ): (tenant: Pick<Tenant, 'id' | 'status'>) => MakeContext {
@@ -118,11 +142,11 @@ function contextOf (
   text: Text,
   common: readonly string[]
 ): MakeContext {
-  // Refused here and not left to the policy: an empty setting reads like one that was never set.
+  // Refused here, because the policies cannot tell an empty setting from one that was never set.
   if (tenant.id === '') throw new InternalTypeError('a tenant id must not be empty')
   const values = [role, tenant.id, ...common]
   const token = (backend: number | null): string[] => sign === undefined ? [] : [sign(tenant.id, backend)]
-  // A stream's timeout is counted by its connection.
+  // Streams get no server timeout, because TenantConnection measures it with a StreamClock.
   const valuesOf = (isStream: boolean | undefined): string[] =>
     isStream === true ? values.with(3, '0') : values
   if (lockout === undefined)
@@ -131,19 +155,21 @@ function contextOf (
       values: [...valuesOf(isStream), ...token(processID)]
     })
   const known = tenant.status === 'suspended' ? 'suspended' : ''
-  // Who knows of a suspension passes where others do not.
+  // The status is part of the key, because a process that has seen a suspension is let through
+  // where others are refused.
   const passage = `${lockout.route} ${known} ${tenant.id}`
   return ({ processID }, isBegun, isStream) => {
-    // A session hears of changes when a transaction begins, and not always within it: there, each statement looks.
-    const epoch = isBegun ? null : lockout.lockoutVersions.of(passage)
-    // Behind statements of its transaction a statement cannot be sent again.
+    // PostgreSQL processes invalidation messages when a transaction starts, not reliably inside it.
+    // So inside a transaction every statement checks the lockouts (version = null).
+    const version = isBegun ? null : lockout.lockoutVersions.of(passage)
+    // '' inside a transaction, because a statement that follows others there cannot be retried.
     const catalog = isBegun ? '' : catalogEpoch()
     return {
       ...text,
-      values: [...valuesOf(isStream), epoch, catalog === '' ? known : `${known} ${catalog}`,
+      values: [...valuesOf(isStream), version, catalog === '' ? known : `${known} ${catalog}`,
         ...token(processID)],
       onAnswer: seen => {
-        if (seen !== epoch) lockout.lockoutVersions.learn(passage, seen)
+        if (seen !== version) lockout.lockoutVersions.set(passage, seen)
       }
     }
   }

@@ -8,30 +8,33 @@ import { Judge } from './judge.ts'
 import { FactsKeeper } from './keeper.ts'
 import { readBuiltInCalls, readFacts, type Answer, type FactsQuery } from './read-facts.ts'
 
-/** What one database is asked for. */
+/** The settings for reading the catalog of one database. */
 export interface CatalogSettings {
-  /** The schema of the tables that tenants share, or of a tenant's own database. */
+  /** The schema of the tenant tables, or of the tables in a tenant's own database. */
   readonly schema: string
-  /** The names of the tables in it that may be harmless; undefined for all. */
+  /** The names of its tables that may be harmless; undefined for all tables. */
   readonly tables: () => readonly string[] | undefined
   readonly ownPolicies: FactsQuery['ownPolicies']
   readonly functions: readonly string[]
-  /** The schemas on the path of statements behind the one of their tables. */
+  /** The schemas that follow `schema` in the search path. */
   readonly others: () => readonly string[]
-  /** Whether the database keeps an epoch of its catalog that this login may read. */
+  /** Whether the database has a catalog epoch that this login may read. */
   readonly hasEpoch: () => boolean
 }
 
-/** The connections of one database, as far as the catalog needs them. */
+/** The part of a database's connections that the catalog needs. */
 export interface CatalogPool {
   readonly catalog: Pick<LookUps, 'query' | 'transaction'>
   dropPreparedNames(): void
 }
 
-/** How many schemas of tenants are remembered. */
+/** Number of tenants' schemas whose facts are cached. */
 const maxSchemas = 1_000
 
-/** What the catalog of one database says of harmless statements, schema by schema. */
+/**
+ * Holds the facts, read from the catalog of one database, that decide which statements are
+ * harmless, schema by schema.
+ */
 export class HarmlessCatalog {
   /** Judges statements on the schema of the settings. */
   readonly judge: Judge
@@ -39,46 +42,55 @@ export class HarmlessCatalog {
   readonly #settings: CatalogSettings
   readonly #main: FactsKeeper
   readonly #router = new LRUCache<string, Judge>({ max: maxSchemas })
-  /** Counts the times at which all facts became old; the second those of tenants' schemas. */
+  /**
+   * Number of times that all facts expired; the second counts for the facts of tenants' schemas.
+   */
   #generation = 0
   #routeGeneration = 0
   #builtInCalls: ReadonlySet<string> | undefined
-  // One reading at a time: they are in the background, and must not take the connections of statements.
+  // One read at a time, because reads run in the background and must not take the connections of
+  // statements.
   #turn: Promise<unknown> = Promise.resolve()
 
-  /** @param pool where the catalog is read. */
+  /** @param pool used to read the catalog */
   constructor (pool: CatalogPool, settings: CatalogSettings) {
     this.#pool = pool
     this.#settings = settings
     this.#main = new FactsKeeper({
       read: () => this.#read(settings.schema, settings.tables(), settings.ownPolicies),
       generation: () => this.#generation,
-      // The epoch that is known from now on must not stand for facts of schemas that were read before it.
+      // Facts of tenants' schemas were read in an earlier epoch, so they expire with the new one.
       onChange: () => this.#changed(),
-      // Parameters of prepared statements may have types that their columns have no more.
+      // Prepared statements may have parameters of types that their columns no longer have.
       onLapse: () => pool.dropPreparedNames()
     })
     this.judge = new Judge({ own: this.#main, schema: settings.schema, others: settings.others })
   }
 
-  /** The epoch of the catalog that this process knows; '' where it knows none. */
+  /** Returns the catalog epoch of the current facts; '' if unknown. */
   get epoch (): string {
     return this.#main.epoch
   }
 
-  /** Reads the catalog now, at the boot. */
+  /** Reads the catalog immediately, at boot. */
   async refresh (): Promise<void> {
     await this.#main.refresh()
   }
 
-  /** Takes all facts for old, because the catalog changed. They are read again in the background, those of tenants' schemas when they are needed. */
+  /**
+   * Expires all facts, because the catalog changed. They are read again in the background; facts of
+   * a tenant's schema at its next use.
+   */
   expire (): void {
     this.#generation++
     this.#routeGeneration++
     if (this.#main.last !== undefined) this.#main.hurry()
   }
 
-  /** Judges statements on a tenant's schema. Until its catalog was read, none is harmless. */
+  /**
+   * Returns the judge of statements on a tenant's schema. Until its catalog was read, no statement
+   * counts as harmless.
+   */
   route (schema: string): Judge {
     const known = this.#router.get(schema)
     if (known !== undefined) return known
@@ -119,7 +131,7 @@ export class HarmlessCatalog {
     ownPolicies: FactsQuery['ownPolicies']
   ): Promise<Answer> {
     const { catalog } = this.#pool
-    // Before the facts: an epoch must not stand for a change that they do not show.
+    // Read before the facts. Otherwise the epoch could include a change that the facts do not show.
     const epoch = this.#settings.hasEpoch() ? await readEpoch(catalog) : ''
     return catalog.transaction(context, async client => {
       const json = asJson(client)
@@ -136,17 +148,18 @@ export class HarmlessCatalog {
 }
 
 /*
- * pg_temp comes last in the path: left out it would come first, and a temporary table could pose as a catalog. Compiling
- * these queries would take longer than running them, and what the planner takes for few rows can be ten thousand.
+ * pg_temp is last in the path; if left out it would be first, and a temporary table could shadow a
+ * catalog. JIT would take longer than the queries. Nested loops are off, because the planner
+ * expects few rows where there can be ten thousand.
  */
-const text =
-  `select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('jit', 'off', true),
+const text = `select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+pg_catalog.set_config('jit', 'off', true),
 pg_catalog.set_config('enable_nestloop', 'off', true), pg_catalog.set_config('work_mem', '64MB', true),
 pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('statement_timeout', '20s', true)`
 const { name } = readStatementText(text)
 const context: MakeContext = () => ({ text, name, values: [] })
 
-// As one text, whatever the pool's type parsers make of arrays and booleans.
+// Reads rows as one JSON text, because the pool may parse arrays and booleans differently.
 function asJson (client: SqlClient): SqlClient {
   return {
     async query<R> (question: string, values?: unknown[]) {

@@ -4,16 +4,16 @@ export interface RelationRow {
   readonly oid: string
   readonly schema: string
   readonly name: string
-  /** The type of its rows. */
+  /** The type of the table's rows. */
   readonly type: string
   readonly isTable: boolean
   readonly hasRules: boolean
   readonly hasTriggers: boolean
-  /** Whether pg_catalog has a relation of the name, which comes first where no schema is named. */
+  /** Whether pg_catalog has a relation of this name, which an unqualified name would mean. */
   readonly isHidden: boolean
 }
 
-/** A function, operator or type of a user's, under the name of one of the server's own. */
+/** A user-defined function, operator or type that has the name of a built-in one. */
 export interface NameRow {
   readonly schema: string
   readonly name: string
@@ -21,45 +21,54 @@ export interface NameRow {
   readonly isCompiled: boolean
 }
 
-/** One table, with what is known of itself alone. */
+/** The facts of one table, without those of tables that it reaches. */
 export interface Relation {
   readonly oid: string
   readonly isHidden: boolean
   readonly columns: ReadonlySet<string>
-  /** Whether reading its own rows runs no code of a user's. */
+  /** Whether reading its rows runs no user-defined code. */
   readonly isReadable: boolean
-  /** Whether writing its own rows runs none, if reading does not. */
+  /** Whether writing its rows runs no user-defined code beyond that of reading them. */
   readonly isWritable: boolean
 }
 
-/** Where the effects of a statement on one table go. */
+/** The tables that a statement on one table can reach. */
 export interface Edges {
-  /** Partitions and children by inheritance; from a partition to what it is part of. */
+  /** Partitions and inheritance children of a table, and the parent of a partition. */
   readonly family: ReadonlyMap<string, readonly string[]>
-  /** The tables that its foreign keys refer to. */
+  /** The tables that its foreign keys reference. */
   readonly parents: ReadonlyMap<string, readonly string[]>
   /** The tables that its policies read. */
   readonly read: ReadonlyMap<string, readonly string[]>
-  /** The tables whose foreign keys refer to it. */
+  /**
+   * The tables whose foreign keys reference it. `acts` is true if a change of the parent changes
+   * the child.
+   */
   readonly children: ReadonlyMap<string, readonly { readonly child: string; readonly acts: boolean }[]>
 }
 
-/** What a statement does with a table. `change` is everything that may change or delete a row that is there. */
+/** How a statement uses a table. `change` is anything that may update or delete an existing row. */
 export type Use = 'read' | 'insert' | 'change'
 
-/** What the catalog says of one schema's tables, and of all that a statement on them can reach. Never changed. */
+/**
+ * The facts of one schema's tables, and of everything that a statement on them can reach.
+ * Immutable.
+ */
 export class Facts {
   readonly #relations: ReadonlyMap<string, Relation>
   readonly #names: ReadonlyMap<string, string>
   readonly #edges: Edges
   readonly #verdicts = new Map<string, boolean>()
-  /** The names in each schema under which a call or an operator can run code of a user's. */
+  /** The names in each schema under which a call or an operator can run user-defined code. */
   readonly #functions: ReadonlyMap<string, ReadonlySet<string>>
   readonly #operators: ReadonlyMap<string, ReadonlySet<string>>
   /** The names in each schema by which `item.name` can be a call. */
   readonly #calls: ReadonlyMap<string, ReadonlySet<string>>
   readonly #results: ReadonlyMap<string, readonly (readonly string[] | null)[]>
-  /** Whether a type of the server's own has casts or operators in a user's code, so that any expression can run it. */
+  /**
+   * Whether a built-in type has user-defined casts or operators, so that any expression can run
+   * that code.
+   */
   readonly isTainted: boolean
 
   constructor (parts: {
@@ -85,17 +94,17 @@ export class Facts {
     this.isTainted = parts.isTainted
   }
 
-  /** The columns of a table; undefined where it is not known. */
+  /** Returns the columns of a table; undefined if the table is unknown. */
   columns (schema: string, table: string): ReadonlySet<string> | undefined {
     return this.#relation(schema, table)?.columns
   }
 
-  /** Whether a name without a schema means a relation of pg_catalog. */
+  /** Whether an unqualified name means a relation of pg_catalog. */
   isHidden (schema: string, table: string): boolean {
     return this.#relation(schema, table)?.isHidden ?? true
   }
 
-  /** The columns that each function of this name returns, of those that the application lists; null for a single value. */
+  /** Returns the result columns of each listed function with this name; null for a single value. */
   results (name: string): readonly (readonly string[] | null)[] {
     return this.#results.get(name) ?? []
   }
@@ -108,12 +117,12 @@ export class Facts {
     return !path.some(schema => this.#operators.get(schema)?.has(name))
   }
 
-  /** Whether `item.name` can be a call of a function or a cast to a type, where `name` is no column. */
+  /** Whether `item.name` can be a function call or a cast, if `name` is no column. */
   isCall (name: string, path: readonly string[]): boolean {
     return path.some(schema => this.#calls.get(schema)?.has(name))
   }
 
-  /** Whether a use of a table runs no code of a user's, in any table that it reaches. */
+  /** Whether a use of a table runs no user-defined code in any table that it reaches. */
   isHarmlessUse (schema: string, table: string, use: Use): boolean {
     const key = `${use} ${schema} ${table}`
     const known = this.#verdicts.get(key)
@@ -128,7 +137,7 @@ export class Facts {
     return this.#relations.get(this.#names.get(nameKey(schema, table)) ?? '')
   }
 
-  // Each pair of a table and a use is visited once, however the foreign keys run in circles.
+  // Visits each pair of table and use once, so that cycles of foreign keys end.
   #reach (start: string, startUse: Use): boolean {
     const seen = new Set<string>()
     const waiting: [string, Use][] = [[start, startUse]]
@@ -153,7 +162,7 @@ export class Facts {
   }
 }
 
-/** A key for a table's name in its schema. Neither can contain NUL. */
+/** Returns a key for a table in a schema. NUL separates them, because no name can contain it. */
 export function nameKey (schema: string, table: string): string {
   return `${schema}\0${table}`
 }

@@ -8,25 +8,28 @@ import { harmlessFunctions } from './names.ts'
 import { read } from './read-statement.ts'
 import type { Columns, Reading } from './reading.ts'
 
-/** How many texts are remembered, their length together, and the longest of them: lists of each length are a text of their own. */
+/**
+ * Limits of the cache: number of texts, their total length, and the longest text. Longer texts are
+ * mostly lists, of which each length is another text.
+ */
 const max = 5_000
 const maxSize = 5_000_000
 const longestKept = 10_000
 
-/** What a judge knows the catalog from. */
+/** The sources of a judge's facts. */
 export interface JudgeParts {
   /** The facts of `schema`. */
   readonly own: FactsKeeper
   readonly schema: string
-  /** The facts of the schema of shared tables. @default `own` */
+  /** The facts of the schema with reference tables. @default `own` */
   readonly shared?: FactsKeeper
   /** @default `schema` */
   readonly sharedSchema?: string
-  /** The schemas on the path behind `schema`. */
+  /** The schemas that follow `schema` in the search path. */
   readonly others: () => readonly string[]
 }
 
-/** Judges the statements of handles that find their tables in one schema. */
+/** Judges the statements of handles whose tables are in one schema. */
 export class Judge {
   readonly #own: FactsKeeper
   readonly #shared: FactsKeeper
@@ -51,19 +54,22 @@ export class Judge {
     }
   }
 
-  /** Whether a compiled query changes and reads nothing of its session. Anything that no compiler of ours made may. */
+  /**
+   * Whether a compiled query changes and reads nothing of its session. False for a query that no
+   * compiler of the suite made.
+   */
   isHarmless (query: CompiledQuery): boolean {
     const isFresh = this.#isFresh
     if (!isFresh || !JudgedQuery.isOwn(query)) return false
     return query.verdict(this).isHarmless
   }
 
-  /** Whether a verdict is still what {@link verdict} would say. */
+  /** Whether a verdict still equals what {@link verdict} would return. */
   isCurrent (verdict: HarmlessVerdict): boolean {
     return verdict.version === this.#version
   }
 
-  /** What is known of a text that a compiler made from these nodes. */
+  /** Returns the verdict on a text that a compiler made from `node`. */
   verdict (sql: string, node: RootOperationNode): HarmlessVerdict {
     const known = this.#verdicts.get(sql)
     if (known?.version === this.#version) return known
@@ -72,7 +78,7 @@ export class Judge {
     return verdict
   }
 
-  /** Reads the catalog soon: a statement names what it did not show. */
+  /** Requests a catalog read, because a statement uses a name that the facts do not contain. */
   hurry (): void {
     this.#own.hurry()
   }
@@ -82,12 +88,12 @@ export class Judge {
   }
 
   get #isFresh (): boolean {
-    // Both are asked, so that both are read again in time.
+    // Read both, because `isFresh` also requests a refresh of aging facts.
     const isOwnFresh = this.#own.isFresh
     return this.#shared.isFresh && isOwnFresh
   }
 
-  // Both only grow, so that no two pairs have one sum.
+  // Both counters only grow, so no two pairs have the same sum.
   get #version (): number {
     return this.#own === this.#shared ? this.#own.version : this.#own.version + this.#shared.version
   }
@@ -109,7 +115,7 @@ export class Judge {
         version
       }
     } catch {
-      // Nodes that are not known: raw SQL most of all.
+      // Thrown for unknown nodes, mostly raw SQL.
       return { isReadable: false, isHarmless: false, unknown: undefined, isCall: false, version }
     }
   }

@@ -2,31 +2,34 @@ import type { CompiledQuery, RootOperationNode } from 'kysely'
 
 import type { UnknownColumn } from './reading.ts'
 
-/** What is known of one text. */
+/** The verdict on one text. */
 export interface HarmlessVerdict {
   readonly isHarmless: boolean
-  /** False where a node is not known, so that nothing else is. */
+  /** False if a node is unknown. The other fields then mean nothing. */
   readonly isReadable: boolean
-  /** A reference `item.column` that is no column. */
+  /** A reference `item.column` that matches no known column. */
   readonly unknown: UnknownColumn | undefined
-  /** Whether PostgreSQL would take it for a call of a function, or a cast to a type. */
+  /** Whether PostgreSQL would take that reference for a function call or a cast. */
   readonly isCall: boolean
   readonly version: number
 }
 
-/** What judges a query: see the class `Judge`. */
+/** The part of `Judge` that judges a query. */
 export interface QueryJudge {
   verdict(sql: string, node: RootOperationNode): HarmlessVerdict
   isCurrent(verdict: HarmlessVerdict): boolean
 }
 
-/** A query that a compiler of ours made from nodes. Its text cannot be changed, so that a verdict on it holds. */
+/**
+ * A query that one of the suite's compilers made from nodes. Its text is immutable, so a verdict on
+ * it stays valid.
+ */
 export class JudgedQuery implements CompiledQuery {
   readonly query: RootOperationNode
   readonly queryId: CompiledQuery['queryId']
   readonly sql: string
   readonly parameters: readonly unknown[]
-  // What runs is this text. A private field cannot be forged, and is not copied with the rest.
+  // The text that runs. A private field cannot be forged, and copying the object does not copy it.
   readonly #sql: string
   readonly #node: RootOperationNode
   #judge: QueryJudge | undefined
@@ -45,7 +48,10 @@ export class JudgedQuery implements CompiledQuery {
     return #sql in query && query.sql === query.#sql
   }
 
-  /** The verdict of a judge on it; kept, since most queries are compiled and run under one. */
+  /**
+   * Returns a judge's verdict on this query. It is cached, because most queries are compiled and
+   * run under the same judge.
+   */
   verdict (judge: QueryJudge): HarmlessVerdict {
     if (this.#judge === judge && this.#verdict !== undefined && judge.isCurrent(this.#verdict))
       return this.#verdict

@@ -4,17 +4,20 @@ import { QueryRefusedError } from '../options/errors.ts'
 import type { Judge } from './judge.ts'
 import { JudgedQuery } from './judged-query.ts'
 
-/** Kysely's own compiler, whose queries carry what is known of them. */
+/** Kysely's compiler, extended so that its queries carry a verdict. */
 export class JudgingCompiler extends PostgresQueryCompiler {
   readonly #judge: () => Judge | undefined
 
-  /** @param judge undefined where the tenant's database is not open yet: it judges when the query runs. */
+  /**
+   * @param judge returns undefined until the tenant's database is open; the query is then judged
+   * when it runs
+   */
   constructor (judge: () => Judge | undefined) {
     super()
     this.#judge = judge
   }
 
-  /** @throws FST_TENANCY_QUERY_REFUSED for `item.name` where `name` is a function's and no column's. */
+  /** @throws FST_TENANCY_QUERY_REFUSED for `item.name` if `name` is a function and no column */
   override compileQuery (node: RootOperationNode, queryId: CompiledQuery['queryId']): CompiledQuery {
     const query = new JudgedQuery(super.compileQuery(node, queryId))
     const judge = this.#judge()
@@ -23,7 +26,9 @@ export class JudgingCompiler extends PostgresQueryCompiler {
       judge?.hurry()
       const { item, column } = verdict.unknown
       throw new QueryRefusedError(
-        `'${column}' is no column of '${item}', so that PostgreSQL would call the function or cast to the type of that name: write a call with eb.fn(), and correct the column's name; a column that was added just now is found within seconds`
+        `'${column}' is no column of '${item}', so that PostgreSQL would call the function or cast to the ` +
+          'type of that name: write a call with eb.fn(), ' +
+          "and correct the column's name; a column that was added just now is found within seconds"
       )
     }
     return Object.freeze(query)

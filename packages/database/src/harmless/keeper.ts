@@ -1,32 +1,36 @@
 import type { Facts } from './facts.ts'
 import type { Answer } from './read-facts.ts'
 
-/** How long facts count after their reading began, in milliseconds. The README states it. */
+/** Milliseconds after the start of a read until its facts expire. See docs/how-a-statement-travels.md. */
 export const freshnessMs = 60_000
-/** In which age facts are read again, in the background, so that a busy process never waits for fresh ones. */
+/**
+ * Age in milliseconds at which facts are read again in the background, so that a busy process never
+ * waits for them.
+ */
 const refreshMs = 30_000
-/** The least time between two readings. */
+/** Least time between two reads, in milliseconds. */
 const restMs = 1_000
 
-/** What a keeper works with. */
+/** The dependencies of a keeper. */
 export interface KeeperParts {
   readonly read: () => Promise<Answer>
-  /** Grows when all facts become old, whatever their age. */
+  /** Returns a counter that grows when all facts expire, whatever their age. */
   readonly generation: () => number
-  /** Called when the catalog says something else than before. */
+  /** Called when the facts differ from those before. */
   readonly onChange: () => void
-  /** Called when the facts have become old, once. */
+  /** Called once when the facts have expired. */
   readonly onLapse?: () => void
 }
 
-/** The facts of one schema, read again when they age. */
+/** Keeps the facts of one schema and reads them again as they age. */
 export class FactsKeeper {
   readonly #parts: KeeperParts
   #answer: Answer | undefined
-  /** When the reading of the facts began, and in which generation. */
+  /** The time at which the last read began, and its generation. */
   #readAt = -Infinity
   #readIn = -1
-  // The first statements on a schema do not share the wire with a reading of its catalog.
+  // Set at construction, so that the first statements on a schema are not delayed by a read of its
+  // catalog.
   #begunAt = Date.now()
   #version = 0
   #reading: Promise<void> | undefined
@@ -36,22 +40,22 @@ export class FactsKeeper {
     this.#parts = parts
   }
 
-  /** Grows with each change of what the catalog says. */
+  /** A counter that grows with each change of the facts. */
   get version (): number {
     return this.#version
   }
 
-  /** The epoch of the catalog that the facts belong to; '' where that is not known, or they are old. */
+  /** Returns the catalog epoch of the facts; '' if it is unknown or the facts have expired. */
   get epoch (): string {
     return this.#isCurrent ? this.#answer?.epoch ?? '' : ''
   }
 
-  /** What the catalog said last, however long ago; undefined where it was never read. */
+  /** Returns the facts last read, of any age; undefined if none were read. */
   get last (): Facts | undefined {
     return this.#answer?.facts
   }
 
-  /** Whether the facts still count. Has them read again where they age. */
+  /** Whether the facts are still valid. Requests a refresh if they are aging. */
   get isFresh (): boolean {
     const age = this.#isCurrent ? Date.now() - this.#readAt : Infinity
     if (age > refreshMs) this.hurry()
@@ -64,12 +68,14 @@ export class FactsKeeper {
   /** Reads the catalog in the background, at most once a second. */
   hurry (): void {
     if (this.#reading !== undefined || Date.now() - this.#begunAt < restMs) return
-    this.refresh().catch(() => {}) // what is not read counts as harmful, and the next second is another try
+    // A failure is ignored: without facts statements count as harmful, and the next second tries
+    // again.
+    this.refresh().catch(() => {})
   }
 
   /** Reads the catalog. */
   async refresh (): Promise<void> {
-    // A reading that has begun may have looked before the change that this one is asked for.
+    // A read in progress may have started before the change, so read again after it.
     const reading = (this.#reading ?? Promise.resolve()).catch(() => {}).then(() => this.#readNow())
     this.#reading = reading
     try {
@@ -89,12 +95,13 @@ export class FactsKeeper {
     const answer = await this.#parts.read()
     const before = this.#answer
     const isSame = answer.signature === before?.signature
-    // Equal facts stay the same object: what was judged by them stands.
+    // If the facts are equal, keep the old object, so that verdicts based on it stay valid.
     this.#answer = isSame && before !== undefined ? { ...before, epoch: answer.epoch } : answer
     if (!isSame) this.#version++
     if (before !== undefined && (!isSame || before.epoch !== answer.epoch)) this.#parts.onChange()
     this.#readAt = begunAt
-    // What became old meanwhile may have been read before the change.
+    // The generation at the start of the read, because facts that expired meanwhile may predate the
+    // change.
     this.#readIn = generation
     this.#isLapsed = false
   }

@@ -1,4 +1,4 @@
-/** What a stored expression (pg_node_tree) refers to. */
+/** The objects that a stored expression (pg_node_tree) references. */
 export interface TreeContent {
   readonly functions: readonly number[]
   readonly operators: readonly number[]
@@ -6,10 +6,10 @@ export interface TreeContent {
 }
 
 /*
- * pg_depend is no source for this: it does not record objects that are pinned, and set_config and the lock functions are.
- * So the tree itself is read, by the names that its nodes and fields have from PostgreSQL 15 to 18. A kind of node that is
- * not listed makes the expression unknown. Names that a user chose cannot pose as nodes or fields, because PostgreSQL
- * puts a backslash before each brace and blank in them.
+ * pg_depend does not help, because it omits pinned objects such as set_config and the lock
+ * functions. So the tree is parsed, with the node and field names of PostgreSQL 15 to 18. An
+ * unlisted node makes the expression unknown. A user-defined name cannot look like a node or field,
+ * because PostgreSQL escapes each brace and blank in it.
  */
 const nodes: ReadonlySet<string> = new Set([
   'OPEXPR',
@@ -41,13 +41,20 @@ const nodes: ReadonlySet<string> = new Set([
 ])
 
 const node = /\{([A-Z0-9_]+)/g
-// Any field that could name code is read, also one that no listed node has.
+// Matches any field that could name code, even a field of no listed node.
 const reference = / :(\w*(?:func|fn|proc|opno|opnos|type|typeid|typeId)\w*) (?:(\d+)|\(o ([\d ]+)\))/g
-/** Fields that match the pattern and hold no object. `resulttypmod` and its like are modifiers, `nulltesttype` a kind. */
-const others =
-  /^(?:funcretset|funcvariadic|funcformat|funccollid|nulltesttype|booltesttype|cmptype|rctype|varreturningtype|\w*typmod|\w*typeMod)$/
+/**
+ * Fields that match the pattern but hold no object: `…typmod` is a modifier, `nulltesttype` a kind.
+ */
+const others = new RegExp(
+  '^(?:funcretset|funcvariadic|funcformat|funccollid|nulltesttype|booltesttype|cmptype|rctype' +
+    '|varreturningtype|\\w*typmod|\\w*typeMod)$'
+)
 
-/** The objects that a stored expression refers to; undefined where it has nodes that are not known to be harmless. */
+/**
+ * Returns the objects that a stored expression references; undefined if it contains an unlisted
+ * node.
+ */
 export function readTree (text: string): TreeContent | undefined {
   for (const [, kind] of text.matchAll(node)) if (!nodes.has(kind ?? '')) return undefined
   const functions: number[] = []

@@ -12,7 +12,10 @@ import { value } from '../rewrite/value.ts'
 import { operatorsOf } from './names.ts'
 import { refer, unreadable, type ReadingScope } from './reading.ts'
 
-/** Notes what an expression names. The kinds of nodes and their properties are those of the grammar of strategy `row`. */
+/**
+ * Records the names that an expression uses. Node kinds and their properties are those of the
+ * grammar of strategy `row`.
+ */
 export function readExpression (node: OperationNode, scope: ReadingScope): void {
   switch (node.kind) {
     case 'ReferenceNode':
@@ -53,7 +56,7 @@ export function readExpression (node: OperationNode, scope: ReadingScope): void 
       return void scope.grammar.subquery(node, scope)
     case 'RawNode':
       return raw(node as RawNode, scope)
-    // An argument of a call: count(*), and to_json("notes") for whole rows.
+    // Occurs as an argument of a call: count(*), and to_json("notes") for whole rows.
     case 'SelectionNode':
       return readSelection((node as SelectionNode).selection, scope)
     case 'TableNode':
@@ -63,7 +66,7 @@ export function readExpression (node: OperationNode, scope: ReadingScope): void 
   }
 }
 
-/** Notes what one item of a SELECT or a RETURNING names. */
+/** Records the names that one item of a SELECT or a RETURNING uses. */
 export function readSelection (node: OperationNode, scope: ReadingScope): void {
   if (node.kind === 'SelectAllNode') return
   if (node.kind !== 'AliasNode') return readExpression(node, scope)
@@ -73,7 +76,7 @@ export function readSelection (node: OperationNode, scope: ReadingScope): void {
   readExpression(inner, scope)
 }
 
-/** Notes what ORDER BY names. */
+/** Records the names that ORDER BY uses. */
 export function readOrderBy (node: OrderByNode | undefined, scope: ReadingScope): void {
   if (node === undefined) return
   only(node, itemsProperties)
@@ -87,26 +90,26 @@ export function readOrderBy (node: OrderByNode | undefined, scope: ReadingScope)
   }
 }
 
-/** Notes what WHERE names. */
+/** Records the names that WHERE uses. */
 export function readWhere (node: WhereNode | undefined, scope: ReadingScope): void {
   if (node === undefined) return
   only(node, whereProperties)
   readExpression(node.where, scope)
 }
 
-/** Notes a call that is no aggregate: the only kind that may stand in FROM. */
+/** Records a call of a function that is no aggregate. Only such calls may stand in FROM. */
 export function readCall (node: FunctionNode, scope: ReadingScope): void {
   only(node, callProperties)
   callee(node.func, scope)
   all(node.arguments, scope)
 }
 
-/** The name that an identifier holds. */
+/** Returns the name in an identifier. */
 export function columnIdentifier (node: OperationNode | undefined): string {
   return node?.kind === 'IdentifierNode' ? nameOf(node as IdentifierNode) : unreadable('a name')
 }
 
-/** The name of a column. */
+/** Returns the name of a column. */
 export function columnName (node: OperationNode): string {
   if (node.kind !== 'ColumnNode') return unreadable('a column')
   only(node, columnProperties)
@@ -160,11 +163,11 @@ function reference (node: ReferenceNode, scope: ReadingScope): void {
   const item = table && itemName(table, scope)
   if (column.kind === 'SelectAllNode') return
   const name = columnName(column)
-  // A name without its item is never a call: PostgreSQL takes it for a column, or for a whole row.
+  // An unqualified name is never a call: PostgreSQL takes it for a column or a whole row.
   if (item !== undefined) refer(item, name, scope)
 }
 
-/** The item that the table of a column reference means. */
+/** Returns the name of the item that a column reference means. */
 function itemName (node: TableNode, { columns }: ReadingScope): string {
   only(node, tableProperties)
   const { schema, identifier: name } = node.table
@@ -172,7 +175,7 @@ function itemName (node: TableNode, { columns }: ReadingScope): string {
   return columnIdentifier(name)
 }
 
-// jsonAgg('pet.name') makes the column of an item look like a table in a schema.
+// jsonAgg('pet.name') produces a table in a schema for the column of an item.
 function rowOrColumn (node: TableNode, scope: ReadingScope): void {
   only(node, tableProperties)
   const { schema, identifier: name } = node.table
@@ -194,7 +197,7 @@ function operator (node: OperationNode, { reading }: ReadingScope): void {
 }
 
 function callee (name: unknown, { reading }: ReadingScope): void {
-  // Kysely prints it as it is.
+  // Checked, because Kysely prints the name unquoted.
   if (typeof name !== 'string' || !isPlainName(name.toLowerCase())) return unreadable('a function')
   const text = name.toLowerCase()
   reading.functions.add(text)
@@ -263,7 +266,7 @@ function path (node: JSONPathNode, scope: ReadingScope): void {
   if (inOperator !== undefined) operator(inOperator, scope)
 }
 
-// Kysely's own helpers, as strategy row knows them.
+// Accepts the SQL of Kysely's own helpers, as strategy row does.
 function raw (node: RawNode, scope: ReadingScope): void {
   const { sqlFragments: texts, parameters } = node
   const [first] = parameters

@@ -8,26 +8,30 @@ import type { Types } from './types.ts'
 /** A stored expression of a table. */
 export interface ExpressionRow {
   readonly relation: string
-  /** False where reading the table may evaluate it, too. */
+  /** False if reading the table may evaluate it, too. */
   readonly isOfWriting: boolean
   readonly tree: string
 }
 
-/** What is known of the stored expressions of tables. */
+/** The facts of the stored expressions of tables. */
 export interface Expressions {
-  /** The types that occur in them. */
+  /** The types that occur in the expressions. */
   readonly types: readonly string[]
   readonly signature: unknown
-  /** Whether the expressions of one table, those of reading and those of writing, call listed functions only. */
+  /**
+   * Whether the expressions of one table call only listed functions, for reading and for writing.
+   */
   of(relation: string, types: Types): { readonly reading: boolean; readonly writing: boolean }
 }
 
-/** Reads the trees, and asks the catalog which of the functions and operators in them are on the list. */
+/**
+ * Parses the trees, and reads from the catalog which of their functions and operators are listed.
+ */
 export async function readExpressions (
   client: SqlClient,
   rows: readonly ExpressionRow[]
 ): Promise<Expressions> {
-  // Equal texts are read once: each tenant table has the same default.
+  // Parse equal texts once, because each tenant table has the same default.
   const trees = new Map<string, TreeContent | undefined>()
   for (const { tree } of rows) if (!trees.has(tree)) trees.set(tree, readTree(tree))
   const contents = [...trees.values()].filter(tree => tree !== undefined)

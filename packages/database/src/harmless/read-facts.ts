@@ -6,30 +6,34 @@ import * as question from './question.ts'
 import { readExpressions, type ExpressionRow } from './read-expressions.ts'
 import { Types, type TypeRow } from './types.ts'
 
-/** What the catalog is asked. */
+/** The parameters of {@link readFacts}. */
 export interface FactsQuery {
   readonly schema: string
-  /** The tables by name; undefined for all of the schema. */
+  /** The names of the tables; undefined for all tables of the schema. */
   readonly tables: readonly string[] | undefined
-  /** The ids of the policies that `protect` made, as it makes them, among those of these tables. */
+  /** Returns the ids of policies on these tables that are exactly as `protect` creates them. */
   readonly ownPolicies: (client: SqlClient) => Promise<ReadonlySet<string>>
-  /** Functions that the application lists for strategy `row`, besides PostgreSQL's own. */
+  /** Functions that the application lists for strategy `row`, besides the built-in ones. */
   readonly functions: readonly string[]
-  /** The names by which `item.name` is a call in pg_catalog: they do not change while the server runs. */
+  /**
+   * The names by which `item.name` is a call in pg_catalog. They do not change while the server
+   * runs.
+   */
   readonly builtInCalls: ReadonlySet<string>
 }
 
-/** Facts, and a text that is the same for the same facts. */
+/** Facts with a signature, which is equal for equal facts. */
 export interface Answer {
-  /** The epoch of the catalog in which they were read, or an earlier one; '' where it keeps none. */
+  /** The catalog epoch in which they were read, or an earlier one; '' if the database has none. */
   readonly epoch: string
   readonly facts: Facts
   readonly signature: string
 }
 
 /**
- * Reads the facts of a schema. To be called in a read-only transaction with pg_catalog as the only schema on the path.
- * Each query has a snapshot of its own: a change that comes between two of them ends the epoch, or is read a minute later.
+ * Reads the facts of a schema. Must be called in a read-only transaction with pg_catalog as the
+ * only schema on the path. Each query has its own snapshot. A change between two queries ends the
+ * epoch, or is noticed a minute later.
  */
 export async function readFacts (
   client: SqlClient,
@@ -96,7 +100,7 @@ export async function readFacts (
   }
 }
 
-/** The names by which `item.name` is a call in pg_catalog. */
+/** Returns the names by which `item.name` is a call in pg_catalog. */
 export async function readBuiltInCalls (client: SqlClient): Promise<ReadonlySet<string>> {
   const { rows } = await client.query<{ names: string[] }>(question.calls, [true])
   return new Set(rows.flatMap(({ names }) => names))
@@ -132,7 +136,8 @@ interface Graph {
   readonly rows: readonly unknown[]
 }
 
-// Asks for the tables at the other end of each edge until none is new: once or twice where keys stay within the list.
+// Reads the tables at the other end of each edge until none is new. One or two rounds, if foreign
+// keys stay within the list.
 async function readGraph (
   client: SqlClient,
   schema: string,
@@ -183,7 +188,7 @@ function put<T> (map: Map<string, T[]>, key: string, value: T): void {
   else values.push(value)
 }
 
-// The parts of a type are types: asked for until none is new.
+// The parts of a type are types, so read until none is new.
 async function readTypes (client: SqlClient, wanted: readonly string[]): Promise<TypeRow[]> {
   const types: TypeRow[] = []
   const seen = new Set(wanted)

@@ -16,9 +16,10 @@ const joinTypes: ReadonlySet<unknown> = new Set(['InnerJoin', 'LeftJoin', 'Right
   'CrossJoin', 'LateralInnerJoin', 'LateralLeftJoin', 'LateralCrossJoin', 'Using'])
 
 /**
- * Notes what the items of FROM or USING and their joins name, and returns them, behind those that are `given`.
+ * Records the names that the items of FROM or USING and their joins use. Returns these items,
+ * preceded by `input`.
  *
- * @param scope around the statement, with its names of WITH.
+ * @param scope the scope around the statement, with its names of WITH
  */
 export function readItems (
   nodes: readonly OperationNode[],
@@ -37,7 +38,7 @@ export function readItems (
   return items
 }
 
-/** The table that a statement writes to. */
+/** Returns the item of the table that a statement writes to. */
 export function readTarget (node: OperationNode | undefined, use: Use, scope: ReadingScope): Item {
   if (node?.kind === 'AliasNode') only(node, aliasProperties)
   const { node: inner, alias } = node?.kind === 'AliasNode' ? node as AliasNode : { node, alias: undefined }
@@ -62,7 +63,7 @@ function readItem (
   only(node, aliasProperties)
   const { node: inner, alias } = node as AliasNode
   const name = columnIdentifier(alias)
-  // A function sees the items before it, as a sub-query behind LATERAL does.
+  // A function sees the items before it, as a sub-query after LATERAL does.
   const inside: ReadingScope = { ...scope, items: [...items], isPartial: true }
   switch (inner.kind) {
     case 'TableNode':
@@ -78,7 +79,7 @@ function readItem (
   }
 }
 
-// A name without a schema is one of WITH before it is a table's.
+// An unqualified name means a name of WITH before it means a table.
 function sourceItem (node: TableNode, alias: string | undefined, scope: ReadingScope): Item {
   const shape = node.table.schema === undefined
     ? scope.names.get(columnIdentifier(node.table.identifier))
@@ -120,7 +121,8 @@ function shapeOfCall ({ func }: FunctionNode, alias: string, { columns }: Readin
   const results = columns.results(name).map(one => one ?? [alias])
   const all = [...new Set(results.flat())]
   return {
-    // Which of several functions of one name is called depends on the arguments.
+    // The arguments decide which of several functions of one name is called, so only common columns
+    // are certain.
     columns: new Set(all.filter(column => results.every(one => one.includes(column)))),
     possible: new Set([alias, ...all]),
     isComplete: results.length > 0

@@ -41,7 +41,7 @@ const modifiers: ReadonlySet<unknown> = new Set(['Distinct', 'ForUpdate', 'ForNo
   'ForKeyShare', 'NoWait', 'SkipLocked'])
 const setOperators: ReadonlySet<unknown> = new Set(['union', 'intersect', 'except'])
 
-/** Notes what a SELECT in an expression or in FROM names, and returns its columns. */
+/** Records the names that a SELECT in an expression or in FROM uses, and returns its columns. */
 export function readSubquery (node: OperationNode, scope: ReadingScope): Shape {
   if (node.kind === 'SelectQueryNode') return readSelect(node as SelectQueryNode, scope)
   if (node.kind !== 'ParensNode') return unreadable(node.kind)
@@ -49,7 +49,7 @@ export function readSubquery (node: OperationNode, scope: ReadingScope): Shape {
   return readSubquery((node as ParensNode).node, scope)
 }
 
-/** Notes what a SELECT names, and returns its columns. */
+/** Records the names that a SELECT uses, and returns its columns. */
 export function readSelect (node: SelectQueryNode, outer: ReadingScope): Shape {
   only(node, known)
   if (node.explain !== undefined) unreadable('explain')
@@ -75,7 +75,7 @@ export function readSelect (node: SelectQueryNode, outer: ReadingScope): Shape {
   return shapeOf(node.selections, items)
 }
 
-/** Notes what the list of a SELECT or a RETURNING names. */
+/** Records the names that the list of a SELECT or a RETURNING uses. */
 export function readSelections (nodes: readonly SelectionNode[] | undefined, scope: ReadingScope): void {
   for (const node of nodes ?? []) {
     only(node, selectionProperties)

@@ -3,7 +3,9 @@ import type { AliasNode, OperationNode, ReferenceNode, SelectionNode } from 'kys
 import { columnName, columnIdentifier } from './read-expression.ts'
 import { systemColumns, type Item, type Shape } from './reading.ts'
 
-/** The columns that a list of a SELECT or a RETURNING makes, as far as their names can be told. */
+/**
+ * Returns the columns of the list of a SELECT or a RETURNING, as far as their names are certain.
+ */
 export function shapeOf (nodes: readonly SelectionNode[] | undefined, items: readonly Item[]): Shape {
   const columns = new Set<string>()
   let isComplete = true

@@ -13,9 +13,9 @@ import { Reading, unreadable, type Columns, type HarmlessGrammar, type Item, typ
   type Shape } from './reading.ts'
 
 /**
- * What a complete statement names.
+ * Returns the names that a complete statement uses.
  *
- * @throws UnreadableError or FST_TENANCY_QUERY_REFUSED for nodes that are not known
+ * @throws UnreadableError or FST_TENANCY_QUERY_REFUSED for unknown nodes
  */
 export function read (node: OperationNode, columns: Columns): Reading {
   const reading = new Reading()
@@ -25,7 +25,9 @@ export function read (node: OperationNode, columns: Columns): Reading {
 
 const grammar: HarmlessGrammar = { subquery: readSubquery, statement: readStatement }
 
-/** Notes what a statement or a body of WITH names, and returns the columns of its rows. */
+/**
+ * Records the names that a statement or a body of WITH uses, and returns the columns of its rows.
+ */
 export function readStatement (node: OperationNode, scope: ReadingScope): Shape {
   switch (node.kind) {
     case 'SelectQueryNode':
@@ -166,7 +168,7 @@ function when (node: WhenNode, scope: ReadingScope): void {
   } else if (!['delete', 'do nothing'].includes(rawText(result) ?? '')) unreadable('what WHEN does')
 }
 
-// MATCHED, or MATCHED and a condition.
+// Reads MATCHED, or MATCHED and a condition.
 function condition (node: OperationNode, scope: ReadingScope): void {
   if (node.kind === 'MatchedNode') return only(node as MatchedNode, matchedProperties)
   if (node.kind !== 'AndNode') return unreadable(node.kind)
@@ -188,7 +190,8 @@ function updates (nodes: readonly ColumnUpdateNode[] | undefined, scope: Reading
 function returning (node: ReturningNode | undefined, scope: ReadingScope): Shape {
   if (node === undefined) return { columns: new Set(), isComplete: true }
   only(node, returningProperties)
-  // From PostgreSQL 18 on the row before and after the change. Before, these names are an error.
+  // `old` and `new` are the row before and after the change since PostgreSQL 18. Earlier versions
+  // reject these names.
   const [target] = scope.items
   const versions = target === undefined
     ? []

@@ -10,14 +10,18 @@ const withProperties = properties('expressions', 'recursive')
 const known = properties('name', 'materialized', 'expression')
 const nameProperties = properties('table', 'columns')
 
-/** Notes what the bodies of a WITH name. Returns the scope in which its names are visible, without items. */
+/**
+ * Records the names that the bodies of a WITH use. Returns the scope in which the names of WITH are
+ * visible, without items.
+ */
 export function readNames (node: WithNode | undefined, outer: ReadingScope): ReadingScope {
   const scope: ReadingScope = { ...outer, items: [], outer, isPartial: false }
   if (node === undefined) return scope
   only(node, withProperties)
   const names = new Map(outer.names)
   const inBody = (): ReadingScope => ({ ...scope, names: new Map(names) })
-  // Under RECURSIVE every body sees all names, its own too. What its first branch returns is what it returns.
+  // Under RECURSIVE every body sees all names, its own included. Its columns are those of its first
+  // branch.
   if (node.recursive === true) {
     for (const one of node.expressions) names.set(nameOf(one), { columns: new Set(), isComplete: false })
   }
@@ -41,12 +45,12 @@ function nameOf (node: CommonTableExpressionNode): string {
   return columnIdentifier(name)
 }
 
-// A list of names stands for the first columns; what comes behind keeps its own, and may have any of them.
+// A column list renames the first columns. The later ones keep their names, which may be any.
 function named ({ name: { columns } }: CommonTableExpressionNode, shape: Shape): Shape {
   return columns === undefined ? shape : { columns: new Set(columns.map(columnName)), isComplete: false }
 }
 
-// Into a reading of its own: it is read once more, with its name known.
+// Uses a separate Reading, because the branch is read again once its name is known.
 function firstBranch (node: OperationNode, scope: ReadingScope): Shape {
   if (node.kind === 'ParensNode') return firstBranch((node as ParensNode).node, scope)
   if (node.kind !== 'SelectQueryNode') return { columns: new Set(), isComplete: false }

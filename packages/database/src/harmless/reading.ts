@@ -2,31 +2,34 @@ import type { OperationNode } from 'kysely'
 
 import type { Use } from './facts.ts'
 
-/** The columns of an item of FROM, or of what a statement returns. */
+/** The columns of an item of FROM, or of a statement's result. */
 export interface Shape {
   readonly columns: ReadonlySet<string>
-  /** Columns that it has unless a function or type of a user's has their name: those of `unnest()`, which depend on its argument. */
+  /**
+   * Columns that exist unless a user-defined function or type has their name: those of `unnest()`,
+   * which depend on its argument.
+   */
   readonly possible?: ReadonlySet<string>
-  /** Whether it has no other columns. */
+  /** Whether it has no further columns. */
   readonly isComplete: boolean
 }
 
-/** One item of FROM under the name that the statement knows it by. */
+/** One item of FROM with its name in the statement. */
 export interface Item extends Shape {
   readonly name: string
 }
 
-/** What the catalog answers to a reading. */
+/** The facts that reading a statement needs. */
 export interface Columns {
-  /** The schema of tables that are named without one. */
+  /** The schema of unqualified tables. */
   readonly schema: string
-  /** The columns of a table; undefined where it is not known. */
+  /** Returns the columns of a table; undefined if the table is unknown. */
   of(schema: string, table: string): ReadonlySet<string> | undefined
-  /** The columns that each function of this name returns, of those that the application lists; null for a single value. */
+  /** Returns the result columns of each listed function with this name; null for a single value. */
   results(name: string): readonly (readonly string[] | null)[]
 }
 
-/** A column reference that is no column of its item, as far as the catalog shows. */
+/** A column reference that matches no column of its item, as far as the facts show. */
 export interface UnknownColumn {
   readonly item: string
   readonly column: string
@@ -34,7 +37,7 @@ export interface UnknownColumn {
   readonly isCertain: boolean
 }
 
-/** What a statement names. */
+/** The names that a statement uses. */
 export class Reading {
   readonly uses: {
     readonly schema: string
@@ -45,43 +48,49 @@ export class Reading {
   readonly functions: Set<string> = new Set()
   readonly operators: Set<string> = new Set()
   readonly unknown: UnknownColumn[] = []
-  /** Names that were taken for {@link Shape.possible} columns. */
+  /** Names that matched {@link Shape.possible} columns. */
   readonly possible: Set<string> = new Set()
 }
 
-/** The places of a statement that stand inside others. Handed down with the scope, since each holds the rest. */
+/**
+ * The recursive parts of the grammar. Passed in the scope, because their files import each other's
+ * functions.
+ */
 export interface HarmlessGrammar {
   subquery(node: OperationNode, scope: ReadingScope): Shape
-  /** The body of a WITH: a SELECT, or a statement that writes. */
+  /** Reads the body of a WITH: a SELECT, or a statement that writes. */
   statement(node: OperationNode, scope: ReadingScope): Shape
 }
 
-/** What is visible at one place of a statement. Never changed. */
+/** The names that are visible at one place of a statement. Immutable. */
 export interface ReadingScope {
   readonly grammar: HarmlessGrammar
   readonly columns: Columns
   readonly reading: Reading
   readonly items: readonly Item[]
-  /** Around a sub-query. */
+  /** The scope around a sub-query. */
   readonly outer: ReadingScope | undefined
   /** The names of WITH. */
   readonly names: ReadonlyMap<string, Shape>
-  /** Whether the place sees some of `items` only, as ON does: then an item of the same name further out may be meant. */
+  /**
+   * Whether the place sees only some of `items`, as ON does. A name may then mean an item further
+   * out.
+   */
   readonly isPartial?: boolean
 }
 
-/** The columns that every table has and `*` leaves out. */
+/** The columns that every table has and `*` omits. */
 export const systemColumns: ReadonlySet<string> = new Set(['tableoid', 'ctid', 'xmin', 'xmax', 'cmin',
   'cmax'])
 
-/** Thrown for a statement with nodes that are not known. */
+/** Thrown for a statement with unknown nodes. */
 export class UnreadableError extends Error {}
 
 export function unreadable (what: string): never {
   throw new UnreadableError(what)
 }
 
-/** Notes a reference `item.column`. */
+/** Records a reference `item.column`. */
 export function refer (name: string, column: string, scope: ReadingScope): void {
   for (const item of candidates(name, scope)) {
     if (item.columns.has(column)) continue
@@ -90,7 +99,7 @@ export function refer (name: string, column: string, scope: ReadingScope): void 
   }
 }
 
-/** The items that `name` may mean. */
+/** Returns the items that `name` may mean. */
 export function candidates (name: string, scope: ReadingScope): readonly Item[] {
   const found: Item[] = []
   for (let at: ReadingScope | undefined = scope; at !== undefined; at = at.outer) {

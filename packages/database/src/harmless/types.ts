@@ -1,4 +1,4 @@
-/** One type, as the catalog has it. */
+/** One type, as in the catalog. */
 export interface TypeRow {
   readonly oid: string
   readonly isBuiltIn: boolean
@@ -9,13 +9,16 @@ export interface TypeRow {
   readonly isCompiled: boolean
 }
 
-/** Which types run no code of a user's when values of them are read, written, compared or cast. */
+/**
+ * Decides which types run no user-defined code when their values are read, written, compared or
+ * cast.
+ */
 export class Types {
   readonly #rows: ReadonlyMap<string, TypeRow>
   readonly #tainted: ReadonlySet<string>
   readonly #known = new Map<string, boolean>()
 
-  /** @param tainted the types on which a cast or an operator class runs code of a user's */
+  /** @param tainted the types on which a cast or an operator class runs user-defined code */
   constructor (rows: Iterable<TypeRow>, tainted: ReadonlySet<string>) {
     this.#rows = new Map(Array.from(rows, row => [row.oid, row]))
     this.#tainted = tainted
@@ -25,11 +28,14 @@ export class Types {
     return this.#tainted.has(oid)
   }
 
-  /** Whether a type and everything that it is made of runs none. A type that was not read counts as harmful. */
+  /**
+   * Whether a type and all of its parts run no user-defined code. A type that was not read counts
+   * as harmful.
+   */
   isHarmless (oid: string): boolean {
     const known = this.#known.get(oid)
     if (known !== undefined) return known
-    // Equal parts are looked at once.
+    // A set, so that each part is checked once.
     const seen = new Set([oid])
     let isHarmless = true
     for (const one of seen) {

@@ -2,26 +2,26 @@ import { InternalError } from '@fastify-tenancy/core'
 import { sqlState } from '@fastify-tenancy/postgres/client'
 import pg from 'pg'
 
-/** Whether a server answers. `'degraded'`: it does, and takes no more connections. */
+/** The state of a server. `'degraded'`: it replies, but accepts no more connections. */
 export type ServerStatus = 'ok' | 'degraded' | 'down'
 
-/** The longest that a server may take to answer, in milliseconds. */
+/** Milliseconds within which a server must reply. */
 const within = 2_000
 
 /**
- * Whether the server of a pool answers. What the application itself hears counts first: a connection that comes back unbroken has had
- * an answer. Only where nothing was heard since the last beat does a question of its own go out.
+ * Watches whether the server of a pool replies. A connection that the application returns unbroken
+ * counts as a reply. A query of its own is sent only if there was none since the last beat.
  */
 export class PoolPulse {
   readonly #pool: pg.Pool
-  #heard = 0
-  #heardBefore = 0
-  #isAsking = false
+  #replies = 0
+  #repliesBefore = 0
+  #isQuerying = false
   #status: ServerStatus = 'ok'
 
   constructor (pool: pg.Pool) {
     this.#pool = pool
-    // A number alone: this runs for every statement.
+    // Only a counter, because this runs for every statement.
     pool.on('release', this.#onRelease)
   }
 
@@ -29,12 +29,15 @@ export class PoolPulse {
     return this.#status
   }
 
-  /** Looks at what was heard since the last beat, and asks the server where that is nothing. */
+  /**
+   * Updates the status from the replies since the last beat, and queries the server if there were
+   * none.
+   */
   beat (): void {
-    if (this.#heard !== this.#heardBefore) {
-      this.#heardBefore = this.#heard
+    if (this.#replies !== this.#repliesBefore) {
+      this.#repliesBefore = this.#replies
       this.#status = 'ok'
-    } else if (!this.#isAsking) {
+    } else if (!this.#isQuerying) {
       void this.#update()
     }
   }
@@ -44,21 +47,24 @@ export class PoolPulse {
   }
 
   readonly #onRelease = (error: unknown): void => {
-    if (!error) this.#heard++
+    if (!error) this.#replies++
   }
 
   async #update (): Promise<void> {
-    this.#isAsking = true
+    this.#isQuerying = true
     try {
       await this.#ask()
       this.#status = 'ok'
     } catch (error) {
       this.#status = statusOf(error)
     }
-    this.#isAsking = false
+    this.#isQuerying = false
   }
 
-  /** On a connection that is idle, or else on one of its own: a pool whose connections are all at work says nothing of the server. */
+  /**
+   * Queries the server on an idle connection, or else on a new one outside the pool. A pool whose
+   * connections are all busy says nothing about the server.
+   */
   async #ask (): Promise<void> {
     if (this.#pool.idleCount > 0) return this.#askOn(await this.#pool.connect())
     const client = new pg.Client({
@@ -78,7 +84,7 @@ export class PoolPulse {
   async #askOn (client: pg.PoolClient): Promise<void> {
     const { promise: late, reject } = Promise.withResolvers<never>()
     const timer = setTimeout(() => {
-      reject(new InternalError(`the server gave no answer within ${within} ms`))
+      reject(new InternalError(`the server did not reply within ${within} ms`))
     }, within)
     try {
       await Promise.race([client.query('select 1'), late])
@@ -92,7 +98,7 @@ export class PoolPulse {
   }
 }
 
-// Class 53: too many connections, out of memory or disk.
+// Class 53: too many connections, out of memory, or disk full.
 function statusOf (error: unknown): ServerStatus {
   return sqlState(error)?.startsWith('53') ? 'degraded' : 'down'
 }

@@ -3,10 +3,13 @@ import type pg from 'pg'
 
 import { PoolPulse, type ServerStatus } from './pool-pulse.ts'
 
-/** How often the servers are looked after, in milliseconds. */
+/** Milliseconds between two beats. */
 const every = 1_000
 
-/** The pulses of several servers by name. An embedded database lives and dies with the process, and has none. */
+/**
+ * The pulses of several servers by name. An embedded database has none, because it runs in this
+ * process.
+ */
 export class Pulses {
   readonly #pulses: ReadonlyMap<string, PoolPulse>
   readonly #names: readonly string[]

@@ -2,14 +2,14 @@ import { PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler, type Data
   type Dialect, type DialectAdapter, type Driver, type Kysely, type QueryCompiler } from 'kysely'
 
 /**
- * Kysely's PostgreSQL dialect over the suite's own driver. Kysely's own driver never names statements, and sends those
- * without parameters by the simple protocol, which allows several in one text.
+ * Kysely's PostgreSQL dialect with the suite's own driver. Kysely's driver never names statements,
+ * and sends statements without parameters by the simple protocol, which allows several in one text.
  */
 export class TenantDialect implements Dialect {
   readonly #driver: Driver
   readonly #compiler: QueryCompiler | undefined
 
-  /** @param compiler another compiler than Kysely's own, for a handle whose queries are rewritten. */
+  /** @param compiler replaces Kysely's compiler, for a handle whose queries are rewritten */
   constructor (driver: Driver, compiler?: QueryCompiler) {
     this.#driver = driver
     this.#compiler = compiler

@@ -12,35 +12,44 @@ import type { TextConnection, TextDriver } from '../connection/text-connection.t
 import { IsolationBreachError, QueryRefusedError } from '../options/errors.ts'
 import { traceChunks, traceQuery, type Traced } from './trace-query.ts'
 
-/** What a driver asks of a scope: whether the work goes on. */
+/** The part of a scope that a driver uses. */
 export type WorkScope =
   & Pick<TenantScope, 'assertOpen' | 'isClosed' | 'isAborted' | 'onClose'>
   & Partial<Pick<TenantScope, 'enter' | 'leave'>>
 
-/** What a tenant's driver needs: whose work it is, and how it gets a connection that speaks for that tenant. */
+/** The settings of a tenant's driver: its scope, and how it gets a connection for that tenant. */
 export interface TenantDriverSettings {
   readonly scope: WorkScope
-  /** Whose statements observers are told of. @default none are */
+  /** The tenant in the events of statements. @default no events are published */
   readonly tenant?: EventTenant
-  /** Told when the tripwire has stopped a row. */
+  /** Called when the tripwire stopped a row. */
   readonly onBreach?: () => void
-  /** Told when the database locked the tenant out, which its process took for served. */
+  /** Called when the database locked out the tenant, which this process believed active. */
   readonly onLockedOut?: () => void
-  /** Told of each statement that failed. */
+  /** Called for each statement that failed. */
   readonly onFailure?: ((text: string, error: unknown) => void) | undefined
-  /** Kysely's log, for what it does not see: transaction control. */
+  /** Kysely's log. The driver logs transaction control, which Kysely does not see. */
   readonly log?: Log | undefined
   acquire(): Promise<TenantConnection>
-  /** What is sent for a compiled query; throws where it may not run here. @default its own text and parameters */
+  /**
+   * Returns the statement to send for a compiled query; throws if it must not run here. @default
+   * the query's own text and parameters
+   */
   statementOf?(query: CompiledQuery): Query
-  /** Whether a compiled query is proved to change and read nothing of its session. @default none is */
+  /**
+   * Whether a compiled query is proved to change and read nothing of its session. @default false
+   * for every query
+   */
   readonly isHarmless?: ((query: CompiledQuery) => boolean) | undefined
 }
 
-/** Kysely's driver for one scope: every connection it borrows speaks for the scope's tenant, and none outlives the scope. */
+/**
+ * Kysely's driver for one scope. Each of its connections acts for the scope's tenant, and none is
+ * kept after the scope.
+ */
 export class TenantDriver implements Driver, TextDriver {
   readonly #settings: TenantDriverSettings
-  readonly #leases = new Set<TenantConnection>()
+  readonly #checkedOut = new Set<TenantConnection>()
 
   constructor (settings: TenantDriverSettings) {
     this.#settings = settings
@@ -73,13 +82,13 @@ export class TenantDriver implements Driver, TextDriver {
       connection.release()
       throw new ScopeClosedError()
     }
-    this.#leases.add(connection)
+    this.#checkedOut.add(connection)
     scope.enter?.()
     return connection
   }
 
   #forget (connection: TenantConnection): void {
-    if (this.#leases.delete(connection)) this.#settings.scope.leave?.()
+    if (this.#checkedOut.delete(connection)) this.#settings.scope.leave?.()
   }
 
   async #acquire (): Promise<TenantConnection> {
@@ -92,8 +101,8 @@ export class TenantDriver implements Driver, TextDriver {
   }
 
   async releaseConnection (connection: KyselyConnection): Promise<void> {
-    connection.lease.release()
-    this.#forget(connection.lease)
+    connection.tenantConnection.release()
+    this.#forget(connection.tenantConnection)
   }
 
   async beginTransaction (connection: KyselyConnection, settings: TransactionSettings): Promise<void> {
@@ -133,10 +142,11 @@ export class TenantDriver implements Driver, TextDriver {
     )
   }
 
-  // What was not awaited must not go on for somebody who has had their answer. A lone statement finishes by itself,
-  // complete or not at all; an open transaction, or a stream that nobody reads on, has nobody left to end it.
+  // A lone statement that was not awaited ends by itself, complete or not at all. An open
+  // transaction or an abandoned stream would stay open, because its request was answered. So
+  // destroy the connection.
   #onScopeClose (): void {
-    for (const connection of this.#leases) {
+    for (const connection of this.#checkedOut) {
       if (connection.isTransaction || connection.isStreaming || this.#settings.scope.isAborted)
         connection.destroy()
     }
@@ -144,28 +154,32 @@ export class TenantDriver implements Driver, TextDriver {
 }
 
 const unproved =
-  "This tenant's queries are rewritten (isolation row, or rls.filter), and SQL text cannot be proved to stay within the tenant: build the query with request.db"
+  "This tenant's queries are rewritten (isolation row, or rls.filter), and SQL text cannot be proved " +
+  'to stay within the tenant: build the query with request.db'
 
-/** How many connections of a pool may turn out unfit before a statement gives up. */
+/** How many times one statement is moved to another connection before it fails. */
 const maxMoves = 20
 
-/** One borrowed connection, as Kysely sees it. */
+/** A checked-out connection with Kysely's interface. */
 export class KyselyConnection implements DatabaseConnection, TextConnection {
-  lease: TenantConnection
+  tenantConnection: TenantConnection
   readonly #replace: (lost: TenantConnection) => Promise<TenantConnection>
   readonly #scope: WorkScope
   readonly #settings: TenantDriverSettings
-  /** Milliseconds that its borrower waited. The first statement tells of them. */
+  /**
+   * Milliseconds that the caller waited for the connection. The event of the first statement
+   * contains them.
+   */
   #wait: number
 
-  /** @param replace borrows another connection for one that had ended in the pool. */
+  /** @param replace checks out another connection in place of one that ended in the pool */
   constructor (
     connection: TenantConnection,
     settings: TenantDriverSettings,
     replace: (lost: TenantConnection) => Promise<TenantConnection>,
     wait = 0
   ) {
-    this.lease = connection
+    this.tenantConnection = connection
     this.#wait = wait
     this.#replace = replace
     this.#scope = settings.scope
@@ -185,7 +199,7 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
     }
   }
 
-  /** Runs a text that no compiler of ours made, within the tenant's context. */
+  /** Runs a text that no compiler of the suite made, in the tenant's context. */
   async send (query: Query): Promise<Reply> {
     this.#scope.assertOpen()
     try {
@@ -210,35 +224,42 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
     }
   }
 
-  /** For Kysely's abort option `'cancel query'`: ends the connection, and has the server stop what ran on it. */
+  /**
+   * Ends the connection and stops its statement on the server, for Kysely's abort option
+   * `'cancel query'`.
+   */
   async cancelQuery (): Promise<void> {
-    // Not pg_cancel_backend: that names a backend and no statement, and could meet the next borrower's.
-    this.lease.destroy()
+    // Not pg_cancel_backend, which names a backend instead of a statement and could cancel the next
+    // owner's statement.
+    this.tenantConnection.destroy()
   }
 
-  /** For Kysely's abort option `'kill session'`. */
+  /** Ends the connection, for Kysely's abort option `'kill session'`. */
   async killSession (): Promise<void> {
-    this.lease.destroy()
+    this.tenantConnection.destroy()
   }
 
-  /** Begins a transaction with the next statement. */
+  /** Begins a transaction. `begin` is sent with the next statement. */
   async begin (characteristics = ''): Promise<void> {
     await this.#logged(`begin${characteristics}`, async () => {
-      this.lease.begin(characteristics)
+      this.tenantConnection.begin(characteristics)
     })
   }
 
   async commit (): Promise<void> {
-    await this.#controlled('commit', () => this.lease.commit())
+    await this.#controlled('commit', () => this.tenantConnection.commit())
   }
 
   async rollback (): Promise<void> {
-    await this.#controlled('rollback', () => this.lease.rollback())
+    await this.#controlled('rollback', () => this.tenantConnection.rollback())
   }
 
-  /** Sends `savepoint` or the like. */
+  /** Sends `savepoint`, `release savepoint` or `rollback to savepoint`. */
   async control (...texts: readonly string[]): Promise<void> {
-    await this.#controlled(texts.join('; '), () => this.#onAnother(() => this.lease.control(...texts)))
+    await this.#controlled(
+      texts.join('; '),
+      () => this.#onAnother(() => this.tenantConnection.control(...texts))
+    )
   }
 
   #controlled (text: string, work: () => Promise<void>): Promise<void> {
@@ -252,7 +273,7 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
     return { tenant: this.#settings.tenant, text, wait }
   }
 
-  // Kysely logs what runs through executeQuery.
+  // Logs statements that do not go through executeQuery, which Kysely logs itself.
   async #logged<T> (sql: string, work: () => Promise<T>, values: readonly unknown[] = []): Promise<T> {
     const { log } = this.#settings
     if (log === undefined) return work()
@@ -281,8 +302,8 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
   }
 
   #run (statement: Query): Promise<Reply> {
-    const work = (): Promise<Reply> => this.#onAnother(() => this.lease.run(statement))
-    // Asked here too: what observers get is not even made while there are none.
+    const work = (): Promise<Reply> => this.#onAnother(() => this.tenantConnection.run(statement))
+    // Checked first, so that no event is built without subscribers.
     if (!channels.query.hasSubscribers) return work()
     return traceQuery(this.#traced(statement.text), work, ({ rowCount, rows }) => rowCount ?? rows.length)
   }
@@ -290,16 +311,16 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
   async *#chunks (statement: Query, size: number): AsyncIterableIterator<unknown[]> {
     for (let moves = 0;; moves++) {
       try {
-        yield* this.lease.stream(statement, size)
+        yield* this.tenantConnection.stream(statement, size)
         return
       } catch (error) {
-        // The statement did not run, so no portion of it has come.
+        // Safe to repeat: the statement did not run, so no chunk of it was yielded.
         await this.#moveFrom(error, moves)
       }
     }
   }
 
-  /** Runs `work`, and repeats it on another connection while the one at hand cannot serve it. */
+  /** Runs `work`, and repeats it on another connection while the current one cannot serve it. */
   async #onAnother<T> (work: () => Promise<T>): Promise<T> {
     for (let moves = 0;; moves++) {
       try {
@@ -310,13 +331,14 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
     }
   }
 
-  // Each move closes a connection of the pool, so a few moves meet a new one.
+  // Each move closes a connection of the pool, so after a few moves the pool opens a new one.
   async #moveFrom (error: unknown, moves: number): Promise<void> {
     if (!neverExecuted(error) || moves === maxMoves) throw error
-    this.lease = await this.#replace(this.lease)
+    this.tenantConnection = await this.#replace(this.tenantConnection)
   }
 
-  // Not left to whoever catches the error: a breach is news whether the handler lets it through or not.
+  // Reported here, because a handler may catch the error, and a breach must be reported in any
+  // case.
   #report (error: unknown, { text }: Query): never {
     this.#settings.onFailure?.(text, error)
     const { tenant } = this.#settings
@@ -328,7 +350,10 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
   }
 }
 
-/** A statement that is judged when it is sent: it may wait for its turn while the catalog is read anew. */
+/**
+ * A statement that is judged when it is sent, because it may wait in a queue while the catalog is
+ * read again.
+ */
 class JudgedStatement implements Query {
   readonly text: string
   readonly values: readonly unknown[]
@@ -353,8 +378,8 @@ class JudgedStatement implements Query {
 }
 
 /**
- * Adds the caller to the stack of an error that came over the socket, as Kysely's own driver does. V8 knows which async
- * functions wait here, so that only a failure costs a stack.
+ * Adds the caller to the stack of an error that came over the socket, as Kysely's driver does. V8
+ * tracks the waiting async functions, so only a failure pays for a stack.
  */
 function withCaller (error: unknown): unknown {
   const callers = new Error().stack

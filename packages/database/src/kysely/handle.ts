@@ -1,7 +1,7 @@
 import { InternalError } from '@fastify-tenancy/core'
 import { Kysely } from 'kysely'
 
-/** A tenant's Kysely. It belongs to its scope, so that ending it is not its user's to do. */
+/** A tenant's Kysely. Its scope ends it, so `destroy()` throws. */
 export class TenantHandle<Database> extends Kysely<Database> {
   override async destroy (): Promise<void> {
     throw new InternalError(

@@ -2,16 +2,16 @@ import { channels, type EventTenant, type QueryEvent } from '@fastify-tenancy/co
 
 import { readStatementText } from '../connection/statement.ts'
 
-/** A statement as observers see it. */
+/** The data of a statement in the events for observers. */
 export interface Traced {
-  /** Undefined for work that is no tenant's. */
+  /** Undefined for work without a tenant. */
   readonly tenant: EventTenant | undefined
   readonly text: string
   /** Milliseconds that its caller waited for a connection. */
   readonly wait: number
 }
 
-/** Runs a statement, and tells observers of it. While nothing listens, nothing is allocated. */
+/** Runs a statement and publishes its event. Without subscribers nothing is allocated. */
 export function traceQuery<T> (
   { tenant, text, wait }: Traced,
   work: () => Promise<T>,
@@ -25,7 +25,9 @@ export function traceQuery<T> (
   })
 }
 
-/** The same for rows that come in chunks. A caller who stops reading ends the statement. */
+/**
+ * Like `traceQuery`, for rows that come in chunks. A caller that stops reading ends the statement.
+ */
 export async function* traceChunks (
   { tenant, text, wait }: Traced,
   chunks: () => AsyncIterableIterator<unknown[]>
@@ -69,7 +71,7 @@ async function publish<T> (
   }
   const began = performance.now()
   let result: T | undefined
-  // Nothing is returned to the channel: observers get no rows.
+  // Returns nothing to the channel, so that observers get no rows.
   await channels.query.tracePromise(async () => {
     try {
       result = await work(event)

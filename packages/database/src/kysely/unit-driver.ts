@@ -8,7 +8,8 @@ import { TenantDriver, type KyselyConnection, type TenantDriverSettings } from '
 import type { UnitOfWork } from './unit-of-work.ts'
 
 /**
- * The driver of a {@link UnitOfWork}: one connection for everything, and a savepoint for each transaction.
+ * Kysely's driver for a {@link UnitOfWork}: one connection for all statements, and a savepoint for
+ * each transaction.
  */
 export class UnitDriver implements Driver, TextDriver {
   readonly #driver: TenantDriver
@@ -30,7 +31,7 @@ export class UnitDriver implements Driver, TextDriver {
     return new UnitConnection(connection, this.#unit)
   }
 
-  // The connection is the unit's until its end.
+  // Does nothing, because the unit keeps the connection until its end.
   async releaseConnection (): Promise<void> {}
 
   async beginTransaction (
@@ -75,8 +76,8 @@ export class UnitDriver implements Driver, TextDriver {
 }
 
 /**
- * What Kysely acquires from a {@link UnitDriver}: one for each statement outside an inner transaction, and
- * one for each of those.
+ * The connection that Kysely acquires from a {@link UnitDriver}. Each statement outside an inner
+ * transaction gets its own object, and so does each inner transaction.
  */
 export class UnitConnection implements DatabaseConnection, TextConnection {
   /** The unit's one connection. */

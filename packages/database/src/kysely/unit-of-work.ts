@@ -6,21 +6,24 @@ import { readStatementText } from '../connection/statement.ts'
 import { QueryRefusedError } from '../options/errors.ts'
 import type { KyselyConnection } from './driver.ts'
 
-/** A transaction inside a unit: a savepoint. */
+/** A transaction inside a unit, which is a savepoint. */
 interface Inner {
   readonly name: string
   /** The connection object that Kysely acquired for it. */
   readonly owner: object
-  /** Whether another statement of the unit wrote while it was open: it would be lost with the savepoint. */
+  /**
+   * Whether another statement of the unit wrote while the savepoint was open. A rollback to the
+   * savepoint would undo that write.
+   */
   hasOthers: boolean
-  /** Settled when the savepoint is gone; undefined before its end was asked for. */
+  /** Settles when the savepoint is gone; undefined until its end was requested. */
   ending: Promise<void> | undefined
 }
 
 /**
- * All statements of a scope in one transaction, begun by the first of them. A transaction inside it is a
- * savepoint, so that `db.transaction()` keeps its meaning. Only one may be open at a time, because
- * savepoints nest.
+ * Runs all statements of a scope in one transaction, which the first of them begins. A transaction
+ * inside it is a savepoint, so that `db.transaction()` keeps its meaning. Only one may be open at a
+ * time, because savepoints nest.
  */
 export class UnitOfWork {
   readonly #scope: TenantScope
@@ -39,12 +42,12 @@ export class UnitOfWork {
     scope.transaction = this.#state
   }
 
-  /** Whether it still takes statements. */
+  /** Whether it still accepts statements. */
   get isOpen (): boolean {
     return !this.#isEnding && this.#state.isOpen && !this.#scope.isClosed
   }
 
-  /** Whether nothing was sent, and nothing waits for the commit. */
+  /** Whether nothing was sent and no effect waits for the commit. */
   get neverExecuted (): boolean {
     return this.#connection === undefined && !this.#state.hasEffects
   }
@@ -53,23 +56,24 @@ export class UnitOfWork {
     return this.#state.isRollbackOnly
   }
 
-  /** Has its end roll back, whatever the work answers. */
+  /** Makes the unit roll back at its end, whatever the work returns. */
   rollbackOnly (): void {
     this.#state.rollbackOnly()
   }
 
-  /** Ends a unit that is untouched: it takes no statement after this. */
+  /** Ends a unit that sent nothing. It accepts no statement afterwards. */
   leave (): void {
     this.#isEnding = true
     this.#state.rolledBack()
   }
 
   /**
-   * Commits, and then lets the effects that waited for it happen. Nothing is sent where no statement was.
+   * Commits, and then runs the effects that waited for the commit. Sends nothing if no statement
+   * ran.
    *
-   * @throws FST_TENANCY_DATABASE_UNAVAILABLE if the answer to the commit was lost; Kysely's
-   * AbortedTransactionError if a statement had failed and its error was caught. PostgreSQL rolled back
-   * then.
+   * @throws FST_TENANCY_DATABASE_UNAVAILABLE if the reply to the commit was lost; Kysely's
+   * AbortedTransactionError if PostgreSQL rolled back, because a statement had failed and its error
+   * was caught
    */
   async commit (): Promise<void> {
     try {
@@ -79,25 +83,25 @@ export class UnitOfWork {
       if (channels.rolledBack.hasSubscribers) channels.rolledBack.publish({ tenant: this.#scope.tenant })
       throw error
     }
-    // The reply stands whatever becomes of the cache: what was written is written.
+    // A failure is only logged, because the transaction is committed already.
     await this.#state.committed().catch((error: unknown) =>
       this.#scope.log.warn({ err: error }, 'what waited for a commit failed after it')
     )
   }
 
-  /** Rolls back, and forgets the effects that waited for the commit. */
+  /** Rolls back, and drops the effects that waited for the commit. */
   async rollback (): Promise<void> {
     this.#state.rolledBack()
     if (this.#connection !== undefined && channels.rolledBack.hasSubscribers)
       channels.rolledBack.publish({ tenant: this.#scope.tenant })
     await this.#end(async connection => {
-      // A rollback would wait behind a stream, which may wait for a reader that is gone.
-      if (connection.lease.isStreaming) connection.lease.destroy()
+      // A rollback would wait behind the stream, whose consumer may have stopped reading.
+      if (connection.tenantConnection.isStreaming) connection.tenantConnection.destroy()
       else await connection.rollback()
     })
   }
 
-  /** The connection of the unit, borrowed at its first use. */
+  /** Returns the connection of the unit, which is checked out at the first use. */
   connection (
     acquire: () => Promise<KyselyConnection>,
     release: (connection: KyselyConnection) => Promise<void>
@@ -115,15 +119,16 @@ export class UnitOfWork {
   }
 
   /**
-   * Called before each statement.
+   * Checks and records a statement before it runs.
    *
-   * @param owner the connection object that Kysely runs it on
+   * @param owner the connection object on which Kysely runs it
    * @throws FST_TENANCY_SCOPE_CLOSED after the unit's end
    */
   enter (owner: object, text: string): void {
     if (!this.isOpen) throw ended()
     const inner = this.#inner
-    // A statement behind the end of the inner transaction runs after it, and a refused one does not run.
+    // True if the statement cannot be lost with the savepoint: it belongs to the inner transaction,
+    // or runs after its end.
     if (inner === undefined || inner.owner === owner || inner.ending !== undefined) return
     const { isAllowed, keyword } = readStatementText(text)
     if (isAllowed && !reads.has(keyword)) inner.hasOthers = true
@@ -148,15 +153,18 @@ export class UnitOfWork {
   }
 
   /**
-   * @throws Kysely's AbortedTransactionError if a statement of it had failed, and its error was caught: it
-   * is rolled back
+   * @throws Kysely's AbortedTransactionError if it was rolled back, because one of its statements
+   * had failed and the error was caught
    */
   async commitInner (owner: object, connection: KyselyConnection): Promise<void> {
     if (!this.isOpen) throw ended()
     await this.#endInner(owner, inner => this.#release(inner, connection))
   }
 
-  /** Rolls back to its savepoint. Does nothing after the end of the unit, which has rolled back more. */
+  /**
+   * Rolls back to the inner transaction's savepoint. Does nothing after the unit's end, which
+   * rolled back more.
+   */
   async rollbackInner (owner: object, connection: KyselyConnection): Promise<void> {
     if (this.isOpen) await this.#endInner(owner, inner => this.#undo(inner, connection))
   }
@@ -174,7 +182,8 @@ export class UnitOfWork {
     try {
       await connection.control(`release savepoint ${inner.name}`)
     } catch (error) {
-      // 25P02: the transaction is aborted. PostgreSQL answers a commit of a whole one with ROLLBACK.
+      // 25P02: the transaction is aborted. Fail as a commit does that PostgreSQL answers with
+      // ROLLBACK.
       if (!isServerError(error) || error.code !== '25P02') throw error
       await this.#undo(inner, connection)
       throw new AbortedTransactionError()
@@ -187,9 +196,9 @@ export class UnitOfWork {
   }
 
   async #commitOn (connection: KyselyConnection): Promise<void> {
-    const { lease } = connection
-    if (lease.isStreaming) {
-      lease.destroy()
+    const { tenantConnection } = connection
+    if (tenantConnection.isStreaming) {
+      tenantConnection.destroy()
       throw new ScopeClosedError(stillReading)
     }
     const inner = this.#inner
@@ -218,14 +227,21 @@ export class UnitOfWork {
 const reads: ReadonlySet<string> = new Set(['SELECT', 'VALUES', 'TABLE'])
 
 const sideBySide =
-  'This work is one transaction, and a transaction inside it is still open: await the first one before you begin the next. Savepoints nest, and cannot run side by side'
+  'This work is one transaction, and a transaction inside it is still open: await the first one ' +
+  'before you begin the next. Savepoints nest, and cannot run side by side'
 const lostWrites =
-  "This work is one transaction, and was rolled back: a statement wrote through its handle while a transaction inside it was open, which was not committed. Write through the inner transaction's own handle, or await that transaction first"
+  'This work is one transaction, and was rolled back: a statement wrote through its handle while a ' +
+  'transaction inside it was open, which was not committed. ' +
+  "Write through the inner transaction's own handle, or await that transaction first"
 const stillReading =
-  'The transaction of this request was rolled back, because rows were still being read in it when it was to be committed, which is before the first byte of the reply. Read all rows before you reply, or use a route without config.tenancy.transaction'
+  'The transaction of this request was rolled back, because rows were still being read in it when it ' +
+  'was to be committed, which is before the first byte of the reply. ' +
+  'Read all rows before you reply, or use a route without config.tenancy.transaction'
 
 function ended (): Error {
   return new ScopeClosedError(
-    'The transaction of this work has ended: it is committed before the first byte of the reply. A stream that needs the database later must use a route without config.tenancy.transaction, or request.tenancy.detach()'
+    'The transaction of this work has ended: it is committed before the first byte of the reply. ' +
+      'A stream that needs the database later must use a route without config.tenancy.transaction, ' +
+      'or request.tenancy.detach()'
   )
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 
-/** A statement without its values, so that it can be counted and shown: no literal of it is kept. */
+/** A statement without its literals, so that it can be counted and shown. */
 export interface Fingerprint {
   /** The first 16 hexadecimal digits of the text's SHA-256. */
   readonly id: string
@@ -9,16 +9,29 @@ export interface Fingerprint {
 }
 
 /*
- * What may go into a text and says nothing of its shape: comments, literals of every quotation (an unfinished one to the end),
- * parameters and numbers. Identifiers come first where they are quoted or hold digits, so that they stay.
+ * The parts of a text that do not belong to its shape: comments, literals (an unfinished one to the
+ * end), parameters and numbers. Identifiers that are quoted or contain digits match first, so they
+ * stay.
  */
-const pieces =
-  /(?<name>"(?:[^"]|"")*"|[\p{L}_][\p{L}\p{N}_$]*(?=[^'\p{L}\p{N}_$]|$))|(?<comment>--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))|(?<value>[eE]'(?:[^'\\]|\\[\s\S]|'')*(?:'|$)|[bBxXnN]?'(?:[^']|'')*(?:'|$)|\$(?<tag>[\p{L}_]*)\$[\s\S]*?(?:\$\k<tag>\$|$)|[$:]\d+|\d[\d._eE]*)/gu
+const pieces = new RegExp(
+  [
+    /(?<name>"(?:[^"]|"")*"|[\p{L}_][\p{L}\p{N}_$]*(?=[^'\p{L}\p{N}_$]|$))/u,
+    /(?<comment>--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))/u,
+    /[eE]'(?:[^'\\]|\\[\s\S]|'')*(?:'|$)/u,
+    /[bBxXnN]?'(?:[^']|'')*(?:'|$)/u,
+    /\$(?<tag>[\p{L}_]*)\$[\s\S]*?(?:\$\k<tag>\$|$)/u,
+    /[$:]\d+|\d[\d._eE]*/u
+  ].map(({ source }) => source).join('|'),
+  'gu'
+)
 
-/** Of a longer text the beginning says enough: long ones are lists of values. */
+/** Longest part of a text that is read. Longer texts are mostly lists of values. */
 const longest = 20_000
 
-/** The fingerprint of a statement: the same for texts that differ in values, white space, comments and lengths of lists. */
+/**
+ * Returns the fingerprint of a statement. It is equal for texts that differ only in values, white
+ * space, comments and lengths of lists.
+ */
 export function fingerprint (sql: string): Fingerprint {
   const text = sql.slice(0, longest)
     .replace(pieces, (match, ...args) => {

@@ -10,16 +10,16 @@ type Connect = (
 ) => Promise<pg.PoolClient> | undefined
 
 /**
- * Has `onQuery` hear the text of each statement that is run on a pool, when and where its caller runs it: on the pool itself, and
- * on clients that are borrowed from it. Nothing else of the pool changes.
+ * Calls `onQuery` with the text of each statement on a pool and on its clients, synchronously in
+ * the caller's context. The pool otherwise behaves as before.
  *
- * @returns ends it
+ * @returns a function that ends the observation
  */
 export function observePool (pool: pg.Pool, onQuery: (sql: string) => void): () => void {
   const target = pool as unknown as { query: Query; connect: Connect }
   const query = target.query
   const connect = target.connect
-  // pool.query() borrows a client of its own: that is the same statement once more.
+  // pool.query() checks out a client for the same statement, which must not be reported twice.
   let isInside = false
 
   target.query = (...args) => {
@@ -35,7 +35,7 @@ export function observePool (pool: pg.Pool, onQuery: (sql: string) => void): () 
     if (isInside) return connect.call(pool, callback)
     if (callback !== undefined) {
       return connect.call(pool, (error, client, done) => {
-        // `done` gives the client back as its release() does.
+        // `client.release` replaces `done`, and also restores the client's methods.
         if (client === undefined) callback(error, client, done)
         else callback(error, observeClient(client, onQuery), client.release)
       })
@@ -47,7 +47,8 @@ export function observePool (pool: pg.Pool, onQuery: (sql: string) => void): () 
   }
 }
 
-// For this borrower alone: the next may be one whose statements were heard already.
+// Observes the client only until its release. Otherwise its next owner's statements could be
+// reported twice.
 function observeClient (client: pg.PoolClient, onQuery: (sql: string) => void): pg.PoolClient {
   const target = client as unknown as { query: Query; release: (error?: Error | boolean) => void }
   const { query, release } = target
@@ -62,7 +63,7 @@ function observeClient (client: pg.PoolClient, onQuery: (sql: string) => void): 
   return client
 }
 
-// As they were: its own where somebody had put some there, and else its class's.
+// Restores methods: an own method is set again, an inherited one needs only the deletion.
 function restore (target: object, methods: Readonly<Record<string, unknown>>): void {
   const inherited = Object.getPrototypeOf(target) as Readonly<Record<string, unknown>>
   for (const [name, method] of Object.entries(methods)) {
@@ -71,7 +72,8 @@ function restore (target: object, methods: Readonly<Record<string, unknown>>): v
   }
 }
 
-// A text, an object with a text, or a query of pg-cursor's and the like. Whoever listens must not fail the statement.
+// Accepts a text, an object with a text, or a query object such as a pg-cursor. An error in
+// `onQuery` must not fail the statement.
 function tell (input: unknown, onQuery: (sql: string) => void): void {
   const text: unknown = typeof input === 'object' && input !== null && 'text' in input ? input.text : input
   if (typeof text !== 'string') return

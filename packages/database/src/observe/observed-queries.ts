@@ -6,7 +6,10 @@ import { channel } from 'node:diagnostics_channel'
 import { readStatementText } from '../connection/statement.ts'
 import { fingerprint, type Fingerprint } from './fingerprint.ts'
 
-/** A query that breaks, or will when old code loses its tables: see `database.observe`. */
+/**
+ * A query that was refused, or that will break when old code loses its tables. See
+ * `database.observe`.
+ */
 export interface ObservedQuery {
   /** `'GET /projects/:id'`; undefined outside a request. */
   readonly route: string | undefined
@@ -14,32 +17,42 @@ export interface ObservedQuery {
   /** The query without its values. */
   readonly text: string
   /**
-   * What it gets, or will get: `'42501'` permission denied, or a row that is another tenant's; `'FST_TENANCY_QUERY_REFUSED'` what
-   * `request.db` does not send either; and what the database answered.
+   * The error that it gets or will get. `'42501'`: permission denied, or a row of another tenant.
+   * `'FST_TENANCY_QUERY_REFUSED'`: `request.db` does not send it either. Otherwise the database's
+   * own code.
    */
   readonly code: string
-  /** `'old'` for a query on a pool of old code, which will break; `'new'` for one through `request.db`, which did. */
+  /**
+   * `'old'`: a query on a pool of old code, which will break. `'new'`: a query through
+   * `request.db`, which failed.
+   */
   readonly by: 'old' | 'new'
-  /** How often this process has seen it. */
+  /** How often this process has seen the query. */
   readonly count: number
 }
 
-/** Told of each observed query, each time. */
+/** Published for each observed query, each time. */
 const observations = channel('fastify-tenancy:observed-query')
 
-/** Different queries that are remembered: those of an application are few, and whoever makes up texts must not fill memory. */
+/**
+ * Number of different queries that are kept. An application has few, and a caller who invents texts
+ * must not fill the memory.
+ */
 const most = 1_000
 
-/** What a statement of ours that is held to its tenant is refused with. Others break with and without tenants. */
+/**
+ * The codes with which a statement is refused because of its tenant. Statements with other errors
+ * break without tenants, too.
+ */
 const refusals: ReadonlySet<string> = new Set(['42501', '42P01', 'TN401', 'FST_TENANCY_QUERY_REFUSED',
   'FST_TENANCY_ISOLATION_BREACH'])
 
-/** The queries of one process that break, or will: once for each route, shape and reason. */
+/** The queries of one process that break or will break: one entry per route, shape and reason. */
 export class ObservedQueries {
-  /** Told of each the first time. */
+  /** Called for each query at its first occurrence. */
   onFirst: ((query: ObservedQuery) => void) | undefined
   readonly #known = new LRUCache<string, ObservedQuery>({ max: most })
-  // Of texts that are sent often, reading them is what costs.
+  // Cached by text, because computing a fingerprint costs most.
   readonly #fingerprints = new LRUCache<string, Fingerprint>({
     max: most,
     maxSize: 10_000_000,
@@ -48,7 +61,7 @@ export class ObservedQueries {
   readonly #route = new AsyncLocalStorage<string>()
   #tables: RegExp | undefined
 
-  /** @param tables whose queries old code will lose */
+  /** @param tables the tables that old code will lose */
   watchTables (tables: readonly string[]): void {
     const names = tables.map(name => name.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'))
     this.#tables = names.length === 0
@@ -56,26 +69,26 @@ export class ObservedQueries {
       : new RegExp(`(?<![\\p{L}\\p{N}_$])(?:${names.join('|')})(?![\\p{L}\\p{N}_$])`, 'u')
   }
 
-  /** Runs the rest of a request as that of its route. */
+  /** Runs the rest of a request in the context of its route. */
   enter (route: string, next: () => void): void {
     this.#route.run(route, next)
   }
 
-  /** A query of old code: one that names a watched table will break. */
+  /** Records a query of old code if it names a watched table, because it will break. */
   old (sql: string): void {
     const { id, text } = this.#fingerprint(sql)
     if (this.#tables?.test(text) === true)
       this.#add({ id, text }, 'old', readStatementText(sql).isAllowed ? '42501' : 'FST_TENANCY_QUERY_REFUSED')
   }
 
-  /** A query through `request.db` that failed. */
+  /** Records a query through `request.db` that failed. */
   failed (sql: string, error: unknown): void {
     const code = sqlState(error) ??
       (error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '')
     if (refusals.has(code)) this.#add(this.#fingerprint(sql), 'new', code)
   }
 
-  /** All that are remembered, the most frequent first. */
+  /** Returns all recorded queries, the most frequent first. */
   list (): readonly ObservedQuery[] {
     return [...this.#known.values()].toSorted((a, b) => b.count - a.count)
   }

@@ -1,4 +1,4 @@
-/** What the audit is told of work across tenants, before its first statement. */
+/** The event that the audit receives before the first statement of work across tenants. */
 export interface AuditEvent {
   readonly type: 'system-access'
   readonly at: Date
@@ -8,5 +8,5 @@ export interface AuditEvent {
   readonly shard: string
 }
 
-/** Keeps an event. What it throws, or rejects with, refuses the work. */
+/** Records an event. If it throws or rejects, the work is refused. */
 export type Audit = (event: AuditEvent) => void | Promise<void>

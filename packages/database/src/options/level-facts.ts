@@ -4,11 +4,11 @@ import { hasOwnLogins } from '@fastify-tenancy/postgres/placement'
 import type { ResolvedDatabaseOptions } from './options.ts'
 
 /**
- * Returns what the options say of the logins of one shard. A URL with the application's own user is
- * no login of its own.
+ * Returns the facts about the logins of one shard, from the options. A URL with the application's
+ * own user is not a separate login.
  *
- * @param user the application's.
- * @param globalTables those of this shard: only the default one has any.
+ * @param user the application's user
+ * @param globalTables the global tables of this shard; only the default shard has any
  */
 export function levelFacts (
   options: ResolvedDatabaseOptions,

@@ -12,34 +12,41 @@ import { budgetSchema, shardsSchema, tenantsSchema, type BudgetOptions,
   type ShardOptions } from './placement-options.ts'
 import { isPlainName } from './plain-name.ts'
 
-/** Where the data is, and how connections to it behave. */
+/** The location of the data, and the behaviour of connections to it. */
 export interface DatabaseConnectionOptions {
   /**
-   * The application's login: may become the role of tenants' statements, and should be able to become nothing else. Undefined, as a
-   * variable of the environment may be, stops the boot.
+   * The application's login. It can become the role of tenants' statements, and should be able to
+   * become no other. Undefined stops the boot, so that a missing environment variable is noticed.
    */
   readonly url: string | pg.Pool | undefined
   /**
-   * The login that may become the roles of tenants: those of strategy `schema`, and all tenants where `rls.context` is `'role'`.
-   * SQL injected into another tenant's statement then cannot take such a role. @default the one of `url`
+   * The login that may become the roles of tenants: those of strategy `schema`, and all tenants if
+   * `rls.context` is `'role'`. SQL injected into another tenant's statement then cannot take such a
+   * role. @default the login of `url`
    */
   readonly tenantRolesUrl?: string | undefined
   /**
-   * The login of the global tables (`app.tenancy.global`), which may become `tenancy_global` and nothing else.
-   * @default the one of `systemUrl`, or of `url` where there is none
+   * The login of the global tables (`app.tenancy.global`), which may become `tenancy_global` only.
+   * @default the login of `systemUrl`, or of `url` without it
    */
   readonly globalUrl?: string | undefined
-  /** The login that looks tenants up. @default the one of `url` */
+  /** The login that looks tenants up. @default the login of `url` */
   readonly registryUrl?: string | undefined
   /** The login of work across tenants. @default none: asSystem() is refused */
   readonly systemUrl?: string | undefined
-  /** The login of migrations and of the manager; the plugin never connects with it. */
+  /** The login of migrations and of the manager. The plugin never connects with it. */
   readonly ownerUrl?: string | undefined
-  /** More databases for tenants of the strategies `rls`, `row` and `schema`, by the name in `placement.shard`. `'default'` is `url`. @default none */
+  /**
+   * More databases for tenants of the strategies `rls`, `row` and `schema`, by the name in
+   * `placement.shard`. `'default'` is `url`. @default none
+   */
   readonly shards?: Readonly<Record<string, string | pg.Pool | ShardOptions>>
   /** The databases of tenants of strategy `database`. @default none */
   readonly tenants?: TenantsOptions
-  /** The most connections that this process may open, over all pools but that of look-ups (4). @default { connections: 100, whenFull: 'evict' } */
+  /**
+   * Most connections that this process may open, over all pools except the registry's look-ups (4).
+   * @default { connections: 100, whenFull: 'evict' }
+   */
   readonly budget?: number | BudgetOptions
   /** `max`: connections per process and shard. @default { max: 10 } */
   readonly pool?: { readonly max?: number }
@@ -49,103 +56,131 @@ export interface DatabaseConnectionOptions {
   readonly log?: LogConfig
   /** Type parsers, as `pg` takes them. @default pg's own */
   readonly types?: pg.CustomTypesConfig
-  /** The longest that one statement may run. @default '30s' */
+  /** Longest run time of one statement. @default '30s' */
   readonly statementTimeout?: string | StatementTimeouts
-  /** The longest that one statement may wait for a lock. @default '5s' */
+  /** Longest wait of one statement for a lock. @default '5s' */
   readonly lockTimeout?: string
-  /** The longest that a transaction may sit idle. @default '10s' */
+  /** Longest time that a transaction may be idle. @default '10s' */
   readonly idleInTransaction?: string
-  /** `'custom'`: each statement is planned for its own tenant; `'shared'`: plans are kept, and shared by all tenants of a connection. @default 'custom' */
+  /**
+   * `'custom'`: each statement is planned for its own tenant. `'shared'`: all tenants of a
+   * connection share cached plans. @default 'custom'
+   */
   readonly plans?: 'custom' | 'shared'
   /**
-   * When a connection is reset between tenants. `'auto'`: unless everything that ran on it is proved harmless; `'always'`: at every
-   * change of tenant. @default 'auto'
+   * When a connection is reset between tenants. `'auto'`: unless every statement on it is proved
+   * harmless. `'always'`: at every change of tenant. @default 'auto'
    */
   readonly reset?: 'auto' | 'always'
   /** How tenants share the connections of a pool. */
   readonly fairness?: FairnessOptions
-  /** Stops a row whose tenant column is another tenant's, whatever policies say. @default true */
+  /**
+   * Stops a row whose tenant column holds another tenant's id, even if the policies allow it.
+   * @default true
+   */
   readonly tripwire?: boolean
-  /** Shows the tenant's id in `application_name`, and so in `pg_stat_activity`, while its statement runs. @default false */
+  /**
+   * Shows the tenant's id in `application_name`, and so in `pg_stat_activity`, while its statement
+   * runs. @default false
+   */
   readonly tagStatements?: boolean
   /** Refuses to start below this level of separation of logins. @default 0 */
   readonly requireLevel?: 0 | 1 | 2 | 3 | 4
   /**
-   * The migration, by name, that the tables of a tenant of strategy `schema` or `database` must have seen; until then it gets
-   * FST_TENANCY_TENANT_NOT_READY. Asked once for each tenant and process. @default none
+   * The name of the migration that the tables of a tenant of strategy `schema` or `database` need.
+   * Without it the tenant gets FST_TENANCY_TENANT_NOT_READY. Checked once per tenant and process.
+   * @default none
    */
   readonly requireMigration?: string
   /**
-   * What becomes of what lets tenants see or touch each other, such as a table without its policy, when it is found at the boot: `'warn'` logs
-   * it, `'refuse'` besides refuses to start under NODE_ENV=production, `false` does not look. @default 'warn'
+   * The reaction to gaps between tenants that are found at boot, such as a table without its
+   * policy. `'warn'` logs them. `'refuse'` also refuses to start under NODE_ENV=production. `false`
+   * skips the checks. @default 'warn'
    */
   readonly doctor?: 'refuse' | 'warn' | false
   /**
-   * For an application that is being taken over: the pools of its old login. Their queries on listed tables are reported by route and
-   * shape, since they will break, and so are those of `request.db` that were refused. @default nothing is reported
+   * The pools of the old login, for an application that is being adopted. Their queries on listed
+   * tables will break, so they are reported by route and shape. Refused queries of `request.db` are
+   * reported, too. @default nothing is reported
    */
   readonly observe?: readonly pg.Pool[]
   /** Lets PGlite run under NODE_ENV=production. @default false */
   readonly allowEmbedded?: boolean
 }
 
-/** The longest that one statement may run, by the tenant's plan. */
+/** Longest run time of one statement, by the tenant's plan. */
 export interface StatementTimeouts {
-  /** Of tenants whose plan is not named. @default '30s' */
+  /** For tenants whose plan is not listed. @default '30s' */
   readonly default?: string
   readonly plans: Readonly<Record<string, string>>
 }
 
 /** How tenants share the connections of a pool. */
 export interface FairnessOptions {
-  /** The part of a pool that one tenant may hold while others wait: above 0, at most 1. @default 0.5 */
+  /**
+   * The fraction of a pool that one tenant may hold while other tenants wait: above 0, at most 1.
+   * @default 0.5
+   */
   readonly share?: number
-  /** How many of one tenant's callers may wait; the next gets FST_TENANCY_DATABASE_BUSY. @default 100 */
+  /**
+   * How many callers of one tenant may wait. Further callers get FST_TENANCY_DATABASE_BUSY.
+   * @default 100
+   */
   readonly maxWaiting?: number
-  /** The longest wait; then FST_TENANCY_DATABASE_BUSY. @default '5s' */
+  /** Longest wait, after which the caller gets FST_TENANCY_DATABASE_BUSY. @default '5s' */
   readonly maxWait?: string
 }
 
 /** Options of strategy `rls`. */
 export interface RlsOptions {
   /**
-   * Signs each context, so that injected SQL cannot speak for another tenant. At least 32 characters; two while one replaces the other,
-   * the new one first. `tenancy init` installs what verifies it. @default none: the context stops mistakes, not attackers
+   * Signs each context, so that injected SQL cannot act for another tenant. At least 32 characters.
+   * Give two secrets while one replaces the other, the new one first. `tenancy init` installs the
+   * verification. @default none: the context stops mistakes, not attackers
    */
   readonly secret?: string | readonly [string, string] | undefined
   /** Rewrites queries as strategy `row` does, on top of the policies. @default false */
   readonly filter?: boolean
   /**
-   * What tells the policies whose rows these are: `'setting'`, a setting of the transaction; `'role'`, a database role per tenant besides.
-   * `'role'` serves about 500 tenants per login. @default 'setting'
+   * How the policies identify the tenant. `'setting'`: by a setting of the transaction. `'role'`:
+   * also by a database role per tenant, for up to about 500 tenants per login. @default 'setting'
    */
   readonly context?: 'setting' | 'role'
 }
 
 /** Options of strategy `row`, and of `rls.filter`. */
 export interface RowOptions {
-  /** Names of functions that queries may call besides the usual ones. None of them may read a tenant's table. @default none */
+  /**
+   * Names of functions that queries may call in addition to the default ones. None of them may read
+   * a tenant table. @default none
+   */
   readonly functions?: readonly string[]
 }
 
 /** Options of the plugin `tenantDatabase`. */
 export interface TenantDatabaseOptions {
-  /** A URL (`postgres://…`, `pglite://memory`, `pglite://./folder`), a `pg.Pool`, or an object of these and more. Undefined stops the boot. */
+  /**
+   * A URL (`postgres://…`, `pglite://memory`, `pglite://./folder`), a `pg.Pool`, or an object with
+   * these and more. Undefined stops the boot.
+   */
   readonly database: string | pg.Pool | DatabaseConnectionOptions | undefined
   /** The strategy for tenants. @default 'rls' */
   readonly isolation?: Isolation
   readonly rls?: RlsOptions
   readonly row?: RowOptions
   readonly tables?: TablesOptions
-  /** Where tenants are looked up. @default the registry on `database` */
+  /** The registry of tenants. @default the registry on `database` */
   readonly registry?: TenantRegistry
-  /** Keeps a record of work across tenants, before its first statement; what it throws refuses the work. @default none: asSystem() is refused */
+  /**
+   * Records work across tenants before its first statement. If it throws, the work is refused.
+   * @default none: asSystem() is refused
+   */
   readonly audit?: Audit
   /** The name of `request.db`. @default 'db' */
   readonly decorator?: string
 }
 
-/** {@link TenantDatabaseOptions}, checked, with defaults; durations in milliseconds. */
+/** {@link TenantDatabaseOptions}, checked and with defaults. Durations are in milliseconds. */
 export interface ResolvedDatabaseOptions {
   readonly database: {
     readonly url: string | pg.Pool
@@ -155,7 +190,7 @@ export interface ResolvedDatabaseOptions {
     readonly systemUrl: string | undefined
     readonly ownerUrl: string | undefined
     readonly shards: Readonly<Record<string, ShardOptions>>
-    /** Undefined where no tenant may have a database of its own. */
+    /** Undefined if no tenant may have its own database. */
     readonly tenants: ResolvedTenantsOptions | undefined
     readonly budget: { readonly connections: number; readonly whenFull: 'wait' | 'evict' | 'reject' }
     readonly pool: { readonly max: number }
@@ -163,7 +198,7 @@ export interface ResolvedDatabaseOptions {
     readonly log: LogConfig | undefined
     readonly types: pg.CustomTypesConfig | undefined
     readonly statementTimeout: number
-    /** By plan, where it is not the default. */
+    /** By plan, for plans that differ from the default. */
     readonly planTimeouts: Readonly<Record<string, number>>
     readonly lockTimeout: number
     readonly idleInTransaction: number
@@ -301,12 +336,7 @@ const schema = v.strictObject({
   decorator: v.optional(nonEmptyString, 'db')
 })
 
-/**
- * Checks the options and fills in defaults.
- *
- * @param name how the caller knows the object, for messages.
- * @throws FST_TENANCY_OPTION_INVALID
- */
+/** @param name the caller's name of the object, for messages */
 export function resolveDatabaseOptions (input: unknown, name = 'options'): ResolvedDatabaseOptions {
   const { database, isolation, rls, row, tables, registry, audit, decorator } = checkOptions(
     schema,
@@ -331,12 +361,14 @@ export function resolveDatabaseOptions (input: unknown, name = 'options'): Resol
   const isEmbeddedHere = typeof url === 'string' ? isEmbedded(url) : isEmbeddedPool(url)
   if (isEmbeddedHere && process.env.NODE_ENV === 'production' && !rest.allowEmbedded) {
     throw new OptionInvalidError(
-      `${name}.database must be a postgres:// URL under NODE_ENV=production, got an embedded PGlite: set ${name}.database.allowEmbedded where that is meant`
+      `${name}.database must be a postgres:// URL under NODE_ENV=production, got an embedded PGlite: ` +
+        `set ${name}.database.allowEmbedded to true if that is intended`
     )
   }
   if (isolation === 'database' && tenants === undefined) {
     throw new OptionInvalidError(
-      `${name}.database.tenants is required with isolation 'database': give the URL of tenants' databases, such as { url: 'postgres://{database}:password@host/{database}' }`
+      `${name}.database.tenants is required with isolation 'database': give the URL of tenants' ` +
+        "databases, such as { url: 'postgres://{database}:password@host/{database}' }"
     )
   }
   if ('default' in rest.shards)
@@ -370,7 +402,7 @@ export function resolveDatabaseOptions (input: unknown, name = 'options'): Resol
   })
 }
 
-// A bare URL or pool stands for an object with just that.
+// Wraps a bare URL or pool in an object.
 function withDatabaseObject (input: unknown): unknown {
   if (typeof input !== 'object' || input === null || !('database' in input)) return input
   const { database } = input

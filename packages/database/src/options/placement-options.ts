@@ -4,11 +4,11 @@ import type { TenantsOptions, ResolvedTenantsOptions } from '@fastify-tenancy/po
 import type pg from 'pg'
 import * as v from 'valibot'
 
-/** One more server or database with shared tables, or schemas of tenants. */
+/** A further database with tenant tables or tenants' schemas. */
 export interface ShardOptions {
   /** The application's login there. */
   readonly url: string | pg.Pool
-  /** The login that may become the roles of tenants there. @default the one of `url` */
+  /** The login that may become the roles of tenants there. @default the login of `url` */
   readonly tenantRolesUrl?: string | undefined
   /** The login of work across tenants there. */
   readonly systemUrl?: string | undefined
@@ -16,12 +16,13 @@ export interface ShardOptions {
   readonly ownerUrl?: string | undefined
 }
 
-/** A bound on the connections of one process, over all its pools. */
+/** A limit on the connections of one process, over all its pools. */
 export interface BudgetOptions {
   readonly connections: number
   /**
-   * What happens to who needs one more. `'evict'` closes the connection that was idle for longest, and waits for one where none is idle;
-   * `'wait'` waits until one is closed; both for at most `fairness.maxWait`. `'reject'`, and a wait that is over, is FST_TENANCY_DATABASE_BUSY.
+   * The reaction to a caller that needs one more connection. `'evict'` closes the longest idle
+   * connection, and waits if none is idle. `'wait'` waits until one is closed. Both wait at most
+   * `fairness.maxWait`. `'reject'`, or a wait that is over, gives FST_TENANCY_DATABASE_BUSY.
    * @default 'evict'
    */
   readonly whenFull?: WhenFull
@@ -34,7 +35,7 @@ const shard = v.strictObject({
   ownerUrl: v.optional(serverUrl)
 }, 'must be a URL or an object with a url')
 
-/** `shards`: a bare URL stands for an object with just that. */
+/** Checks `shards`. A bare URL means an object with that URL. */
 export const shardsSchema: v.GenericSchema<unknown, Readonly<Record<string, ShardOptions>>> = v.record(
   v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9_-]*$/i, 'must be named by letters, digits, _ and -')),
   v.pipe(v.unknown(), v.transform(input => v.is(source, input) ? { url: input } : input), shard),
@@ -47,7 +48,7 @@ const template = v.union([
   fn<Extract<TenantsOptions['url'], (...args: never[]) => unknown>>()
 ], templateMessage)
 
-/** `tenants` */
+/** Checks `tenants`. */
 export const tenantsSchema: v.GenericSchema<unknown, ResolvedTenantsOptions> = v.pipe(
   v.strictObject({
     url: v.optional(template),
@@ -62,7 +63,7 @@ export const tenantsSchema: v.GenericSchema<unknown, ResolvedTenantsOptions> = v
 
 const budgetMessage = 'must be a positive integer, or an object with connections'
 
-/** `budget`: a bare number stands for an object with just that. */
+/** Checks `budget`. A bare number means an object with that number. */
 export const budgetSchema: v.GenericSchema<
   unknown,
   { readonly connections: number; readonly whenFull: WhenFull }
@@ -78,5 +79,5 @@ export const budgetSchema: v.GenericSchema<
   }, budgetMessage)
 )
 
-/** What happens to who needs one connection more than the budget has. */
+/** The reaction to a caller that needs one connection more than the budget allows. */
 export type WhenFull = 'wait' | 'evict' | 'reject'

@@ -1,31 +1,32 @@
 import type { Register } from '@fastify-tenancy/core'
 import type { ColumnType, Kysely, SelectType } from 'kysely'
 
-/** What `Register` says under a key, or a default. */
+/** The type under a key of `Register`, or a default. */
 export type Registered<Key extends string, Default> = Register extends Record<Key, infer Value> ? Value
   : Default
 
-/** Any table, any column: what `request.db` is until `Register.database` is given. */
+/** Any table and column: the schema of `request.db` until `Register.database` is set. */
 export type UntypedDatabase = Record<string, Record<string, unknown>>
 
-/** A tenant's own table: its tenant column can be read, and is filled in by the database. */
+/** A tenant table. Its tenant column is readable, and the database fills it in. */
 export type TenantTable<Table, Column extends string> = {
   [Name in keyof Table]: Name extends Column ? ColumnType<SelectType<Table[Name]>, never, never> : Table[Name]
 }
 
-/** What a column of a shared table would have to be given: nothing is of this type. */
+/** The type that a write to a reference table would need. No value has it. */
 export interface ReadOnly {
   readonly 'a shared table is read-only for tenants': never
 }
 
-/** A table that all tenants read and none writes. */
+/** A reference table, which all tenants read and none writes. */
 export type SharedTable<Table> = {
   [Name in keyof Table]: ColumnType<SelectType<Table[Name]>, ReadOnly, ReadOnly>
 }
 
 /**
- * A Kysely schema as a tenant may see it: the tenant tables without their tenant column on insert and update,
- * the shared tables read-only, and nothing else. Using another table, or writing the tenant column, is a compile error.
+ * A Kysely schema as a tenant may see it: tenant tables without their tenant column on insert and
+ * update, reference tables read-only, and nothing else. Using another table, or writing the tenant
+ * column, is a compile error.
  */
 export type TenantDatabase<
   Database,

@@ -2,7 +2,7 @@ import type pg from 'pg'
 
 import { QueryRefusedError } from '../options/errors.ts'
 
-/** A statement as `pg`'s `query()` takes it. */
+/** A statement in the form of the arguments of `pg`'s `query()`. */
 export interface PgQuery {
   readonly text: string
   readonly values: readonly unknown[]
@@ -11,17 +11,20 @@ export interface PgQuery {
   readonly types: pg.CustomTypesConfig | undefined
 }
 
-/** Called with what `query()` would resolve to. */
+/** Called with the result or error of `query()`. */
 export type Callback = (error: Error | undefined, result?: pg.QueryResult) => void
 
-/** What `query()` was called with. */
+/** The arguments of a `query()` call. */
 export interface Call {
-  /** Throws for a query that a tenant's handle does not run. */
+  /** Returns the query; throws if a tenant's handle does not run it. */
   read(): PgQuery
   readonly callback: Callback | undefined
 }
 
-/** Options of a query that change the protocol, or that `request.db` has in another place. */
+/**
+ * Options of a query that change the protocol, or that `request.db` has in another place, with a
+ * replacement.
+ */
 const refused: Readonly<Record<string, string>> = {
   binary: 'leave it out: rows come as text',
   portal: 'leave it out',
@@ -29,7 +32,7 @@ const refused: Readonly<Record<string, string>> = {
   query_timeout: 'set options.database.statementTimeout, or config.tenancy.statementTimeout of the route'
 }
 
-/** Sorts the arguments of `query(text | config, values?, callback?)` as `pg` does. */
+/** Reads the arguments of `query(text | config, values?, callback?)` as `pg` does. */
 export function readQueryArguments (config: unknown, values: unknown, callback: unknown): Call {
   const input = typeof config === 'object' && config !== null ? config as Record<string, unknown> : undefined
   const found = [callback, values, input?.['callback']].find(value => typeof value === 'function')
@@ -46,7 +49,8 @@ function toQuery (
 ): PgQuery {
   if (typeof input?.['submit'] === 'function')
     throw new QueryRefusedError(
-      "A tenant's handle sends statements itself, got a Query, Cursor or QueryStream: pass its text and values, or read in chunks with the stream() of request.db"
+      "A tenant's handle sends statements itself, got a Query, Cursor or QueryStream: " +
+        'pass its text and values, or read in chunks with the stream() of request.db'
     )
   for (const [option, instead] of Object.entries(refused)) {
     if (input?.[option] !== undefined && input[option] !== false)
@@ -66,12 +70,12 @@ function toQuery (
   }
 }
 
-/** Settles a call in the way its caller asked for: by a promise, or by calling back. */
+/** Returns the promise of a call, or calls its callback instead. */
 export function answer (work: Promise<pg.QueryResult>, callback: Callback | undefined):
   | Promise<pg.QueryResult>
   | undefined {
   if (callback === undefined) return work
-  // On the next tick: an error that the callback throws is the application's, and must not reject this promise.
+  // On the next tick, because an error thrown by the callback must not reject this promise.
   work.then(
     result => process.nextTick(callback, undefined, result),
     (error: unknown) => process.nextTick(callback, error)

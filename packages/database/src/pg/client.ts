@@ -8,7 +8,7 @@ import type { TextConnection, TextDriver } from '../connection/text-connection.t
 import { answer, readQueryArguments, type PgQuery } from './arguments.ts'
 import { controlError, readControl, tagOf, type Control } from './control.ts'
 
-/** What the clients of one pool have in common. */
+/** The parts that the clients of one pool share. */
 export interface ClientParts {
   readonly driver: TextDriver
   /** The type parsers of `options.database.types`. */
@@ -17,8 +17,9 @@ export interface ClientParts {
 }
 
 /**
- * A client of a tenant's `pg` pool, with the methods of `pg.PoolClient`. Transaction control is read and done by the driver.
- * Every other text is a statement of `request.db`, with the tenant's context before it.
+ * A client of a tenant's `pg` pool, with the methods of `pg.PoolClient`. The driver runs
+ * transaction control. Every other text runs like a statement of `request.db`, with the tenant's
+ * context before it.
  */
 export class TenantPgClient extends EventEmitter {
   readonly #parts: ClientParts
@@ -27,10 +28,13 @@ export class TenantPgClient extends EventEmitter {
   readonly #names = new Map<string, string>()
   #types: TypeParsers | undefined
   #isBegun = false
-  /** The characteristics of a transaction without a statement yet; undefined after the first. */
+  /**
+   * The characteristics of a transaction that ran no statement yet; undefined after the first
+   * statement.
+   */
   #modes: string | undefined
   #isReleased = false
-  // pg runs the queries of a client one after the other, and so does this.
+  // Queries run one after the other, as in pg.
   #last: Promise<unknown> = Promise.resolve()
 
   constructor (connection: TextConnection, parts: ClientParts, onRelease: (client: TenantPgClient) => void) {
@@ -40,7 +44,10 @@ export class TenantPgClient extends EventEmitter {
     this.#onRelease = onRelease
   }
 
-  /** Runs one statement, as `pg`'s `query(text | config, values?, callback?)` does. */
+  /**
+   * Runs one statement. The arguments are those of `pg`:
+   * `query(text | config, values?, callback?)`.
+   */
   query (config: unknown, values?: unknown, callback?: unknown): Promise<pg.QueryResult> | undefined {
     if (config === null || config === undefined)
       throw new TypeError('Client was passed a null or undefined query')
@@ -50,7 +57,9 @@ export class TenantPgClient extends EventEmitter {
     return answer(work, call.callback)
   }
 
-  /** Returns the connection. One in an open transaction is closed, and the transaction rolled back. */
+  /**
+   * Returns the connection. If a transaction is open, it is rolled back and the connection closed.
+   */
   readonly release = (_error?: unknown): void => {
     if (this.#isReleased)
       throw new Error('Release called on client which has already been released to the pool.')
@@ -59,7 +68,7 @@ export class TenantPgClient extends EventEmitter {
     void this.#giveBack()
   }
 
-  /** Returns the connection once what runs on it has ended: the scope is over. */
+  /** Returns the connection once its statement has ended, because the scope has closed. */
   finish (): void {
     if (this.#isReleased) return
     this.#isReleased = true
@@ -97,7 +106,7 @@ export class TenantPgClient extends EventEmitter {
 
   async #giveBack (): Promise<void> {
     const { driver } = this.#parts
-    // In a request that is one transaction, this one is a savepoint of it and would stay open.
+    // If the request is one transaction, this transaction is a savepoint and would stay open.
     if (this.#isBegun) await driver.rollbackTransaction(this.#connection).catch(() => {})
     await driver.releaseConnection(this.#connection)
   }
@@ -114,7 +123,9 @@ export class TenantPgClient extends EventEmitter {
     return result as unknown as pg.QueryResult
   }
 
-  /** The text of a query. pg asks for the text of a named one only the first time. */
+  /**
+   * Returns the text of a query. Callers of pg pass the text of a named query only the first time.
+   */
   #textOf ({ name, text }: PgQuery): string {
     if (name === undefined) return text
     const known = this.#names.get(name)
@@ -149,7 +160,7 @@ export class TenantPgClient extends EventEmitter {
     return result as unknown as pg.QueryResult
   }
 
-  // PostgreSQL answers a second begin with a warning, and goes on in the transaction that is open.
+  // Like PostgreSQL, which continues the open transaction after a second begin (with a warning).
   async #begin (modes: string): Promise<void> {
     if (this.#isBegun) return
     await this.#parts.driver.begin(this.#connection, modes)
@@ -157,7 +168,8 @@ export class TenantPgClient extends EventEmitter {
     this.#modes = modes
   }
 
-  // Prisma and Drizzle set the isolation level after `begin`, which is still to be sent then.
+  // Prisma and Drizzle set the isolation level after `begin`. The driver has not sent `begin` then,
+  // so it can still be changed.
   async #setModes (modes: string): Promise<void> {
     if (!this.#isBegun) return
     if (this.#modes === undefined)
@@ -166,7 +178,10 @@ export class TenantPgClient extends EventEmitter {
     await this.#parts.driver.begin(this.#connection, this.#modes)
   }
 
-  /** Whether the transaction was committed. Like PostgreSQL, rolls back one in which a statement had failed. */
+  /**
+   * Ends the transaction and returns whether it was committed. Like PostgreSQL, it rolls back if a
+   * statement had failed.
+   */
   async #commit (): Promise<boolean> {
     if (!this.#isBegun) return true
     this.#isBegun = false

@@ -3,7 +3,7 @@ import pg from 'pg'
 
 import { readStatementText } from '../connection/statement.ts'
 
-/** Transaction control that a `pg` client understands. */
+/** Transaction control that a `pg` client supports. */
 export type Control =
   | { readonly kind: 'begin'; readonly modes: string }
   | { readonly kind: 'modes'; readonly modes: string }
@@ -27,8 +27,9 @@ const release = /^release(?: savepoint)? \?$/
 const rollbackTo = new RegExp(`^rollback${noise} to(?: savepoint)? \\?$`)
 
 /**
- * Reads a text that is one statement of transaction control and nothing else. Returns undefined for every other text, which is
- * then held to the rules of a tenant's handle: `commit; begin`, `COMMIT AND CHAIN` and `PREPARE TRANSACTION` are refused there.
+ * Returns the transaction control in a text that contains nothing else; undefined for every other
+ * text. Other texts follow the rules of a tenant's handle, which refuse `commit; begin`,
+ * `COMMIT AND CHAIN` and `PREPARE TRANSACTION`.
  */
 export function readControl (text: string): Control | undefined {
   const { keyword } = readStatementText(text)
@@ -51,28 +52,31 @@ export function readControl (text: string): Control | undefined {
   return undefined
 }
 
-/** The command tag of a control statement, as PostgreSQL answers it. */
+/** Returns the command tag that PostgreSQL gives a control statement. */
 export function tagOf ({ kind }: Control, keyword: string): string {
   if (kind === 'begin') return keyword === 'START' ? 'START TRANSACTION' : 'BEGIN'
   if (kind === 'modes') return 'SET'
   return kind === 'rollback to' ? 'ROLLBACK' : kind.toUpperCase()
 }
 
-/** An error as PostgreSQL would send it, for control that never reaches the server. */
+/** Returns an error in PostgreSQL's form, for control that never reaches the server. */
 export function controlError (message: string, code: string): Error {
   return Object.assign(new pg.DatabaseError(message, 0, 'error'), { severity: 'ERROR', code })
 }
 
 interface Word {
-  /** In lower case; a quoted name keeps its quotes, so that it equals no keyword. */
+  /** The word in lower case. A quoted name keeps its quotes, so that it equals no keyword. */
   readonly word: string
-  /** The name that the word is as an identifier. */
+  /** The word's meaning as an identifier. */
   readonly name: string
 }
 
 const token = /\s+|--[^\n\r]*|(?<plain>[A-Za-z_][\w$]*)|"(?<quoted>(?:[^"\0]|"")+)"|(?<comma>,)/y
 
-/** The words of a text; undefined if it holds anything else before a last semicolon. */
+/**
+ * Returns the words of a text; undefined if it contains anything but words before a final
+ * semicolon.
+ */
 function split (text: string): readonly Word[] | undefined {
   const words: Word[] = []
   const scan = new RegExp(token)
@@ -87,7 +91,7 @@ function split (text: string): readonly Word[] | undefined {
     if (groups === undefined) return undefined
     at = scan.lastIndex
     const { plain, quoted, comma } = groups
-    // PostgreSQL folds ASCII letters of an identifier only.
+    // Fold ASCII letters only, as PostgreSQL does.
     if (plain !== undefined) words.push({ word: plain.toLowerCase(), name: plain.toLowerCase() })
     else if (quoted !== undefined)
       words.push({ word: `"${quoted}"`, name: quoted.replaceAll('""', '"') })

@@ -6,15 +6,15 @@ import { answer, readQueryArguments, type Callback } from './arguments.ts'
 import { TenantPgClient, type ClientParts } from './client.ts'
 
 /**
- * A tenant's `pg.Pool`: what takes a pool of `pg` runs on it for that tenant. It has no connections of its own.
- * Each one is borrowed from the pools of `request.db`, by the same rules.
+ * A tenant's `pg.Pool`, for libraries that take a pool of `pg`. It opens no connections. It checks
+ * them out of the pools of `request.db`, by the same rules.
  */
 export class TenantPgPool extends pg.Pool {
   readonly #parts: ClientParts
   readonly #clients = new Set<TenantPgClient>()
 
   constructor (driver: TextDriver, scope: WorkScope, types: pg.CustomTypesConfig | undefined) {
-    // Whatever an inherited method does, it opens no connection.
+    // An inherited method cannot open a connection with this class.
     super({ Client: noClient } as unknown as pg.PoolConfig)
     this.#parts = { driver, types, assertOpen: () => scope.assertOpen() }
     scope.onClose(() => {
@@ -23,13 +23,16 @@ export class TenantPgPool extends pg.Pool {
     })
   }
 
-  /** Runs one statement on a connection of its own. */
+  /** Runs one statement on a separately checked-out connection. */
   override query (config: unknown, values?: unknown, callback?: unknown): never {
     const call = readQueryArguments(config, values, callback)
     return answer(this.#query(config, values, call.callback), call.callback) as never
   }
 
-  /** Borrows a connection: `release()` returns it, and the end of the scope does so at the latest. */
+  /**
+   * Checks out a connection. `release()` returns it, and the end of the scope does so at the
+   * latest.
+   */
   override connect (callback?: unknown): never {
     const work = this.#connect()
     if (typeof callback !== 'function') return work as never
@@ -52,7 +55,7 @@ export class TenantPgPool extends pg.Pool {
   async #query (config: unknown, values: unknown, callback: Callback | undefined): Promise<pg.QueryResult> {
     const client = await this.#connect()
     try {
-      // A callback is the caller's to call, and none of the client's.
+      // `query()` calls the callback, so it is not passed to the client.
       const bound = values === callback ? undefined : values
       return await client.query(withoutCallback(config), bound) as pg.QueryResult
     } finally {

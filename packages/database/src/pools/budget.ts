@@ -11,17 +11,17 @@ export interface BudgetSettings {
   /** How many connections the process may have open, over all pools. */
   readonly connections: number
   readonly whenFull: WhenFull
-  /** The longest wait for one, in milliseconds. */
+  /** Longest wait for a connection, in milliseconds. */
   readonly maxWait: number
 }
 
 /**
- * Bounds the connections of all pools of a process together. A connection counts from before it is opened until its
- * socket has closed, so that pools which are ending count too.
+ * Limits the connections of all pools of a process together. A connection counts from before it is
+ * opened until its socket has closed, so the pools that are ending count, too.
  */
 export class ConnectionBudget {
   readonly #settings: BudgetSettings
-  // Pools that may have an idle connection; the one that got it back longest ago comes first.
+  // Pools that may have an idle connection, in order of their last return.
   readonly #idle = new Set<pg.Pool>()
   readonly #waiting = new Chain<() => void>()
   #open = 0
@@ -30,15 +30,16 @@ export class ConnectionBudget {
     this.#settings = settings
   }
 
-  /** Connections that are open, being opened or being closed. */
+  /** Number of connections that are open, being opened or being closed. */
   get open (): number {
     return this.#open
   }
 
-  /** The class of connections that are counted here. */
+  /** Returns a client class whose connections count here. */
   #client (connectTimeout: number): new(config?: pg.ClientConfig) => pg.Client {
     const take = (): Promise<() => void> => this.#take()
-    // The server takes fewer than the budget: whoever comes back finds the place of one that was idle.
+    // The server's own limit (53300) is lower than our budget. Close one idle connection, so that
+    // the caller's retry finds a slot.
     const evict = (): void => {
       this.#evict()
     }
@@ -47,7 +48,7 @@ export class ConnectionBudget {
         super({ ...config, connectionTimeoutMillis: connectTimeout })
       }
 
-      // As pg.Pool calls it.
+      // The two signatures that pg.Pool uses.
       override connect (): Promise<this>
       override connect (callback: (error: Error) => void): void
       override connect (callback?: (error: Error) => void): Promise<this> | void {
@@ -72,15 +73,19 @@ export class ConnectionBudget {
     }
   }
 
-  /** Opens a pool whose connections count, and whose idle ones may be closed for others. `acquireTimeout` bounds the opening of one. */
+  /**
+   * Opens a pool whose connections count, and whose idle connections may be closed for other pools.
+   * `acquireTimeout` limits the opening of one connection.
+   */
   openPool (url: string, settings: PoolSettings): pg.Pool {
-    // The wait for the budget comes before the opening, and has a bound of its own.
+    // Includes the wait for the budget, which precedes the opening and has its own limit.
     const acquireTimeout = this.#settings.maxWait + settings.acquireTimeout + 1_000
     const pool = openPool(url, { ...settings, acquireTimeout, Client: this.#client(settings.acquireTimeout) })
     pool.on('release', () => {
       this.#idle.delete(pool)
       this.#idle.add(pool)
-      // The connection is idle only after this event. It is worth more to a caller that waits.
+      // Deferred, because the connection becomes idle only after this event. It is then closed, so
+      // that a waiting caller of another pool gets its slot.
       if (this.#waiting.size > 0)
         setImmediate(() => {
           this.#evict()
@@ -89,7 +94,7 @@ export class ConnectionBudget {
     return pool
   }
 
-  /** Forgets a pool that has ended. */
+  /** Removes a pool that has ended. */
   forget (pool: pg.Pool): void {
     this.#idle.delete(pool)
   }
@@ -123,7 +128,8 @@ export class ConnectionBudget {
     })
   }
 
-  // Borrowed and given up: a pool has no other way to close one connection. Where somebody was faster, it is theirs, and who waits goes on waiting.
+  // pg.Pool cannot close a single idle connection, so check one out and release it with `true`. If
+  // another caller gets it first, nothing is closed and the waiter keeps waiting.
   #evict (): void {
     if (this.#settings.whenFull !== 'evict') return
     for (const pool of this.#idle) {

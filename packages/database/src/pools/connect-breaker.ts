@@ -2,15 +2,20 @@ import { DatabaseUnavailableError } from '@fastify-tenancy/postgres'
 
 const maxFailures = 3
 
-/** How long nobody tries again after {@link maxFailures} in a row, in milliseconds. */
+/** Milliseconds without attempts after {@link maxFailures} failures in a row. */
 const pause = 1_000
 
-/** Has those who ask a dead database for a connection fail at once, instead of one connect timeout after the other. */
+/**
+ * Fails connection attempts to a dead database at once, instead of after one connect timeout each.
+ */
 export class ConnectBreaker {
   #failures = 0
   #openUntil = 0
 
-  /** @throws FST_TENANCY_DATABASE_UNAVAILABLE while it is open. After the pause one attempt goes through, and the rest wait for how that one ends. */
+  /**
+   * @throws FST_TENANCY_DATABASE_UNAVAILABLE while the breaker is open. After each pause one
+   * attempt passes; the others fail until it has succeeded
+   */
   assertClosed (now: number = performance.now()): void {
     if (this.#failures < maxFailures) return
     if (now < this.#openUntil) throw new DatabaseUnavailableError()

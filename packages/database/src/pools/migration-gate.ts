@@ -5,12 +5,13 @@ import { LRUCache } from 'lru-cache'
 
 import type { ConnectionPool } from '../connection/pool.ts'
 
-/** How many tenants are remembered to have passed; one that was forgotten is asked for once more. */
+/** Number of tenants that are cached as migrated. An evicted entry costs one more lookup. */
 const max = 100_000
 
 /**
- * Keeps tenants waiting whose tables lack the migration that this version of the application needs. A tenant's place is asked
- * once, before its first statement; that a migration has run is remembered for as long as the process lives.
+ * Refuses tenants whose tables lack the migration that this version of the application needs. Each
+ * placement is checked once, before the tenant's first statement. A success is cached for the life
+ * of the process.
  *
  * ```sql
  * select tenancy.has_migration('7f3c…', '014_invoices')
@@ -26,8 +27,8 @@ export class MigrationGate {
   }
 
   /**
-   * @param place of the tenant, so that one who was moved is asked for again
-   * @throws FST_TENANCY_TENANT_NOT_READY, and what its pool would throw
+   * @param place the tenant's placement, so that a moved tenant is checked again
+   * @throws FST_TENANCY_TENANT_NOT_READY, and the errors of its pool
    */
   pass (tenant: string, place: string, pool: ConnectionPool): Promise<void> {
     const key = `${tenant} ${place}`
@@ -46,7 +47,7 @@ export class MigrationGate {
       'select tenancy.has_migration($1, $2) as there',
       [tenant, this.#wanted]
     ).catch((error: unknown) => {
-      // No ledger, or none that this login may ask.
+      // True if the ledger does not exist or this login may not read it.
       if (!['42883', '3F000', '42501'].includes(sqlState(error) ?? '')) throw connections.explain(error)
       throw new TenantNotReadyError(undefined, { cause: error })
     })

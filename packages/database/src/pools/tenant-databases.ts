@@ -11,23 +11,23 @@ import type { ResolvedDatabaseOptions } from '../options/options.ts'
 import type { ConnectionBudget } from './budget.ts'
 import { TenantPool } from './tenant-pool.ts'
 
-/** What tenants' databases have in common with the shards. */
+/** The parts that tenants' databases share with the shards. */
 interface SharedParts {
   readonly budget: ConnectionBudget
-  /** The schemas of extensions, by the default shard. */
+  /** Returns the schemas of extensions, as in the default shard. */
   readonly extensions: () => readonly string[]
 }
 
 /**
- * The databases of tenants that have one of their own: a small pool for each that is in use, the least recently used
- * closed for the next. A pool is never closed under anybody: it leaves the list, and ends when its last user has.
+ * Caches a small pool for each tenant database in use, and retires the least recently used to make
+ * room. A retired pool leaves the cache at once, and is closed after its last user has finished.
  */
 export class TenantPoolCache {
   readonly #options: ResolvedDatabaseOptions
   readonly #tenants: ResolvedTenantsOptions
   readonly #shared: SharedParts
   readonly #pools: LRUCache<string, Promise<TenantPool>>
-  // Those that have left the list and have not ended yet, too.
+  // Includes pools that left the cache and have not ended yet.
   readonly #live = new Map<TenantPool, string>()
 
   constructor (options: ResolvedDatabaseOptions, tenants: ResolvedTenantsOptions, shared: SharedParts) {
@@ -53,11 +53,14 @@ export class TenantPoolCache {
     return [...this.#live.keys()].reduce((sum, { waiting }) => sum + waiting, 0)
   }
 
-  /** Borrows a connection to a tenant's database. The borrower is made by `make`, which gets the pool's guard. */
+  /**
+   * Checks out a connection to a tenant's database. `make` returns its owner, using the pool's
+   * guard.
+   */
   async acquire (tenant: Tenant, make: (pool: TenantPool) => ConnectionOwner): Promise<TenantConnection> {
     for (;;) {
       const pool = await this.#poolOf(tenant)
-      // Evicted between the look-up and here: the next look-up finds or makes another.
+      // False if the pool was evicted since `#poolOf`. The next round finds or opens another.
       if (!pool.isRetired) return pool.acquire(make(pool))
     }
   }
@@ -74,11 +77,11 @@ export class TenantPoolCache {
   }
 
   #poolOf (tenant: Tenant): Promise<TenantPool> {
-    // A tenant that was moved to another database has another key, and so a new pool.
+    // The database name is part of the key, so a moved tenant gets a new pool.
     const key = `${tenant.id} ${databaseNameOf(tenant)}`
     const known = this.#pools.get(key)
     if (known !== undefined) return known
-    // Put down before it is awaited: of two first requests the second finds the first one's.
+    // Stored before it settles, so that concurrent first requests share one pool.
     const opening = this.#open(tenant, key)
     this.#pools.set(key, opening)
     opening.catch(() => {
@@ -92,7 +95,8 @@ export class TenantPoolCache {
       throw new DatabaseUnavailableError(undefined, { cause })
     })
     const isOwned = typeof source === 'string'
-    // An embedded database is its folder's only process: the one that was evicted must be gone first.
+    // Only one process may use the folder of an embedded database, so its evicted pool must end
+    // first.
     if (isOwned && isEmbedded(source))
       await Promise.all(Array.from(this.#live, ([pool, old]) => old === key && pool.retire()))
     const pool = new TenantPool(

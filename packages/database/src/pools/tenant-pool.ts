@@ -2,7 +2,7 @@ import { DatabaseUnavailableError } from '@fastify-tenancy/postgres'
 import { isEmbeddedPool } from '@fastify-tenancy/postgres/client'
 import type pg from 'pg'
 
-import { Session } from '../connection/connection-state.ts'
+import { ConnectionState } from '../connection/connection-state.ts'
 import { closedDatabaseError } from '../connection/lockout-error.ts'
 import { ConnectionPool } from '../connection/pool.ts'
 import { readTenantColumns } from '../connection/tenant-columns.ts'
@@ -26,7 +26,10 @@ export class TenantPool {
   readonly #breaker = new ConnectBreaker()
   #retirement: Promise<void> | undefined
 
-  /** @param extensions the schemas of extensions that are on the path of the tenant's statements. */
+  /**
+   * @param extensions returns the schemas of extensions in the search path of the tenant's
+   * statements
+   */
   constructor (
     pool: pg.Pool,
     isOwned: boolean,
@@ -38,7 +41,7 @@ export class TenantPool {
     this.#gate = requireMigration === undefined ? undefined : new MigrationGate(requireMigration)
     this.#hasTripwire = tripwire && Object.keys(tables.tenant).length > 0
     this.pool = pool
-    // All of it is one tenant's: nothing is kept for others.
+    // The only tenant may use every slot, because no other tenant uses this pool.
     this.#connections = new ConnectionPool(pool, isOwned, { types, reset, isTagged: tagStatements }, {
       ...fairness,
       share: 1,
@@ -59,7 +62,7 @@ export class TenantPool {
     )
   }
 
-  /** Judges the tenant's statements. The catalog is read when the first of them asks. */
+  /** Returns the judge of the tenant's statements. It reads the catalog at the first statement. */
   get judge (): Judge {
     return this.#harmless.judge
   }
@@ -73,15 +76,17 @@ export class TenantPool {
   }
 
   /**
-   * @throws FST_TENANCY_DATABASE_UNAVAILABLE, at once where the last attempts failed
+   * Checks out a connection for the tenant.
+   *
+   * @throws FST_TENANCY_DATABASE_UNAVAILABLE, immediately if the last attempts failed
    * @throws FST_TENANCY_DATABASE_BUSY
-   * @throws FST_TENANCY_TENANT_NOT_READY where the tenant is locked out of its database, or that is gone
+   * @throws FST_TENANCY_TENANT_NOT_READY if the tenant's database locks it out or was dropped
    */
   async acquire (owner: ConnectionOwner): Promise<TenantConnection> {
     this.#breaker.assertClosed()
     const leave = this.#connections.hold()
     try {
-      await this.#learn()
+      await this.#inspectOnce()
       await this.#gate?.pass(owner.tenant, '', this.#connections)
       const connection = await this.#connections.acquire(owner)
       this.#breaker.succeeded()
@@ -95,9 +100,9 @@ export class TenantPool {
     }
   }
 
-  // Once for each pool, before its first statement.
-  async #learn (): Promise<void> {
-    this.#known ??= this.#look()
+  // Inspects the database once per pool, before the first statement.
+  async #inspectOnce (): Promise<void> {
+    this.#known ??= this.#inspect()
     try {
       await this.#known
     } catch (error) {
@@ -106,21 +111,23 @@ export class TenantPool {
     }
   }
 
-  async #look (): Promise<void> {
+  async #inspect (): Promise<void> {
     if (!isEmbeddedPool(this.pool)) await this.#probePooler()
-    // A URL that leads to another tenant's database shows in the very first row.
+    // Before the first statement, so that a URL of another tenant's database is detected at the
+    // first row.
     if (this.#hasTripwire) await this.#tripwire.refresh()
   }
 
-  // Behind a pooler the backend changes from one transaction to the next: a statement goes unnamed there, and undoes what it leaves.
+  // Behind a pooler the backend may change with each transaction. Statements are then unnamed, and
+  // undo their changes to the session.
   async #probePooler (): Promise<void> {
     const client = await this.pool.connect()
     let isClean = false
     try {
       const { rows: [row] } = await client.query<{ pid: number }>('select pg_catalog.pg_backend_pid() as pid')
-      const session = Session.of(client)
-      if (row?.pid !== session.client.processID) this.#connections.becomePooled()
-      session.claim()
+      const state = ConnectionState.of(client)
+      if (row?.pid !== state.client.processID) this.#connections.becomePooled()
+      state.claim()
       isClean = true
     } finally {
       client.release(!isClean)
@@ -132,18 +139,18 @@ export class TenantPool {
     this.#harmless.expire()
   }
 
-  /** Stops what a wrong URL would show: rows that say they are another tenant's. */
+  /** Returns the guard that stops rows of another tenant, which a wrong URL would return. */
   guard (tenant: string): ReturnType<Tripwire['guard']> {
     return this.#tripwire.guard(tenant)
   }
 
-  /** Ends the pool when the last borrower and the last of the queue have finished. */
+  /** Ends the pool when its last user and the last waiting caller have finished. */
   retire (): Promise<void> {
     this.#retirement ??= this.#connections.retire().catch(() => {})
     return this.#retirement
   }
 
-  /** Ends the pool; who waits is turned away. */
+  /** Ends the pool and rejects waiting callers. */
   close (): Promise<void> {
     this.#retirement = this.#connections.close().catch(() => {})
     return this.#retirement

@@ -15,7 +15,10 @@ const allowedProperties = properties('from', 'using', 'joins', 'where', 'returni
 const fromProperties = properties('froms')
 const usingProperties = properties('tables')
 
-/** `DELETE FROM … USING`: the predicate of the table itself first, then those of what it reads. */
+/**
+ * Rewrites `DELETE FROM … USING`. The target's predicate comes first, then those of the tables that
+ * it reads.
+ */
 export function remove (node: DeleteQueryNode, outer: Scope): DeleteQueryNode {
   if (node.explain !== undefined)
     return refuse(
@@ -51,7 +54,7 @@ export function remove (node: DeleteQueryNode, outer: Scope): DeleteQueryNode {
   })
 }
 
-// What only other databases have.
+// Refuses properties that only other databases have.
 const unknownElsewhere = {
   explain: undefined,
   endModifiers: undefined,

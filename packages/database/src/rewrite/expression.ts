@@ -13,7 +13,10 @@ import { refuse, refuseKind } from './refuse.ts'
 import { itemName, type Scope } from './scope.ts'
 import { isNegative, primitiveValues, value } from './value.ts'
 
-/** An expression, wherever one may stand: rebuilt from what is known, with every sub-query in it kept to the tenant. */
+/**
+ * Rewrites an expression in any position: rebuilds it from known nodes, with every sub-query
+ * limited to the tenant.
+ */
 export function expression (node: OperationNode, scope: Scope): OperationNode {
   switch (node.kind) {
     case 'ReferenceNode':
@@ -68,7 +71,7 @@ function reference (node: ReferenceNode, scope: Scope): OperationNode {
 
 const columnProperties = properties('column')
 
-/** A column's name. */
+/** Returns a copy of a column's name. */
 export function column (node: ColumnNode): ColumnNode {
   only(node, columnProperties)
   return columnNode(nameOf(node.column))
@@ -116,7 +119,8 @@ function unary (node: UnaryOperationNode, scope: Scope): OperationNode {
   only(node, unaryProperties)
   const operation = operator(node.operator, unaryOperators)
   const operand = expression(node.operand, scope)
-  // Kysely prints no space behind a minus: two of them would begin a comment.
+  // Parentheses, because Kysely prints no space after a minus, and two of them would begin a
+  // comment.
   const isComment = operation.operator === '-' &&
     (isNegative(operand) || operand.kind === 'UnaryOperationNode' || operand.kind === 'BinaryOperationNode')
   return UnaryOperationNode.create(operation, isComment ? parensNode(operand) : operand)

@@ -9,7 +9,9 @@ import { refuse, refuseKind } from './refuse.ts'
 import { resolve, type Scope } from './scope.ts'
 import type { RewrittenTable } from './tables.ts'
 
-/** The items that a statement reads, rewritten, and the predicates that its WHERE must begin with. */
+/**
+ * The rewritten items that a statement reads, and the predicates that must come first in its WHERE.
+ */
 export interface Relations {
   readonly items: readonly OperationNode[]
   readonly joins: readonly JoinNode[]
@@ -19,7 +21,7 @@ export interface Relations {
 /** One item of FROM, of a join or of USING. */
 interface Item {
   readonly node: OperationNode
-  /** A tenant table and the name that the query knows it by; undefined where nothing has to be kept to the tenant. */
+  /** The tenant table and its name in the query; undefined for an item that needs no predicate. */
   readonly own:
     | { readonly table: RewrittenTable; readonly node: TableNode; readonly name: string }
     | undefined
@@ -31,7 +33,7 @@ const aliasProperties = properties('node', 'alias')
 const joinTypes: ReadonlySet<JoinType> = new Set(['InnerJoin', 'LeftJoin', 'RightJoin', 'FullJoin',
   'CrossJoin', 'LateralInnerJoin', 'LateralLeftJoin', 'LateralCrossJoin'])
 
-/** The items of FROM or USING, and the joins, which hang on the last item. */
+/** Returns the items of FROM or USING, and the joins, which follow the last item. */
 export function fromRelations (
   froms: readonly OperationNode[],
   joins: readonly JoinNode[] | undefined,
@@ -63,13 +65,16 @@ export function fromRelations (
   }
 }
 
-/** The source of a MERGE: always with its predicate inside, since both of its sides decide what becomes of a row. */
+/**
+ * Returns the source of a MERGE. Its predicate is always inside, because both sides decide what
+ * happens to a row.
+ */
 export function fromSource (join: JoinNode, scope: Scope): OperationNode {
   only(join, joinProperties)
   return wrap(item(join.table, scope), scope)
 }
 
-/** The condition of a join or a MERGE. */
+/** Returns the rewritten condition of a join or a MERGE. */
 export function onCondition (on: OnNode | undefined, scope: Scope): OperationNode | undefined {
   if (on === undefined) return undefined
   only(on, onProperties)

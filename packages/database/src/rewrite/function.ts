@@ -24,14 +24,14 @@ const partitionByProperties = properties('items')
 const partitionByItemProperties = properties('partitionBy')
 const whereProperties = properties('where')
 
-/** A call of a function on the list, with its arguments. */
+/** Rewrites a call of a listed function and its arguments. */
 export function call (node: OperationNode, scope: Scope): OperationNode {
   return node.kind === 'AggregateFunctionNode'
     ? aggregate(node as AggregateFunctionNode, scope)
     : callInFrom(node, scope)
 }
 
-/** A call that is no aggregate: the only kind that may stand in FROM. */
+/** Rewrites a call that is no aggregate. Only such calls may stand in FROM. */
 export function callInFrom (node: OperationNode, scope: Scope): FunctionNode {
   only(node, allowedProperties)
   const { func, arguments: input } = node as FunctionNode
@@ -52,7 +52,7 @@ function aggregate (node: AggregateFunctionNode, scope: Scope): AggregateFunctio
   })
 }
 
-/** The name is text that Kysely does not quote: a plain name on the list, or nothing. */
+/** Returns a listed plain name, or refuses it. Checked, because Kysely prints the name unquoted. */
 function allowed (name: string, { functions }: Scope): string {
   const text = typeof name === 'string' ? name.toLowerCase() : ''
   if (functions.has(text)) return text
@@ -69,14 +69,14 @@ function allowed (name: string, { functions }: Scope): string {
   )
 }
 
-// count(*), and whole rows of an item of FROM, as to_json("notes") has them.
+// Accepts count(*), and whole rows of an item of FROM, as in to_json("notes").
 function argument (node: OperationNode, scope: Scope): OperationNode {
   if (node.kind === 'SelectionNode') return selection(node as SelectionNode, scope)
   if (node.kind === 'TableNode') return rowOrColumn(node as TableNode, scope)
   return scope.grammar.expression(node, scope)
 }
 
-// jsonAgg('pet.name') makes the column of an item look like a table in a schema.
+// jsonAgg('pet.name') produces a table in a schema for the column of an item.
 function rowOrColumn (node: TableNode, scope: Scope): OperationNode {
   const { schema, identifier } = node.table
   if (schema === undefined || schema.name === scope.tables.schema) return itemName(node, scope)

@@ -5,9 +5,9 @@ import { refuse } from './refuse.ts'
 import type { Scope } from './scope.ts'
 
 /**
- * The source of an `INSERT … SELECT`, with the tenant as one more column, in every branch of a set operation.
- * The cast gives it a type that no column lends it there. It is the same in every row, so that DISTINCT, GROUP BY
- * and UNION mean what they meant.
+ * Returns the source of an `INSERT … SELECT` with the tenant as a further column, in every branch
+ * of a set operation. A cast gives it a type, because no column does so there. Its value is equal
+ * in every row, so DISTINCT, GROUP BY and UNION keep their meaning.
  */
 export function stamped (node: OperationNode, tenant: CastNode, scope: Scope): OperationNode {
   if (node.kind !== 'SelectQueryNode' && node.kind !== 'ParensNode') {

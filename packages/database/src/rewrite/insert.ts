@@ -27,7 +27,10 @@ const allowedProperties = properties(
 const valuesProperties = properties('values')
 const rowProperties = properties('values')
 
-/** `INSERT`: every row carries the tenant. Its own id may be given; another's is an error, never a silent change. */
+/**
+ * Rewrites `INSERT`: every row gets the tenant's id. The query may give that id itself; another
+ * tenant's id is an error, never replaced silently.
+ */
 export function insert (node: InsertQueryNode, outer: Scope): InsertQueryNode {
   if (node.explain !== undefined)
     return refuse(
@@ -51,7 +54,7 @@ export function insert (node: InsertQueryNode, outer: Scope): InsertQueryNode {
 
 const contentProperties = properties('columns', 'values')
 
-/** The `INSERT` of a MERGE, which names no table. */
+/** Rewrites the `INSERT` of a MERGE, which names no table. */
 export function mergeInsert (
   node: InsertQueryNode,
   table: RewrittenTable | undefined,
@@ -157,7 +160,7 @@ function cells (row: Row, scope: Scope): OperationNode[] {
   })
 }
 
-// What only other databases have.
+// Refuses properties that only other databases have.
 const unknownElsewhere = {
   explain: undefined,
   endModifiers: undefined,

@@ -12,7 +12,7 @@ const chainProperties = properties('operator', 'values')
 const pathProperties = properties('inOperator', 'pathLegs')
 const legProperties = properties('type', 'value')
 
-/** `"address" -> 'city' ->> 0` */
+/** Rewrites `"address" -> 'city' ->> 0`. */
 export function jsonReference (node: JSONReferenceNode, scope: Scope): OperationNode {
   only(node, referenceProperties)
   const { traversal } = node
@@ -22,7 +22,7 @@ export function jsonReference (node: JSONReferenceNode, scope: Scope): Operation
   )
 }
 
-/** `'$.city[0]'` */
+/** Rewrites `'$.city[0]'`. */
 export function jsonPath (node: JSONPathNode): JSONPathNode {
   only(node, pathProperties)
   return make<JSONPathNode>({

@@ -20,8 +20,9 @@ const conditionProperties = properties('left', 'right')
 const updateProperties = properties('updates')
 
 /**
- * `MERGE`: the predicate stands first in ON, so that only the tenant's rows match, and again in each
- * `when not matched by source`, which otherwise meets every row that ON left out.
+ * Rewrites `MERGE`. The predicate comes first in ON, so that only the tenant's rows match. It is
+ * repeated in each `when not matched by source`, which otherwise applies to every row that ON
+ * excludes.
  */
 export function merge (node: MergeQueryNode, outer: Scope): MergeQueryNode {
   only(node, allowedProperties)
@@ -65,7 +66,7 @@ function when (
   })
 }
 
-// matched, or matched and a condition.
+// Splits `matched`, or `matched` and a condition.
 function splitCondition (node: OperationNode): readonly [MatchedNode, OperationNode | undefined] {
   if (node.kind !== 'AndNode') return [matchedNode(node), undefined]
   only(node, conditionProperties)

@@ -3,8 +3,8 @@ import type { AliasNode, AndNode, BinaryOperationNode, ColumnNode, FromNode, Ide
   TableNode, ValueNode, WhereNode } from 'kysely'
 
 /*
- * The nodes that almost every query has, as Kysely's own create() makes them but not frozen: nobody else holds them,
- * and freezing costs more than everything else that is done with a node.
+ * The nodes of almost every query, like Kysely's own create() but not frozen. Only the rewriter
+ * holds them, and freezing costs more than all other work on a node.
  */
 
 export const identifierNode = (name: string): IdentifierNode => ({ kind: 'IdentifierNode', name })

@@ -18,7 +18,10 @@ const allowedProperties = properties(
   'doNothing'
 )
 
-/** `ON CONFLICT`: the row in the way may be another tenant's, so its update carries the predicate, and then does nothing. */
+/**
+ * Rewrites `ON CONFLICT`. The conflicting row may be another tenant's, so the update carries the
+ * predicate and then does nothing.
+ */
 export function onConflict (node: OnConflictNode, target: WriteTarget, scope: Scope): OnConflictNode {
   only(node, allowedProperties)
   const own = target.table === undefined ? [] : [predicate(target.table, target.name, scope)]

@@ -2,7 +2,7 @@ import type { Operator, OperatorNode } from 'kysely'
 
 import { operatorNode } from './nodes.ts'
 
-/** Operators between two operands that PostgreSQL has, and those of pgvector that Kysely can write. */
+/** Binary operators of PostgreSQL, and those of pgvector that Kysely can write. */
 export const binaryOperators: ReadonlyMap<unknown, OperatorNode> = nodes([
   '=',
   '!=',
@@ -54,7 +54,7 @@ export const binaryOperators: ReadonlyMap<unknown, OperatorNode> = nodes([
   'between symmetric'
 ])
 
-/** Operators in front of one operand. */
+/** Unary operators. */
 export const unaryOperators: ReadonlyMap<unknown, OperatorNode> = nodes(['not', '-', '!!', 'exists',
   'not exists'])
 
@@ -62,7 +62,7 @@ function nodes (operators: readonly Operator[]): ReadonlyMap<unknown, OperatorNo
   return new Map(operators.map(operator => [operator, Object.freeze(operatorNode(operator))]))
 }
 
-// Names that look a row's type, a table or a role up (regclass and its like) are not among them.
+// Excluded are types that look up an object by name: regclass, regrole and the other reg types.
 const dataTypes: ReadonlySet<string> = new Set([
   'bigint',
   'boolean',
@@ -103,10 +103,10 @@ const dataTypes: ReadonlySet<string> = new Set([
   'varchar'
 ])
 
-/** Whether this is the plain name of a type of PostgreSQL, with its length where it has one. */
+/** Whether this is the plain name of a PostgreSQL type, with its length if it has one. */
 export function isDataType (name: unknown): boolean {
   return typeof name === 'string' &&
     (dataTypes.has(name) ||
-      /^(?:varchar|char|time|timetz|timestamp|timestamptz)\(\d{1,8}\)$|^(?:decimal|numeric)\(\d{1,4}, \d{1,4}\)$/
-        .test(name))
+      /^(?:varchar|char|time|timetz|timestamp|timestamptz)\(\d{1,8}\)$/.test(name) ||
+      /^(?:decimal|numeric)\(\d{1,4}, \d{1,4}\)$/.test(name))
 }

@@ -8,7 +8,7 @@ import type { Scope } from './scope.ts'
 const allowedProperties = properties('items')
 const itemProperties = properties('orderBy', 'direction', 'nulls', 'collation')
 
-/** `ORDER BY`, of a statement, an aggregate or a window. */
+/** Rewrites `ORDER BY` of a statement, an aggregate or a window. */
 export function orderBy (node: OrderByNode, scope: Scope): OrderByNode {
   only(node, allowedProperties)
   return OrderByNode.create(node.items.map(one => item(one, scope)))

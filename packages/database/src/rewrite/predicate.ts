@@ -6,13 +6,11 @@ import type { Scope } from './scope.ts'
 import type { RewrittenTable } from './tables.ts'
 
 /**
- * The condition under which a row is the tenant's.
+ * Returns the condition that a row belongs to the tenant.
  *
- * ```sql
- * "notes"."tenant_id" = $1
- * ```
+ * ```sql "notes"."tenant_id" = $1 ```
  *
- * The column stands bare, so that its index serves.
+ * The column stands bare, so that its index can be used.
  */
 export function predicate ({ column, type }: RewrittenTable, item: string, { tenant }: Scope): OperationNode {
   return binaryNode(
@@ -23,8 +21,8 @@ export function predicate ({ column, type }: RewrittenTable, item: string, { ten
 }
 
 /**
- * All of the predicates, and then the user's own condition. In parentheses: an `or` in it must not
- * reach round them, and one that comments the rest out must not close them.
+ * Returns all predicates, followed by the query's own condition in parentheses. Otherwise an `or`
+ * in it would bypass the predicates, or a comment in it would remove the rest.
  */
 export function conjunction (
   predicates: readonly OperationNode[],
@@ -37,11 +35,9 @@ export function conjunction (
 }
 
 /**
- * A tenant table with its predicate inside, under the name that the query knows it by.
+ * Returns a tenant table with its predicate inside, under its name in the query.
  *
- * ```sql
- * (select * from "public"."notes" where "notes"."tenant_id" = $1)
- * ```
+ * ```sql (select * from "public"."notes" where "notes"."tenant_id" = $1) ```
  */
 export function wrapped (table: RewrittenTable, node: TableNode, scope: Scope): SelectQueryNode {
   return {

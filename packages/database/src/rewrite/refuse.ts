@@ -3,16 +3,19 @@ import { QueryRefusedError } from '../options/errors.ts'
 /**
  * Refuses a query of a rewritten handle.
  *
- * @param construct what was met, as its writer knows it.
- * @param why what cannot be proved.
- * @param instead what to write.
+ * @param construct the refused part, in terms of Kysely's methods
+ * @param why what cannot be proved
+ * @param instead what to write instead
  * @throws FST_TENANCY_QUERY_REFUSED
  */
 export function refuse (construct: string, why: string, instead: string): never {
   throw new QueryRefusedError(`This tenant's handle refuses ${construct}: ${why}; ${instead}`)
 }
 
-/** Refuses what stands where the grammar has no place for it: by default nothing is let through. */
+/**
+ * Refuses a node in a position where the grammar does not list it, because the default is to
+ * refuse.
+ */
 export function refuseKind (kind: string, position: string): never {
   return refuse(
     `a ${kind} as ${position}`,

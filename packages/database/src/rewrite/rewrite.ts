@@ -11,11 +11,11 @@ import { select, subquery } from './select.ts'
 import { update } from './update.ts'
 
 /**
- * Rewrites a complete query so that it can read and write the rows of one tenant only, or refuses it. Pure:
- * the tree that comes out is built anew from the kinds of nodes and properties that each position of the grammar
- * knows, and shares nothing with the one that came in but values.
+ * Rewrites a complete query so that it can read and write the rows of one tenant only, or refuses
+ * it. Pure: the new tree is built from the node kinds and properties that each position of the
+ * grammar lists. It shares only values with the old tree.
  *
- * @throws FST_TENANCY_QUERY_REFUSED for anything that it does not know.
+ * @throws FST_TENANCY_QUERY_REFUSED for unknown nodes
  */
 export function rewrite (node: OperationNode, scope: Scope): RootOperationNode {
   switch (node.kind) {
@@ -40,5 +40,5 @@ export function rewrite (node: OperationNode, scope: Scope): RootOperationNode {
   }
 }
 
-/** The positions that stand inside others. */
+/** The recursive positions of the grammar. */
 export const grammar: Grammar = { expression, subquery, body: rewrite }

@@ -7,16 +7,19 @@ import { postgresRules, type Rules } from './rules.ts'
 import type { RowTables, RewrittenTable } from './tables.ts'
 import { fitsColumn, type TenantValue } from './tenant-value.ts'
 
-/** The positions of the grammar that stand inside others. Handed down with the scope, since each holds the rest. */
+/**
+ * The recursive positions of the grammar. Passed in the scope, because their files import each
+ * other's functions.
+ */
 export interface Grammar {
   expression(node: OperationNode, scope: Scope): OperationNode
-  /** A SELECT, with or without parentheses, wherever one may stand. */
+  /** Rewrites a SELECT in any position, with or without parentheses. */
   subquery(node: OperationNode, scope: Scope): OperationNode
-  /** The body of a WITH: a SELECT, or a statement that writes. */
+  /** Rewrites the body of a WITH: a SELECT, or a statement that writes. */
   body(node: OperationNode, scope: Scope): OperationNode
 }
 
-/** What a position may use: whose query it is, which tables there are, and which names of WITH are visible. Never changed. */
+/** The context of a position: the tenant, the tables, and the visible names of WITH. Immutable. */
 export interface Scope {
   readonly tenant: TenantValue
   readonly tables: RowTables
@@ -28,27 +31,27 @@ export interface Scope {
   readonly names: ReadonlySet<string>
 }
 
-/** What a table's name stands for, and the node that says so without ambiguity. */
+/** The meaning of a table's name, and the unambiguous node for it. */
 export type Resolved =
   | { readonly kind: 'name'; readonly node: TableNode }
   | { readonly kind: 'shared'; readonly node: TableNode }
   | { readonly kind: 'tenant'; readonly node: TableNode; readonly table: RewrittenTable }
 
-/** The scope of a tenant's statement, before any WITH. */
+/** Returns the scope of a tenant's statement, before any WITH. */
 export function rootScope (
   { rules = postgresRules, ...scope }: Omit<Scope, 'rules' | 'names'> & { rules?: Rules }
 ): Scope {
   return { ...scope, rules, names: new Set() }
 }
 
-/** The scope where these names of a WITH are visible too. */
+/** Returns the scope in which these names of a WITH are visible, too. */
 export function withNames (scope: Scope, names: readonly string[]): Scope {
   return names.length === 0 ? scope : { ...scope, names: new Set([...scope.names, ...names]) }
 }
 
 /**
- * What a name in FROM stands for: a visible name of WITH, or a listed table.
- * A listed table comes back with its schema, so that nothing else can answer to its name.
+ * Returns the meaning of a name in FROM: a visible name of WITH, or a listed table. A listed table
+ * is qualified with its schema, so that its name cannot mean another relation.
  */
 export function resolve (node: TableNode, scope: Scope): Resolved {
   const { schema, name } = nameParts(node)
@@ -57,7 +60,7 @@ export function resolve (node: TableNode, scope: Scope): Resolved {
     : resolveTable(schema, name, scope)
 }
 
-/** What the target of a statement that writes stands for: never a name of WITH. */
+/** Returns the meaning of a write's target, which is never a name of WITH. */
 export function resolveTarget (node: TableNode, scope: Scope): Resolved {
   if (scope.rules.targetSeesNames) return resolve(node, scope)
   const { schema, name } = nameParts(node)
@@ -103,8 +106,8 @@ function nameParts (node: TableNode): { schema: string | undefined; name: string
 }
 
 /**
- * A table's name as part of a column's name, or for a whole row. It can only mean an item of FROM, so nothing is
- * looked up; the schema goes, because a wrapped item has none.
+ * Returns a table's name as part of a column's name, or for a whole row. It can only mean an item
+ * of FROM, so nothing is looked up. The schema is dropped, because a wrapped item has none.
  */
 export function itemName (node: TableNode, { tables }: Scope): TableNode {
   const { schema, name } = nameParts(node)

@@ -34,14 +34,16 @@ const fromProperties = properties('froms')
 const whereProperties = properties('where')
 const setOperators: ReadonlySet<string> = new Set(['union', 'intersect', 'except'])
 
-/** A SELECT in its parentheses, as a source of rows or a value. */
+/** Rewrites a SELECT in parentheses, as a source of rows or a value. */
 export function subquery (node: OperationNode, scope: Scope): OperationNode {
   if (node.kind === 'SelectQueryNode') return select(node as SelectQueryNode, scope)
   if (node.kind === 'ParensNode') return parensNode(subquery((node as ParensNode).node, scope))
   return refuseKind(node.kind, 'a sub-query')
 }
 
-/** `SELECT`: each table that it reads carries its predicate, and so does every SELECT inside. */
+/**
+ * Rewrites `SELECT`: each table that it reads gets its predicate, and so does every SELECT inside.
+ */
 export function select (node: SelectQueryNode, outer: Scope): SelectQueryNode {
   if (node.explain !== undefined)
     return refuse(
@@ -76,7 +78,7 @@ export function select (node: SelectQueryNode, outer: Scope): SelectQueryNode {
   })
 }
 
-/** The user's own condition in a WHERE. */
+/** Returns the query's own condition in a WHERE. */
 export function whereCondition (node: WhereNode, scope: Scope): OperationNode {
   only(node, whereProperties)
   return scope.grammar.expression(node.where, scope)

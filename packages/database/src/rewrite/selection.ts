@@ -10,12 +10,12 @@ const aliasProperties = properties('node', 'alias')
 const referenceProperties = properties('table', 'column')
 const returningProperties = properties('selections')
 
-/** The list of a SELECT or a RETURNING. */
+/** Rewrites the list of a SELECT or a RETURNING. */
 export function selections (nodes: readonly SelectionNode[], scope: Scope): SelectionNode[] {
   return nodes.map(node => selection(node, scope))
 }
 
-/** One item of the list: `*`, `notes.*`, or an expression with or without a name. */
+/** Rewrites one item of the list: `*`, `notes.*`, or an expression with or without a name. */
 export function selection (node: SelectionNode, scope: Scope): SelectionNode {
   only(node, allowedProperties)
   const inner: OperationNode = node.selection
@@ -29,7 +29,10 @@ export function selection (node: SelectionNode, scope: Scope): SelectionNode {
   return selectionNode(aliasNode(expression(named, scope), identifier(alias, 'the name of a column')))
 }
 
-/** `RETURNING`: it shows rows of the statement's own tables, and its sub-queries carry their predicates. */
+/**
+ * Rewrites `RETURNING`. It returns rows of the statement's own tables, and its sub-queries get
+ * their predicates.
+ */
 export function returning (node: ReturningNode | undefined, scope: Scope): ReturningNode | undefined {
   if (node === undefined) return undefined
   only(node, returningProperties)

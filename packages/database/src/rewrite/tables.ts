@@ -1,17 +1,17 @@
 import type { TenantColumnType } from '@fastify-tenancy/postgres/tables'
 
-/** A tenant table as the rewriter sees it. */
+/** A tenant table, as used by the rewriter. */
 export interface RewrittenTable {
   readonly name: string
   readonly column: string
   readonly type: TenantColumnType
 }
 
-/** Which names stand for what. A name that is in none of these is refused. */
+/** The tables by name. A name in none of these lists is refused. */
 export interface RowTables {
   /** The schema of all tables. */
   readonly schema: string
   readonly tenant: ReadonlyMap<string, RewrittenTable>
-  /** Readable by all tenants, written by none. */
+  /** Reference tables: every tenant may read them and none may write them. */
   readonly shared: ReadonlySet<string>
 }

@@ -12,13 +12,15 @@ import { isOwnId } from './tenant-value.ts'
 export interface WriteTarget {
   readonly node: OperationNode
   readonly table: RewrittenTable | undefined
-  /** The name that the statement knows it by. */
+  /** The table's name in the statement. */
   readonly name: string
 }
 
 const aliasProperties = properties('node', 'alias')
 
-/** The table of an UPDATE, DELETE, INSERT or MERGE: one of the tenant's own, never a shared one. */
+/**
+ * Returns the table of an UPDATE, DELETE, INSERT or MERGE: a tenant table, never a reference table.
+ */
 export function target (input: OperationNode | undefined, scope: Scope): WriteTarget {
   const alias = input?.kind === 'AliasNode' ? input as AliasNode : undefined
   if (alias !== undefined) only(alias, aliasProperties)
@@ -44,7 +46,7 @@ export function target (input: OperationNode | undefined, scope: Scope): WriteTa
 
 const updateProperties = properties('column', 'value')
 
-/** The SET list of an UPDATE: it may not hand a row to another tenant. */
+/** Rewrites the SET list of an UPDATE, which must not move a row to another tenant. */
 export function updates (
   nodes: readonly ColumnUpdateNode[],
   { table }: WriteTarget,

@@ -4,20 +4,24 @@ import { CastNode, DataTypeNode, type ValueNode } from 'kysely'
 
 import { valueNode } from './nodes.ts'
 
-/** A tenant's id, ready to meet columns of each type. */
+/** A tenant's id with a parameter for each type of tenant column. */
 export interface TenantValue {
   readonly id: string
-  /** The parameter that holds the id. The compiler knows these nodes, and sends each type's parameter once a statement. */
+  /**
+   * The parameter nodes that hold the id. The compiler recognises them, and sends each type's
+   * parameter once per statement.
+   */
   readonly parameters: Readonly<Record<TenantColumnType, ValueNode>>
-  /** The parameter with its type, for places where no column lends it one. */
+  /** The parameter with a cast, for positions where no column gives it a type. */
   readonly casts: Readonly<Record<TenantColumnType, CastNode>>
 }
 
-/** @throws TypeError for an empty id: it would reach the database as a value like any other. */
+/** @throws TypeError for an empty id, which the database would accept like any other value */
 export function tenantValue (id: string): TenantValue {
   if (typeof id !== 'string' || id === '')
     throw new InternalTypeError('a tenant id must be a non-empty string')
-  // Frozen: every compiled query holds them, and whoever holds a query could name another tenant in all that follow.
+  // Frozen, because every compiled query holds these nodes. Otherwise the holder of a query could
+  // change the tenant of all later queries.
   const parameter = (): ValueNode => Object.freeze(valueNode(id, false))
   const parameters = { text: parameter(), uuid: parameter(), int: parameter(), bigint: parameter() }
   return {
@@ -33,8 +37,8 @@ export function tenantValue (id: string): TenantValue {
 }
 
 /**
- * Whether an id is what a column of this type prints: `007` and `7` are one bigint, and an upper-case uuid equals
- * its lower-case form, so that two tenants could be one.
+ * Whether an id equals the text that a column of this type prints. `007` and `7` are one bigint,
+ * and uuids compare without case, so two tenants could share one value.
  */
 export function fitsColumn (id: string, type: TenantColumnType): boolean {
   if (type === 'text') return true
@@ -44,7 +48,7 @@ export function fitsColumn (id: string, type: TenantColumnType): boolean {
   return BigInt.asIntN(bits, BigInt(id)) === BigInt(id)
 }
 
-/** Whether a value that a query carries is the tenant's own id, as text or as a number. */
+/** Whether a value in a query is the tenant's own id, as text or as a number. */
 export function isOwnId (value: unknown, { id }: TenantValue): boolean {
   return (typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint') &&
     String(value) === id

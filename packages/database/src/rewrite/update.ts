@@ -14,7 +14,10 @@ import { names } from './with.ts'
 const allowedProperties = properties('table', 'from', 'joins', 'where', 'updates', 'returning', 'with')
 const fromProperties = properties('froms')
 
-/** `UPDATE … SET … FROM`: the predicate of the table itself first, then those of what it reads. */
+/**
+ * Rewrites `UPDATE … SET … FROM`. The target's predicate comes first, then those of the tables that
+ * it reads.
+ */
 export function update (node: UpdateQueryNode, outer: Scope): UpdateQueryNode {
   if (node.explain !== undefined)
     return refuse(
@@ -44,7 +47,7 @@ export function update (node: UpdateQueryNode, outer: Scope): UpdateQueryNode {
   })
 }
 
-// What only other databases have.
+// Refuses properties that only other databases have.
 const unknownElsewhere = {
   explain: undefined,
   endModifiers: undefined,

@@ -7,7 +7,7 @@ import { refuse, refuseKind } from './refuse.ts'
 const allowedProperties = properties('value', 'immediate')
 const listProperties = properties('values')
 
-/** A value: a parameter, or one of the few that may be written into the text. */
+/** Rewrites a value: a parameter, or a literal of an allowed type. */
 export function value (node: OperationNode): ValueNode {
   if (node.kind !== 'ValueNode') return refuseKind(node.kind, 'a value')
   only(node, allowedProperties)
@@ -15,7 +15,7 @@ export function value (node: OperationNode): ValueNode {
   return immediate ? valueNode(literal(input), true) : valueNode(input, false)
 }
 
-/** Values that are all parameters, as `in ($1, $2)` has them. */
+/** Rewrites a list of parameters, as in `in ($1, $2)`. */
 export function primitiveValues (node: PrimitiveValueListNode): PrimitiveValueListNode {
   only(node, listProperties)
   return PrimitiveValueListNode.create([...node.values])
@@ -25,7 +25,7 @@ function literal (input: unknown): string | number | bigint | boolean | null {
   if (input === null || typeof input === 'boolean' || typeof input === 'bigint') return input
   if (typeof input === 'number' && Number.isFinite(input)) return input
   if (input instanceof Date) return new Date(input).toISOString()
-  // Where standard_conforming_strings is off, a backslash would take the closing quote with it.
+  // Refused, because a backslash escapes the closing quote if standard_conforming_strings is off.
   if (typeof input === 'string' && !input.includes('\\') && !input.includes('\0')) return input
   return refuse(
     'this literal (sql.lit, or a value of ImmediateValuePlugin)',
@@ -34,7 +34,7 @@ function literal (input: unknown): string | number | bigint | boolean | null {
   )
 }
 
-/** Whether a value is printed with a minus in front of it. */
+/** Whether a value is printed with a leading minus. */
 export function isNegative (node: OperationNode): boolean {
   if (node.kind !== 'ValueNode') return false
   const { value: input, immediate } = node as ValueNode

@@ -9,7 +9,7 @@ const withProperties = properties('expressions', 'recursive')
 const allowedProperties = properties('name', 'materialized', 'expression')
 const nameProperties = properties('table', 'columns')
 
-/** A WITH, and the scope of the statement that it belongs to, where its names are visible. */
+/** Returns the rewritten WITH, and the scope of its statement, in which its names are visible. */
 export function names (node: WithNode | undefined, scope: Scope): readonly [WithNode | undefined, Scope] {
   if (node === undefined) return [undefined, scope]
   only(node, withProperties)

@@ -3,8 +3,9 @@ import type { Isolation, Tenant } from '@fastify-tenancy/core'
 import type { ResolvedDatabaseOptions } from '../options/options.ts'
 
 /**
- * The strategy of one tenant. In the registry on Postgres every tenant has one of its own. In any other, `'rls'` is
- * also what a tenant reads that names none: there it stands for the application's `isolation`.
+ * Returns the strategy of one tenant. With the registry on Postgres each tenant has an explicit
+ * strategy. With another registry, `'rls'` is also the default of a tenant without one; it then
+ * stands for the application's `isolation`.
  */
 export function isolationOf (
   { isolation }: Tenant,

@@ -5,23 +5,26 @@ import type { LevelReport } from '@fastify-tenancy/postgres/doctor'
 import { DatabaseBusyError } from '../options/errors.ts'
 import type { Shard } from './shard.ts'
 
-/** Milliseconds until a shard that did not answer is tried again. */
+/** Milliseconds until an unreachable shard is tried again. */
 const unreachableRetryMs = 1_000
 
-/** Milliseconds until a shard that answers and was refused is checked again: its checks read the whole catalog. */
+/**
+ * Milliseconds until a shard that failed its checks is checked again. The checks read the whole
+ * catalog.
+ */
 const refusedRetryMs = 30_000
 
-/** What {@link LateShards} calls. */
+/** The callbacks of {@link LateShards}. */
 export interface LateShardSettings {
-  /** Throws where the application may not be served from a shard with this report. */
+  /** Throws if the application must not be served from a shard with this report. */
   readonly check: (report: LevelReport) => void
-  /** Called when a shard is served from now on, and when the reason why it is not has changed. */
+  /** Called when a shard becomes served, and when the reason why it is not served has changed. */
   readonly onShard: (shard: string, problem: Error | undefined) => void
 }
 
 /**
- * Shards that could not be reached when the application booted. Each is tried again until it answers and passes every check
- * of the boot. Until then its tenants are refused, so that no statement of theirs meets a shard that was not checked.
+ * Retries shards that could not be reached at boot, until each is reachable and passes every check
+ * of the boot. Until then its tenants are refused, so no statement runs on an unchecked shard.
  */
 export class LateShards {
   readonly #settings: LateShardSettings
@@ -48,7 +51,9 @@ export class LateShards {
     this.#timers.set(name, setTimeout(() => void this.#try(name, shard), wait).unref())
   }
 
-  /** @throws FST_TENANCY_DATABASE_UNAVAILABLE with the reason as its cause, where the shard is not served */
+  /**
+   * @throws FST_TENANCY_DATABASE_UNAVAILABLE if the shard is not served; its cause is the reason
+   */
   assertServed (name: string): void {
     const problem = this.#problems.get(name)
     if (problem !== undefined) throw new DatabaseUnavailableError(undefined, { cause: problem })
@@ -72,7 +77,10 @@ export class LateShards {
   }
 }
 
-/** Names shard, login, host and database in an error of a shard's boot that does not name them itself. */
+/**
+ * Returns a boot error that names shard, login, host and database, unless the error names them
+ * already.
+ */
 export function bootProblem (name: string, shard: Shard, error: unknown): Error {
   if (error instanceof SetupInvalidError) {
     return name === 'default'
@@ -87,14 +95,17 @@ export function bootProblem (name: string, shard: Shard, error: unknown): Error 
   return connectError(error, { url, shard: name })
 }
 
-/** Whether an error of a shard's boot says that its server is away, and nothing about how it is set up. */
+/**
+ * Whether an error of a shard's boot means that its server is unreachable, as opposed to set up
+ * wrongly.
+ */
 export function isUnreachable (error: unknown): boolean {
   if (error instanceof DatabaseUnavailableError || error instanceof DatabaseBusyError) return true
   if (!(error instanceof Error) || error instanceof SetupInvalidError || error instanceof TypeError)
     return false
   const state = sqlState(error)
   if (state === undefined || !/^[0-9A-Z]{5}$/.test(state)) {
-    // Errors of the network have a code such as ECONNREFUSED, and those of the driver have none.
+    // Network errors have a code such as ECONNREFUSED, and the driver's own errors have none.
     return error instanceof AggregateError || state === undefined || /^E[A-Z_]+$/.test(state)
   }
   return /^(?:08|53|57P)/.test(state)

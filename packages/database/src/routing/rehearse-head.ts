@@ -2,16 +2,16 @@ import { InternalTypeError } from '@fastify-tenancy/core'
 import type { FastifyReply } from 'fastify'
 import { ServerResponse, validateHeaderName, validateHeaderValue, type OutgoingHttpHeaders } from 'node:http'
 
-/** What `writeHead` is called with. */
+/** The arguments of `writeHead`. */
 export type Head = readonly [status: number, ...rest: readonly unknown[]]
 
 /**
- * Throws what `writeHead` of this response would throw, and sends nothing: a header with a line break must
- * be an error before the transaction is committed.
+ * Throws what `writeHead` of this response would throw, without sending anything. Otherwise an
+ * invalid header (such as one with a line break) would fail after the transaction is committed.
  */
 export function rehearseHead (raw: FastifyReply['raw'], head: Head): void {
   if (!(raw instanceof ServerResponse)) {
-    // HTTP/2. Its writeHead sends at once, so only the headers are looked at.
+    // HTTP/2: its writeHead sends at once, so check only the headers.
     for (const [name, value] of Object.entries((head.at(-1) ?? {}) as OutgoingHttpHeaders))
       validate(name, value)
     return
@@ -23,7 +23,7 @@ export function rehearseHead (raw: FastifyReply['raw'], head: Head): void {
   try {
     Reflect.apply(rehearsal.writeHead, rehearsal, head)
   } catch (error) {
-    // It may be the reason, and Fastify would send it with the reply to the error, too.
+    // The status message may be the cause, and Fastify would send it again with the error reply.
     raw.statusMessage = ''
     throw error
   }
@@ -36,7 +36,7 @@ function validate (name: string, value: OutgoingHttpHeaders[string]): void {
   for (const each of [value].flat()) validateHeaderValue(name, String(each))
 }
 
-// HTTP/2 takes one value of these: https://nodejs.org/api/http2.html#headers-object
+// HTTP/2 allows one value for each of these: https://nodejs.org/api/http2.html#headers-object
 const single = new Set([
   'access-control-allow-credentials',
   'access-control-max-age',

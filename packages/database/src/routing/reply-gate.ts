@@ -7,16 +7,16 @@ import { rehearseHead, type Head } from './rehearse-head.ts'
 
 type Raw = FastifyReply['raw']
 type ReplySource = NodeJS.ReadableStream & { destroy?(error: Error): void }
-/** A call that would send something, kept until the transaction has ended. */
+/** A call that would send bytes, held until the transaction has ended. */
 type Call = readonly ['write' | 'end' | 'flushHeaders', readonly unknown[]]
 type Replaced = 'writeHead' | 'write' | 'end' | 'flushHeaders' | 'destroy'
 
 /**
- * Stands between Fastify and the response of a request that is one transaction. The first byte that is to
- * leave ends the transaction: everything that can still change the reply has run by then. It waits here,
- * with all that follows it. If the commit fails, nothing has left, and Fastify answers with that error.
+ * Holds the reply of a request that is one transaction. The first byte ends the transaction,
+ * because all code that can change the reply has run by then. If the commit fails, nothing was
+ * sent, and Fastify replies with that error.
  *
- * The methods are replaced on the response itself: a hook, in whichever order, comes before Fastify's own
+ * The methods are replaced on the response itself, because any hook runs before Fastify's own
  * checks of status, headers and payload. See DECISIONS.md.
  */
 export class ReplyGate {
@@ -25,14 +25,14 @@ export class ReplyGate {
   readonly #unit: UnitOfWork
   readonly #own: Readonly<Record<Replaced, (...args: readonly never[]) => unknown>>
   /**
-   * `waiting` for the first byte; `held` until this turn's code has run; `settling` while the transaction
-   * ends.
+   * `waiting`: no byte yet. `held`: until the current code has run. `settling`: the transaction is
+   * ending. `open`: calls pass through.
    */
   #state: 'waiting' | 'held' | 'settling' | 'open' = 'waiting'
   #head: Head | undefined
   #calls: Call[] = []
   #isEnded = false
-  /** What `destroy` was called with, while the transaction was ending. */
+  /** The arguments of a `destroy` call while the transaction was ending. */
   #destroyed: readonly unknown[] | undefined
   #source: ReplySource | undefined
   #isSourceOver = false
@@ -69,7 +69,7 @@ export class ReplyGate {
     })
   }
 
-  /** Called when the reply becomes an error: what is held of the one before is dropped. */
+  /** Drops the held reply, because an error reply replaces it. */
   onError (): void {
     if (this.#state !== 'held' && this.#state !== 'waiting') return
     this.#state = 'waiting'
@@ -78,7 +78,7 @@ export class ReplyGate {
     this.#isEnded = false
   }
 
-  /** Whether Fastify is to take the head as sent. */
+  /** Whether Fastify must treat the head as sent. */
   get #isPromised (): boolean {
     return this.#state !== 'open' && (this.#state !== 'waiting' || this.#head !== undefined)
   }
@@ -97,8 +97,8 @@ export class ReplyGate {
     this.#isEnded ||= call[0] === 'end'
     if (this.#state === 'waiting') {
       this.#state = 'held'
-      // Behind the code that is running: what throws after the first write, as a trailer can, is an error
-      // in time.
+      // Runs after the current code. If that throws after the first write, as a trailer can, the
+      // error still replaces the reply.
       queueMicrotask(() => {
         if (this.#state === 'held') void this.#settle()
       })
@@ -112,8 +112,8 @@ export class ReplyGate {
     return this.#raw
   }
 
-  // No event may come for long, and the client waits for the head. Fastify copies the headers of a stream
-  // to the response one by one, and then begins to read it.
+  // The first event may come late, and the client waits for the head. Fastify copies a stream's
+  // headers to the response one by one before it reads the stream, so wait until all are copied.
   #beginEvents (): void {
     if (this.#state !== 'waiting' || this.#raw.destroyed) return
     if (Object.keys(this.#reply.getHeaders()).every(name => this.#raw.hasHeader(name)))
@@ -121,12 +121,12 @@ export class ReplyGate {
   }
 
   /**
-   * Whether nothing is in the way of a call: the transaction has ended, was never begun, or is not this
-   * reply's.
+   * Whether a call passes through: the transaction has ended, never began, or does not belong to
+   * this reply.
    */
   #isPassing (): boolean {
     if (this.#state !== 'waiting') return this.#state === 'open'
-    // A hijacked reply is not Fastify's, and its transaction is rolled back with the scope.
+    // A hijacked reply passes through. Its transaction is rolled back with the scope.
     if (!this.#reply.sent && this.#unit.isOpen && !this.#unit.neverExecuted) return false
     if (this.#unit.isOpen && this.#unit.neverExecuted) this.#unit.leave()
     this.#state = 'open'
@@ -147,9 +147,11 @@ export class ReplyGate {
   }
 
   async #endUnit (status: number): Promise<void> {
-    // The work was cut short while the reply was made: it is rolled back with its scope.
+    // The scope was aborted while the reply was made. Its transaction is rolled back with the
+    // scope.
     if (!this.#unit.isOpen) throw new ScopeClosedError()
-    // Where the rollback fails, nothing was committed either: the reply stands.
+    // A failed rollback is ignored, because nothing was committed either way and the reply stays
+    // correct.
     if (status >= 400 || this.#unit.isRollbackOnly) await this.#unit.rollback().catch(() => {})
     else await this.#unit.commit()
   }
@@ -160,13 +162,13 @@ export class ReplyGate {
       if (this.#head !== undefined) this.#call('writeHead', this.#head)
       let isFree = true
       for (const [name, args] of this.#calls.splice(0)) isFree = this.#call(name, args) !== false
-      // The socket writes what it was given at the end of this turn: a client is to see the head of a reply
-      // that is cut.
+      // The socket writes at the end of this event-loop turn. Destroy after it, so that the client
+      // receives the head of the truncated reply.
       const destroyed = this.#destroyed
       if (destroyed !== undefined) setImmediate(() => this.#call('destroy', destroyed))
       else if (isFree && !this.#isEnded) this.#raw.emit('drain')
     } catch (error) {
-      // The head was tried before. Nothing can be answered any more.
+      // The head was rehearsed, so this error is unexpected. No reply can be sent any more.
       this.#call('destroy', [error])
     }
   }
@@ -181,13 +183,13 @@ export class ReplyGate {
       void this.#reply.send(error)
       return
     }
-    // Fastify listens to the stream and answers with its error.
+    // Fastify listens to the stream and replies with its error.
     source.unpipe(this.#raw)
     source.destroy(error as Error)
   }
 
-  // Fastify copies the headers of a stream to the response, and forgets their copies only on the reply. It
-  // gives the reply to an error a content-length, which must not meet trailers.
+  // Fastify copies a stream's headers to the response and later removes them only from the reply.
+  // It gives an error reply a content-length, which must not be combined with trailers.
   #forgetPayload (): void {
     const reply = this.#reply
     for (const name of ['content-type', 'content-length']) this.#raw.removeHeader(name)
@@ -202,7 +204,7 @@ export class ReplyGate {
   }
 }
 
-// As Node's own, which Fastify knows by its code.
+// The same error as Node's own. Fastify recognises it by its code.
 function headersSent (): Error {
   return Object.assign(new Error('Cannot write headers after they are sent to the client'), {
     code: 'ERR_HTTP_HEADERS_SENT'

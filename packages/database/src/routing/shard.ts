@@ -12,7 +12,7 @@ import type { CompiledQuery, QueryCompiler } from 'kysely'
 import { SchemaQualifier } from '../compilers/qualifier.ts'
 import { RowStrategy } from '../compilers/row-strategy.ts'
 import { SchemaCompiler } from '../compilers/schema-compiler.ts'
-import { Session } from '../connection/connection-state.ts'
+import { ConnectionState } from '../connection/connection-state.ts'
 import { ConnectionPool } from '../connection/pool.ts'
 import { resetsBackends, unresetPooler } from '../connection/pooler.ts'
 import { unresettable, type ResetRules } from '../connection/reset.ts'
@@ -31,37 +31,48 @@ import type { ShardOptions } from '../options/placement-options.ts'
 import type { ConnectionBudget } from '../pools/budget.ts'
 import { MigrationGate } from '../pools/migration-gate.ts'
 
-/** How long past the server's own timeout an answer may take, in milliseconds, before the connection is given up. */
+/** Milliseconds beyond the server's own timeout until a connection without a reply is closed. */
 export const replyMarginMs = 5_000
 
 const earlier =
-  'the database does not know the first secret of options.rls.secret yet, so this process signs with the second: run `tenancy init`, then start it again'
+  'the database does not know the first secret of options.rls.secret yet, so this process signs with ' +
+  'the second: run `tenancy init`, then start it again'
 
-/** Where one tenant's statements go, by its isolation. */
+/** The route of one tenant's statements, by its isolation. */
 export interface TenantRoute {
-  /** Borrows a connection on which each statement speaks for the tenant. */
+  /** Checks out a connection on which each statement runs in the tenant's context. */
   acquire(): Promise<TenantConnection>
-  /** A compiler of the tenant's own, where its queries are rewritten. */
+  /** The tenant's own compiler, if its queries are rewritten. */
   readonly compiler: RouteCompiler | undefined
 }
 
 export interface RouteCompiler extends QueryCompiler {
-  /** What is sent for a compiled query; throws where it may not run here. @default its own text and parameters */
+  /**
+   * Returns the statement to send for a compiled query; throws if it must not run here. @default
+   * the query's own text and parameters
+   */
   readonly statementOf?: (query: CompiledQuery) => Query
-  /** Whether a compiled query is proved to change and read nothing of its session. @default none is */
+  /**
+   * Whether a compiled query is proved to change and read nothing of its session. @default false
+   * for every query
+   */
   readonly isHarmless?: (query: CompiledQuery) => boolean
 }
 
-/** The connections of one login, and the context that statements of tenants get there. */
+/** The connections of one login, and the context of tenants' statements on them. */
 interface Side {
   readonly pool: ConnectionPool
   readonly context: ContextSettings
 }
 
-/** One database with shared tables and schemas of tenants, and the application's connections to it. */
+/**
+ * One database with tenant tables and tenants' schemas, and the application's connections to it.
+ */
 export class Shard {
   readonly pool: ConnectionPool
-  /** The connections of `tenantRolesUrl`; undefined where the login of `url` takes the roles of tenants. */
+  /**
+   * The connections of `tenantRolesUrl`; undefined if the login of `url` takes the tenants' roles.
+   */
   readonly #rolesPool: ConnectionPool | undefined
   readonly #options: ResolvedDatabaseOptions
   readonly #logins: ShardOptions
@@ -124,27 +135,29 @@ export class Shard {
     this.#compiler = new JudgingCompiler(() => this.#harmless.judge)
     this.#rows = new RowStrategy(options, this.#harmless.judge)
     this.#tripwire = new Tripwire(this.pool.catalog, async (client, only) => {
-      // Once a minute, because an extension may come after the boot.
+      // `only` is undefined once a minute. The rules are read again then, because an extension may
+      // be created after the boot.
       if (only === undefined) await this.#readResetRules(client)
       return readTenantColumns(client, this.#tables, only)
     })
   }
 
   /**
-   * Connects once, and learns what every statement needs: the role, whether the database is set up, and whether
-   * a backend can be told by its pid.
+   * Connects once and reads what every statement needs: the role, whether the database is
+   * initialised, and whether the connection goes through a pooler.
    *
-   * @throws FST_TENANCY_SETUP_INVALID that says what to run, where the database is not initialised
+   * @throws FST_TENANCY_SETUP_INVALID with the command to run, if the database is not initialised
    */
   async boot (): Promise<LevelReport> {
     const { database, isolation, rls, registry } = this.#options
-    // Where all queries are rewritten, no policy is needed; and where tenants are looked up elsewhere, nothing of ours.
+    // Policies are needed only if queries are not rewritten. Nothing of the suite is needed in this
+    // database if queries are rewritten and the registry is elsewhere.
     const needsPolicies = isolation === 'rls'
     const needsInit = needsPolicies || isolation === 'schema' || registry === undefined
     const keys = rls.secrets.map(signingKey)
     const client = await this.pool.pool.connect()
     try {
-      // An embedded database is this process's own: there is nobody else to initialise it.
+      // No other process can initialise an embedded database.
       if (isEmbeddedPool(this.pool.pool))
         await init(client, { signingSecrets: rls.secrets, dropOldSecrets: 'now' })
       const tables = this.#tables = await listTables(client, this.#options.tables)
@@ -164,9 +177,9 @@ export class Shard {
       )
       if (row === undefined) throw new InternalError('the database did not answer')
       this.#name = row.name
-      // Behind a pooler the backend changes from one transaction to the next: a token must not be bound to its pid,
-      // and a statement must not be named.
-      const isDirect = row.pid === Session.of(client).client.processID
+      // Behind a pooler the backend may change with each transaction. Then a token must not be
+      // bound to a pid, and a statement must not be named.
+      const isDirect = row.pid === ConnectionState.of(client).client.processID
       const isPooled = !isDirect && !isEmbeddedPool(this.pool.pool)
       if (isPooled) this.pool.becomePooled()
       const { isImpossible } = await this.#readResetRules(client)
@@ -206,7 +219,7 @@ export class Shard {
         this.#isDefault ? tables.global : []
       )
       const report = await reportLevel(client, facts)
-      // Where nothing of ours is set up, there is nothing to hold it against.
+      // Without the suite's objects in the database there is nothing to check.
       const doctorInput: CatalogFacts = {
         database: row.name,
         login: row.login,
@@ -228,8 +241,9 @@ export class Shard {
       await this.pool.settle(client)
       return { ...report, findings, warnings }
     } finally {
-      // These queries are the suite's own and left nothing: no reset is due before the first tenant.
-      Session.of(client).claim()
+      // Claimed, because these are the suite's own queries and leave no traces. The first tenant
+      // then needs no reset.
+      ConnectionState.of(client).claim()
       client.release()
       if (this.#own !== undefined) {
         await this.#tripwire.refresh()
@@ -238,7 +252,10 @@ export class Shard {
     }
   }
 
-  /** Takes what is known of the catalog for old: the prepared statements of every connection, and which statements are harmless. */
+  /**
+   * Expires everything that was read from the catalog: the prepared statements of every connection,
+   * and which statements are harmless.
+   */
   dropPreparedNames (): void {
     this.#forgetPrepared()
     this.#harmless.expire()
@@ -249,7 +266,7 @@ export class Shard {
     this.#rolesPool?.dropPreparedNames()
   }
 
-  /** Judges statements on the schema of the tables that tenants share. */
+  /** Returns the judge of statements on the schema with tenant tables. */
   get judge (): Judge {
     return this.#harmless.judge
   }
@@ -261,7 +278,10 @@ export class Shard {
     return rules
   }
 
-  /** The URL of the application's login; undefined for a pool that was made from other settings. */
+  /**
+   * Returns the URL of the application's login; undefined for a pool that was made from other
+   * settings.
+   */
   get url (): string | undefined {
     const { url } = this.#logins
     const source = typeof url === 'string' ? url : url.options.connectionString
@@ -282,14 +302,15 @@ export class Shard {
   }
 
   /**
-   * The schemas of extensions that are on the path behind a schema of a tenant's own. One that holds readable tables is, too: what a name then means is
-   * for the tenant's role to allow, which reads the shared tables and nothing else there.
+   * Returns the schemas of extensions that follow a tenant's own schema in the search path. Schemas
+   * with readable tables are included: the privileges of the tenant's role decide, and it may read
+   * only the reference tables there.
    */
   extensions (schema: string): readonly string[] {
     return this.#extensions.filter(name => name !== schema)
   }
 
-  // One entry for each timeout that plans and routes set.
+  // Caches one entry per timeout that plans and routes set.
   #contexts ({ context }: Side, statementTimeout: number): ReturnType<typeof rlsContexts> {
     const known = this.#contextsByTimeout.get(statementTimeout)
     if (known !== undefined) return known
@@ -298,7 +319,7 @@ export class Shard {
     return made
   }
 
-  /** Where a tenant's statements go. */
+  /** Returns the route of a tenant's statements. */
   route (tenant: Tenant, isolation: Isolation, statementTimeout: number): TenantRoute {
     if (this.#own === undefined) throw new InternalError('the database was not booted: await boot() first')
     const schema = isolation === 'schema' ? schemaOf(tenant) : undefined
@@ -311,7 +332,7 @@ export class Shard {
           ...context,
           statementTimeout,
           role: tenantRole(tenant.id, this.#name),
-          // Policies ask for a signature; the privileges of a schema's role do not.
+          // Policies check the signature. The privileges of a schema's role need none.
           ...(schema !== undefined && {
             extensions: this.extensions(schema),
             schema,
@@ -340,7 +361,7 @@ export class Shard {
   }
 }
 
-// Another login may lead through a pooler where the first does not.
+// Checked for each login, because another login may go through a pooler.
 async function bootRoles (
   pool: ConnectionPool,
   database: string
@@ -349,7 +370,7 @@ async function bootRoles (
   try {
     await assertMayTakeRoles(client, database)
     const { rows: [row] } = await client.query<{ pid: number }>('select pg_catalog.pg_backend_pid() as pid')
-    const isDirect = row?.pid === Session.of(client).client.processID
+    const isDirect = row?.pid === ConnectionState.of(client).client.processID
     if (!isDirect) pool.becomePooled()
     await pool.settle(client)
     return { pool, isDirect }
@@ -362,7 +383,8 @@ function namesOf ({ tenant, shared, global }: ResolvedTables): readonly string[]
   return [...Object.keys(tenant), ...shared, ...global]
 }
 
-// Facts of the server that the operator can change, and that cost connections or leave a gap.
+// Warns about server settings that the operator can change, and that cost connections or leave a
+// gap.
 async function poolWarnings (client: SqlClient, isPooled: boolean, isImpossible: boolean): Promise<string[]> {
   const isUnreset = isPooled && await resetsBackends(client) === false
   return [...(isUnreset ? [unresetPooler] : []), ...(isImpossible ? [unresettable] : [])]

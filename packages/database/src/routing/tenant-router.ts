@@ -13,7 +13,7 @@ import { isolationOf } from './isolation-of.ts'
 import { bootProblem, isUnreachable, LateShards, type LateShardSettings } from './late-shards.ts'
 import { Shard, replyMarginMs, type TenantRoute } from './shard.ts'
 
-/** Where each tenant's statements go, by its strategy and its shard. */
+/** Routes each tenant's statements by its strategy and its shard. */
 export class TenantRouter {
   /** The shard of `database.url`. */
   readonly default: Shard
@@ -44,8 +44,9 @@ export class TenantRouter {
   }
 
   /**
-   * Checks every shard. The level is the lowest; its reasons say of which shard. A shard that cannot be reached is
-   * checked when it can be, unless it is the default one, which holds the registry.
+   * Checks every shard. The level is the lowest of all shards, and its reasons name the shard. A
+   * shard that cannot be reached is checked later, except for the default shard, which holds the
+   * registry.
    */
   async boot (): Promise<LevelReport> {
     const away: string[] = []
@@ -78,9 +79,10 @@ export class TenantRouter {
   }
 
   /**
-   * Where a tenant's statements go.
+   * Returns the route of a tenant's statements.
    *
-   * @throws FST_TENANCY_DATABASE_UNAVAILABLE where the tenant is placed on what the options do not name
+   * @throws FST_TENANCY_DATABASE_UNAVAILABLE if the options do not name the tenant's shard or
+   * database
    */
   route (tenant: Tenant, statementTimeout: number = this.#timeoutOf(tenant)): TenantRoute {
     const isolation = isolationOf(tenant, this.#options)
@@ -88,18 +90,21 @@ export class TenantRouter {
     const shard = this.#shards.get(tenant.placement.shard)
     if (shard === undefined)
       throw misplaced(
-        `the tenant's shard '${tenant.placement.shard}' is not among options.database.shards: name it there, or move the tenant`
+        `the tenant's shard '${tenant.placement.shard}' is not among options.database.shards: ` +
+          'name it there, or move the tenant'
       )
     this.#late.assertServed(tenant.placement.shard)
     return shard.route(tenant, isolation, statementTimeout)
   }
 
-  /** Names of the shards whose tenants are refused, because they were not checked yet. */
+  /**
+   * Returns the names of the shards whose tenants are refused because they were not checked yet.
+   */
   get unserved (): readonly string[] {
     return this.#late.names
   }
 
-  /** The pools of the shards by name. */
+  /** Returns the pools of the shards with their names. */
   get pools (): readonly (readonly [shard: string, pool: pg.Pool])[] {
     return Array.from(this.#shards, ([name, shard]) => [name, shard.pool.pool] as const)
   }
@@ -134,11 +139,12 @@ export class TenantRouter {
     const databases = this.#databases
     if (databases === undefined)
       throw misplaced(
-        'the tenant has a database of its own, and options.database.tenants does not say where: give it'
+        'the tenant has a database of its own, and options.database.tenants is not set: ' +
+          'set options.database.tenants to the URL of such databases'
       )
     const { database: { lockTimeout, idleInTransaction, plans, tripwire, tagStatements }, tables } =
       this.#options
-    // No role to become: the login is the tenant's own, and all that it can reach is the tenant's.
+    // No role is set, because the login is the tenant's own and can reach only this tenant's data.
     const context = rlsContext(tenant, {
       role: 'none',
       schema: tables.schema,
@@ -151,7 +157,7 @@ export class TenantRouter {
       sign: undefined,
       lockout: undefined
     })
-    // A query is compiled before its connection is borrowed: the first one's pool is not known yet.
+    // Undefined until the first connection is checked out, because a query is compiled before that.
     let judge: Judge | undefined
     return {
       acquire: () =>
@@ -170,7 +176,8 @@ export class TenantRouter {
   }
 }
 
-// For operators in the log; a client learns that it may try again, which it may: a rolling deployment can be the cause.
+// The reason is for operators, in the log. The client gets 503 and may retry, because a rolling
+// deployment can be the cause.
 function misplaced (why: string): Error {
   return new DatabaseUnavailableError(undefined, { cause: new SetupInvalidError(why) })
 }

@@ -7,21 +7,24 @@ import type { SystemKysely } from '../options/types.ts'
 import type { RoleHandles } from './role-handles.ts'
 import type { SystemScope } from './scope.ts'
 
-/** Why work across tenants is done, who does it, and whether it writes. */
+/** The reason for work across tenants, its actor, and whether it writes. */
 export interface SystemAccessOptions {
-  /** For the audit: `'monthly invoice run'`. */
+  /** The reason, for the audit: `'monthly invoice run'`. */
   readonly reason: string
-  /** For the audit: who asked for it, a person or a job. */
+  /** The person or job that asked for the work, for the audit. */
   readonly actor: string
-  /** Lets it write. @default false */
+  /** Whether the work may write. @default false */
   readonly write?: boolean
-  /** Which of `database.shards`. @default 'default', the one of `database.url` */
+  /** The name of one of `database.shards`. @default 'default', the shard of `database.url` */
   readonly shard?: string
 }
 
-/** What work across tenants gets. */
+/** The argument of work across tenants. */
 export interface SystemWork {
-  /** Every tenant's rows in the tables of all, the shared and the global tables. Closed when the work has ended. */
+  /**
+   * Every tenant's rows in the tenant tables, and the reference and global tables. Closed when the
+   * work has ended.
+   */
   readonly db: SystemKysely
 }
 
@@ -32,20 +35,21 @@ const schema = v.strictObject({
   shard: v.optional(nonEmptyString, 'default')
 }, 'must be an object')
 
-/** What work across tenants needs. */
+/** The dependencies of {@link accessSystem}. */
 export interface AccessParts {
-  /** The handles by shard; none where there is no login for them. */
+  /** The handles by shard; none for a shard without a login for them. */
   readonly shards: ReadonlyMap<string, RoleHandles>
-  /** Undefined where nobody listens. */
+  /** Undefined if the option is not set. */
   readonly audit: Audit | undefined
-  /** Ended by the caller. */
+  /** The caller ends this scope. */
   readonly scope: SystemScope
 }
 
 /**
- * Does work across tenants, once the audit knows of it.
+ * Runs work across tenants after the audit has recorded it.
  *
- * @throws FST_TENANCY_OPTION_INVALID where login or audit is missing, or reason or actor; FST_TENANCY_AUDIT_FAILED
+ * @throws FST_TENANCY_OPTION_INVALID if login, audit, reason or actor is missing;
+ * FST_TENANCY_AUDIT_FAILED
  */
 export async function accessSystem<T> (
   { shards, audit, scope }: AccessParts,
@@ -62,7 +66,8 @@ export async function accessSystem<T> (
     )
   if (audit === undefined)
     throw new OptionInvalidError(
-      'options.audit is required for asSystem(): give a function that keeps a record of who did what across tenants, and why'
+      'options.audit is required for asSystem(): give a function that keeps a record of who did what ' +
+        'across tenants, and why'
     )
   try {
     await audit(Object.freeze({ type: 'system-access', at: new Date(), reason, actor, write, shard }))
@@ -73,7 +78,7 @@ export async function accessSystem<T> (
   return fn({ db: handles.open(scope, !write) })
 }
 
-/** How the caller knows a shard's option. */
+/** Returns the name of a shard's option, for messages. */
 export function systemUrlOf (shard: string): string {
   return shard === 'default' ? 'options.database.systemUrl' : `options.database.shards.${shard}.systemUrl`
 }

@@ -3,7 +3,7 @@ import { isEmbeddedPool, isServerError } from '@fastify-tenancy/postgres/client'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import type { CompiledQuery } from 'kysely'
 
-import { Session } from '../connection/connection-state.ts'
+import { ConnectionState } from '../connection/connection-state.ts'
 import type { ConnectionPool } from '../connection/pool.ts'
 import type { TenantConnection, Query } from '../connection/tenant-connection.ts'
 import { systemContext } from '../context/system-context.ts'
@@ -17,17 +17,17 @@ import type { ResolvedDatabaseOptions } from '../options/options.ts'
 import { replyMarginMs } from '../routing/shard.ts'
 import type { SystemScope } from './scope.ts'
 
-/** Which role, and where the login is from, for a message. */
+/** The role of the handles, and the option of their login, for messages. */
 export interface RoleHandleSettings {
   readonly role: 'system' | 'global'
   /** `'options.database.systemUrl'` */
   readonly source: string
   readonly options: ResolvedDatabaseOptions
-  /** Judges the statements. @default none is harmless */
+  /** Judges the statements. @default no statement counts as harmless */
   readonly judge?: Judge
 }
 
-/** Kysely handles on one login, whose statements run as a role of the suite's own and for no tenant. */
+/** Kysely handles on one login. Their statements run as a role of the suite, without a tenant. */
 export class RoleHandles {
   readonly pool: ConnectionPool
   readonly #settings: RoleHandleSettings
@@ -39,10 +39,11 @@ export class RoleHandles {
     this.#settings = settings
   }
 
-  /** A handle that ends with `scope`. Nothing is opened before its first statement. */
+  /** Returns a handle that ends with `scope`. Nothing is opened before its first statement. */
   open<Database> (scope: SystemScope, isReadOnly: boolean): TenantHandle<Database> {
     const { plugins, log } = this.#settings.options.database
-    // No tenant's id has a colon: each handle waits for connections in a turn of its own.
+    // The owner name has a colon, which no tenant id contains, so each handle gets its own turn in
+    // the queue.
     const turn = `${this.#settings.role}:${++this.#count}`
     const { judge } = this.#settings
     const compiler = judge && new JudgingCompiler(() => judge)
@@ -85,10 +86,12 @@ export class RoleHandles {
     return this.#role
   }
 
-  // The roles carry the name of the database as the server knows it, which behind a pooler is not that of the URL.
+  // The roles' names contain the database name on the server, which may differ from the name in a
+  // pooler's URL.
   async #readRole (): Promise<string> {
     const { role, source } = this.#settings
-    // On connections that tenants use as well, the question must not meet what they left.
+    // Tenants use these connections, too, so run as a look-up: it resets a touched connection
+    // first.
     const row = this.pool.isSettled
       ? (await this.pool.lookUps.query<LoginFacts>(text).catch(explain)).rows[0]
       : await this.#settle()
@@ -104,12 +107,12 @@ export class RoleHandles {
     )
   }
 
-  /** The first use of a pool of its own. */
+  /** Boots a pool of the handles' own at its first use. */
   async #settle (): Promise<LoginFacts | undefined> {
     const client = await this.pool.pool.connect().catch(explain)
     try {
       const { rows: [row] } = await client.query<LoginFacts>(text).catch(explain)
-      if (row?.pid !== Session.of(client).client.processID && !isEmbeddedPool(this.pool.pool))
+      if (row?.pid !== ConnectionState.of(client).client.processID && !isEmbeddedPool(this.pool.pool))
         this.pool.becomePooled()
       await this.pool.readResetRules(client)
       await this.pool.settle(client)
@@ -126,11 +129,14 @@ interface LoginFacts {
   readonly roles: string[]
 }
 
-// What the login may become. From 16 on, membership and the right to SET ROLE are two things.
+// The roles that the login may become. Since PostgreSQL 16, membership and the right to SET ROLE
+// are separate.
 const text = `
 select pg_catalog.current_database()::text as database, pg_catalog.pg_backend_pid() as pid, array(
   select rolname::text from pg_catalog.pg_roles where rolname like 'tenancy\\_%' and pg_catalog.pg_has_role(
-    session_user, oid, case when pg_catalog.current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)
+    session_user, oid,
+    case when pg_catalog.current_setting('server_version_num')::int >= 160000
+      then 'SET' else 'MEMBER' end)
 ) as roles`
 
 function explain (error: unknown): never {
@@ -139,17 +145,23 @@ function explain (error: unknown): never {
     : new DatabaseUnavailableError(undefined, { cause: error })
 }
 
-const sessionWords =
-  /set_config|pg_settings|pg_(?:try_)?advisory_|pg_(?:terminate|cancel)_backend|(?:query|cursor|table|schema|database)_to_xml|ts_stat|ts_rewrite|crosstab|dblink|U&["']/i
+const sessionWords = new RegExp(
+  'set_config|pg_settings|pg_(?:try_)?advisory_|pg_(?:terminate|cancel)_backend|' +
+    '(?:query|cursor|table|schema|database)_to_xml|ts_stat|ts_rewrite|crosstab|dblink|U&["\']',
+  'i'
+)
 
 /*
- * The login of these handles may become more than one role, and so may SQL that is injected into a statement. This refuses
- * the texts that name a way to do it. A function of the application can hide one, so the login's own rights must hold.
+ * The login of these handles may become several roles, and injected SQL may do so, too. This
+ * refuses texts that name a known way. A function of the application can hide one, so the login's
+ * privileges are the real limit.
  */
 function statementOf ({ sql, parameters }: CompiledQuery): Query {
   if (sessionWords.test(sql)) {
     throw new QueryRefusedError(
-      'A handle across tenants runs no statement that names a function or view by which a session is changed: set_config, pg_settings, advisory locks, query_to_xml, dblink and the like'
+      'A handle across tenants runs no statement that names a function or view by which a session is ' +
+        'changed (set_config, pg_settings, advisory locks, query_to_xml, dblink and similar): ' +
+        'remove that name from the statement'
     )
   }
   return { text: sql, values: parameters }

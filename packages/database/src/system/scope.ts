@@ -2,7 +2,7 @@ import { ScopeClosedError } from '@fastify-tenancy/core'
 
 import type { WorkScope } from '../kysely/driver.ts'
 
-/** The scope of work that is no tenant's: it only ends. */
+/** The scope of work without a tenant. It only ends. */
 export class SystemScope implements WorkScope {
   readonly isAborted = false
   readonly #closers: (() => void)[] = []

@@ -9,23 +9,27 @@ import { accessSystem, systemUrlOf, type SystemAccessOptions, type SystemWork } 
 import { RoleHandles } from './role-handles.ts'
 import { SystemScope } from './scope.ts'
 
-/** Work across tenants is rare, and must not take the server's connections from the rest. */
+/**
+ * Connections per shard for work across tenants. Few, because such work is rare and must not take
+ * connections from requests.
+ */
 const systemConnections = 4
 
-/** What is done for no tenant: work across them, and work on the global tables. */
+/** Work without a tenant: across tenants, and on the global tables. */
 export class System {
   readonly global: GlobalKysely
   readonly #options: ResolvedDatabaseOptions
   readonly #budget: ConnectionBudget
   readonly #globalScope = new SystemScope()
-  /** Those of the global tables, and of work that is under way. */
+  /** The scope of the global tables, and the scopes of work in progress. */
   readonly #scopes = new Set([this.#globalScope])
   readonly #pools: ConnectionPool[] = []
   readonly #shards: ReadonlyMap<string, RoleHandles>
 
   /**
-   * @param shared the application's connections, on which the global tables are worked on where there is no login for them.
-   * @param judge of the statements on the global tables
+   * @param shared the application's connections, used for the global tables if they have no login
+   * of their own
+   * @param judge the judge of statements on the global tables
    */
   constructor (
     options: ResolvedDatabaseOptions,
@@ -47,7 +51,8 @@ export class System {
           })]]
       )
     )
-    // A pool of its own: log-ins, which need the global tables, are not to wait for a report across tenants.
+    // A separate pool, so that log-ins, which need the global tables, do not wait for a report
+    // across tenants.
     const login = globalUrl ?? systemUrl
     const forGlobal = login === undefined ? shared : this.#open(login, max)
     const source = globalUrl !== undefined
@@ -84,7 +89,7 @@ export class System {
     for (const pool of this.#pools) pool.dropPreparedNames()
   }
 
-  /** Ends what is under way, and the pools. */
+  /** Ends the work in progress, and the pools. */
   async close (): Promise<void> {
     for (const scope of this.#scopes) scope.end()
     await Promise.all(this.#pools.map(pool => pool.close()))

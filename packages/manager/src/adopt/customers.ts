@@ -9,20 +9,20 @@ import type { ManagerContext } from '../context/context.ts'
 import { withClient } from '../context/shard-pools.ts'
 import { createTenant } from '../lifecycle/create.ts'
 
-/** What {@link Manager.createFrom} may be told. */
+/** Options of {@link Manager.createFrom}. */
 export interface CreateFromInput {
   /**
-   * A query of the customers, one row each: `id` and `slug`, and where they are wanted `name` and `plan`. It runs read-only, with
-   * the manager's login.
+   * A query that returns one row per customer: `id`, `slug`, and optionally `name` and `plan`. It
+   * runs read-only, with the manager's login.
    */
   readonly query: string
 }
 
-/** What {@link Manager.createFrom} did. */
+/** The result of {@link Manager.createFrom}. */
 export interface CreatedFrom {
-  /** The slugs of the tenants that it made. */
+  /** The slugs of the created tenants. */
   readonly created: readonly string[]
-  /** How many customers were tenants before. */
+  /** Number of customers that were tenants before. */
   readonly existing: number
 }
 
@@ -33,8 +33,8 @@ interface Customer {
   readonly plan?: string
 }
 
-/** How long a creation by another call is waited for, and how often it is looked at. */
-const [patienceMs, pauseMs] = [10_000, 200]
+/** How long to wait for another call that creates the same tenant, and the interval of checks. */
+const [waitMs, pauseMs] = [10_000, 200]
 
 const schema = v.strictObject({ query: nonEmptyString }, 'must be an object')
 
@@ -57,9 +57,9 @@ export async function createFrom (context: ManagerContext, input: CreateFromInpu
   return { created, existing: customers.length - created.length }
 }
 
-// False where another call makes the same tenant: its lock refuses a second one meanwhile.
+// Returns false if another call creates the same tenant, whose lock makes this one fail meanwhile.
 async function createOne (context: ManagerContext, customer: Customer): Promise<boolean> {
-  const deadline = Date.now() + patienceMs
+  const deadline = Date.now() + waitMs
   for (;;) {
     try {
       await createTenant(context, customer)
@@ -79,9 +79,10 @@ async function readCustomers (context: ManagerContext, query: string): Promise<r
     inTransaction(client, async () => {
       await client.query('set transaction read only')
       return (await client.query<Record<string, unknown>>(
-        `select customer.id::text as id, customer.slug::text as slug, to_jsonb(customer) ->> 'name' as name, to_jsonb(customer) ->> 'plan' as plan from (${
-          query.replace(/;\s*$/, '')
-        }) customer`
+        `
+        select customer.id::text as id, customer.slug::text as slug,
+          to_jsonb(customer) ->> 'name' as name, to_jsonb(customer) ->> 'plan' as plan
+        from (${query.replace(/;\s*$/, '')}) customer`
       )).rows
     }))
   return rows.map(({ id, slug, name, plan }) => ({
@@ -113,13 +114,16 @@ function assertCustomers (
   })
   if (problems.length === 0) return
   throw new SetupInvalidError(
-    `no tenant was created, because the query gives ${problems.length} customers that cannot be one: ${
+    `no tenant was created, because ${problems.length} rows of the query cannot become tenants: ${
       problems.slice(0, 20).join('; ')
     }${problems.length > 20 ? `; and ${problems.length - 20} more` : ''}`
   )
 }
 
-/** The ids of tenants that are there, and the slugs of all. A creation that was cut short is taken up by the same call. */
+/**
+ * Returns the ids of existing tenants and the slugs of all. Unfinished creations are not existing,
+ * because the same call resumes them.
+ */
 async function readTenants (
   { registry }: ManagerContext
 ): Promise<{ ready: ReadonlySet<string>; slugs: ReadonlyMap<string, string> }> {

@@ -15,16 +15,17 @@ export interface DecideInput {
   readonly adoption: ResolvedAdoptionOptions
 }
 
-/** What is to be done, and where the tenants come from. */
+/** Plans of the tables, and sentences about the source of their tenants. */
 export interface Decided {
   readonly plans: readonly TableToPrepare[]
   readonly sources: readonly string[]
 }
 
 /**
- * Plans all tables, parents first, and changes nothing. What only the operator can decide is collected, and asked for at once.
+ * Plans all tables, parents first, without changing anything. Collects all decisions that only the
+ * operator can make.
  *
- * @throws FST_TENANCY_SETUP_INVALID that lists every decision that is missing
+ * @throws FST_TENANCY_SETUP_INVALID with every missing decision
  */
 export async function decide (
   client: SqlClient,
@@ -63,7 +64,7 @@ export async function decide (
   )
 }
 
-// `observe` would ask for them one table at a time, when the tables are prepared already.
+// Checked here, because `observe` would report them table by table after the tables were prepared.
 async function roleProblems (
   client: SqlClient,
   { schema }: ResolvedTables,
@@ -72,19 +73,23 @@ async function roleProblems (
 ): Promise<string[]> {
   const { missing, unlisted, open } = await readUnlistedRoles(client, schema, names, Object.keys(legacy))
   return [
-    ...missing.map(role => `there is no role '${role}': take it from options.adoption.legacy`),
+    ...missing.map(role => `there is no role '${role}': remove it from options.adoption.legacy`),
     ...unlisted.map(({ role, tables }) =>
       `role '${role}' would lose ${
         tables.join(', ')
-      }: name it in options.adoption.legacy with its last day, or revoke its privileges`
+      }: add it to options.adoption.legacy with its last day, or revoke its privileges`
     ),
     ...open.map(table =>
-      `everybody has privileges on table ${table}: grant them to the roles that use it, then revoke all on ${table} from public`
+      `PUBLIC has privileges on table ${table}: grant them to the roles that use it, ` +
+      `then revoke all on ${table} from public`
     )
   ]
 }
 
-/** Where the tenants of a table come from, and how many of its rows have none, now and afterwards. */
+/**
+ * Returns the source of a table's tenants, and how many rows lack a tenant now and after the
+ * backfill.
+ */
 async function describe (
   client: SqlClient,
   plan: TableToPrepare,
@@ -92,7 +97,7 @@ async function describe (
 ): Promise<{ says: string; problem?: string }> {
   const { table, column, facts, found, source, redo } = plan
   if (source === undefined) return { says: `${table}: each row has its tenant in ${column} already` }
-  const again = redo === undefined ? '' : '; the rule changed, so rows of the earlier rule are filled anew'
+  const again = redo === undefined ? '' : '; the rule changed, so rows of the earlier rule are filled again'
   const says = `${table}: ${source.says}${again}`
   if (found.isRequired) return { says: `${says}; no row lacks one` }
   const counted = await client.query<{ without: string; left: string }>(`
@@ -101,23 +106,24 @@ async function describe (
   })::text as without,
       count(*) filter (where ${valueOf(plan, plans)} is null)::text as left
     from ${facts.name} ${quoteName(table)}`).catch((error: unknown) => {
-    // The expression needs a column that another table is about to get.
+    // The expression needs a column that the preparation of another table adds.
     if (sqlState(error) === '42703') return undefined
     throw error
   })
   const [row] = counted?.rows ?? []
-  if (row === undefined) return { says: `${says}; its rows can be counted when its columns are there` }
+  if (row === undefined) return { says: `${says}; its rows can be counted after its columns were added` }
   return {
     says: `${says}; ${row.without} rows lack one`,
     ...(row.left !== '0' &&
       {
-        problem:
-          `${row.left} rows of ${table} have no tenant: what options.adoption.backfill gives for it is null`
+        problem: `${row.left} rows of ${table} have no tenant, ` +
+          `because options.adoption.backfill.${table} is null for them`
       })
   }
 }
 
-// The tenant that a row will have, although its own column or its parent's may not be there yet.
+// Returns the tenant that a row will have, even if its own or its parent's column does not exist
+// yet.
 function valueOf (
   { table, column, type, found, source }: TableToPrepare,
   plans: readonly TableToPrepare[]

@@ -4,8 +4,8 @@ import { inspectTable, parentKeys, type ResolvedTables } from '@fastify-tenancy/
 import { assertion } from './steps.ts'
 
 /**
- * A statement for each foreign key between two of these tables, which fails when a row names a row of another tenant: under
- * policies neither tenant would see the two together.
+ * Returns a statement for each foreign key between two of these tables. It fails if a row refers to
+ * a row of another tenant, because neither tenant would see both rows under policies.
  */
 export async function disagreements (
   client: SqlClient,
@@ -24,7 +24,7 @@ export async function disagreements (
         `select from ${facts.name} child join ${parent} parent on ${pairs.join(' and ')} where child.${
           quoteName(tenant[table] ?? '')
         } is distinct from parent.${quoteName(tenant[name] ?? '')}`,
-        `rows of ${table} name rows of ${name} that are another tenant's: mend them (${columns.join(', ')})`
+        `rows of ${table} refer to rows of ${name} of another tenant: correct ${columns.join(', ')}`
       ))
     }
   }

@@ -14,22 +14,26 @@ export interface PrepareOptions {
   /** The tables to prepare. @default all tenant tables */
   readonly only?: readonly string[] | undefined
   readonly adoption: ResolvedAdoptionOptions
-  /** Told what was just done to a table, and how many pages of it were filled. */
+  /** Called with the finished step of a table, and the number of its filled pages. */
   readonly onStep: (step: string, done?: number, total?: number) => void
 }
 
-/** What {@link prepare} worked on. */
+/** The result of {@link prepare}. */
 export interface Prepared {
   readonly tables: readonly string[]
-  /** Of each table, where its tenants come from, and how many rows had none. */
+  /**
+   * For each table, a sentence about the source of its tenants and the number of rows without one.
+   */
   readonly sources: readonly string[]
 }
 
 /**
- * Gives every tenant table its tenant column, filled in, `not null` and indexed, while the application goes on working: see
- * `stepsOf`. All decisions are asked for before anything is changed. Whatever happens in the middle, the same call goes on from what the catalog says.
+ * Adds a tenant column to every tenant table, fills it, makes it `not null` and indexes it, while
+ * the application keeps working: see `stepsOf`. All decisions are required before anything changes.
+ * An interrupted call is resumed from the state of the catalog.
  *
- * @param client one connection of a login that owns the tables; not through a pooler that shares connections.
+ * @param client one connection of a login that owns the tables; not through a pooler that shares
+ *   connections
  * @throws FST_TENANCY_SETUP_INVALID
  */
 export async function prepare (
@@ -43,7 +47,8 @@ export async function prepare (
     ...adoption,
     onWait: what => onStep(`${what}: waiting for its lock`)
   })
-  // A long statement is what this is for, and expressions find tables as the trigger will.
+  // Long statements are expected here. The search path is that of the fill trigger, so that
+  // expressions find the same tables.
   await client.query(`set statement_timeout = 0; set search_path = ${quoteName(tables.schema)}, pg_temp`)
   try {
     const visit = new Visit(client, tables, adoption)

@@ -15,25 +15,26 @@ import { disagreements } from './disagreements.ts'
 import { prepare } from './prepare.ts'
 import { enforced, observed, prepared, type Advanced } from './summary.ts'
 
-/** What {@link Manager.protect} may be told. */
+/** Options of {@link Manager.protect}. */
 export interface ProtectInput extends SetupInput {
   /** The tenant tables to work on. @default all of `options.tables.tenant` */
   readonly only?: readonly string[]
   /**
-   * A step of taking over a database that has data already. `'prepare'` gives the tables a filled, required and indexed tenant column;
-   * `'observe'` holds new code to its tenant and leaves old code alone; `'enforce'` ends that. @default none: tables are protected at once,
-   * but those under observation, which stay so
+   * Stage of an adoption. `'prepare'` adds a filled, required and indexed tenant column to the
+   * tables. `'observe'` restricts new code to its tenant and leaves legacy code alone; `'enforce'`
+   * ends the access of legacy code. @default none: tables are protected at once, except observed
+   * ones, which stay so
    */
   readonly stage?: 'prepare' | 'observe' | 'enforce'
-  /** Whether `'enforce'` takes tables from old code before its last day. @default false */
+  /** Whether `'enforce'` revokes tables from legacy code before its last day. @default false */
   readonly force?: boolean
 }
 
-/** A tenant table that old code still works on. */
+/** A tenant table that legacy code still uses. */
 export interface ObservedTable {
   readonly shard: string
   readonly table: string
-  /** The roles of old code, each with its last day: `'2027-03-31'`. */
+  /** The roles of legacy code, each with its last day: `'2027-03-31'`. */
   readonly legacy: Readonly<Record<string, string>>
 }
 
@@ -92,19 +93,21 @@ export async function protectShards (context: ManagerContext, given: ProtectInpu
     ? work()
     : context.locks.hold(
       'tenancy protect',
-      'somebody else is at work on the tables of this database at this moment',
+      'another process is protecting the tables of this database: call again when it has ended',
       work
     )
   return all.catch((error: unknown) => {
     if (sqlState(error) !== '42501') throw error
     throw new SetupInvalidError(
-      'this login may not change the tables: it must be a superuser, or a member of their owner and of the owner role, which `tenancy init` makes whoever runs it',
+      'this login may not change the tables: use a superuser, or a member of their owner and of the owner ' +
+        'role (`tenancy init` makes its login a member)',
       { cause: error }
     )
   })
 }
 
-// Table by table, so that no table's readers wait while another's lock is waited for. What is done stays done.
+// Changes table by table, so that readers of one table do not wait for the lock of another.
+// Finished tables stay changed after a failure.
 async function advance (
   client: SqlClient,
   options: ProtectOptions,
@@ -123,7 +126,8 @@ async function advance (
   const missing = names.find(name => !ready.includes(name) && backfill[name] !== false)
   if (missing !== undefined)
     throw new SetupInvalidError(
-      `table '${missing}' has no tenant column: run \`tenancy protect ${missing} --stage prepare\`, or give options.adoption.backfill.${missing} as false where its rows are whose its parents are`
+      `table '${missing}' has no tenant column: run \`tenancy protect ${missing} --stage prepare\`, ` +
+        `or set options.adoption.backfill.${missing} to false if its rows take the tenant of their parents`
     )
   for (const sql of await disagreements(client, tables, ready))
     await lockRetry.run('the tables agree', sql, false)
@@ -158,7 +162,8 @@ async function advance (
   return { tables: names, legacy, broken }
 }
 
-// Before the first table is taken: a view that fails in the middle would be found by the application.
+// Checked before the first table is changed. Otherwise a view would start to fail in the middle of
+// the work.
 async function breaking (
   client: SqlClient,
   schema: string,
@@ -172,14 +177,15 @@ async function breaking (
   const list = found.map(({ object, owner, advice }) => `${object} of '${owner}' (${advice})`)
   if (list.length > 0 && isForced !== true)
     throw new SetupInvalidError(
-      `nothing was changed, because enforcing breaks what works with the rights of its owner: ${
+      `nothing was changed, because enforcing breaks objects that run with the privileges of their owner: ${
         list.join('; ')
-      }: mend each, or say --yes`
+      }: correct each, or pass --yes`
     )
-  return list.map(broken => `does not work any more: ${broken}`)
+  return list.map(broken => `no longer works: ${broken}`)
 }
 
-// Tables without the column are whose their parents are: they cannot disagree.
+// Returns the tables with a tenant column. The others take the tenant of their parents, so they
+// cannot disagree with them.
 async function withColumn (
   client: SqlClient,
   { schema, tenant }: ProtectOptions['tables']
@@ -187,15 +193,17 @@ async function withColumn (
   const { rows } = await client.query<{ table: string }>(
     `
     select listed.table_name as table from unnest($2::text[], $3::text[]) listed (table_name, column_name)
-    join pg_catalog.pg_namespace n on n.nspname = $1 join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = listed.table_name
-    join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = listed.column_name and not a.attisdropped
+    join pg_catalog.pg_namespace n on n.nspname = $1
+    join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = listed.table_name
+    join pg_catalog.pg_attribute a
+      on a.attrelid = c.oid and a.attname = listed.column_name and not a.attisdropped
     order by 1`,
     [schema, Object.keys(tenant), Object.values(tenant)]
   )
   return rows.map(({ table }) => table)
 }
 
-/** The tables that old code still works on, on every shard. */
+/** Returns the tables that legacy code still uses, on every shard. */
 export async function listObserved (context: ManagerContext): Promise<readonly ObservedTable[]> {
   const found: ObservedTable[] = []
   for (const shard of context.shards.names) {

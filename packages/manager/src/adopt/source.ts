@@ -5,35 +5,36 @@ import { parentKeys, type ParentKey, type ResolvedTables, type TableFacts,
 
 import type { ResolvedAdoptionOptions } from '../context/adopt-options.ts'
 
-/** What fills the tenant column of one table. */
+/** The source of one table's tenant column. */
 export interface BackfillSource {
-  /** SQL over the table's columns, for which the table goes by its own name. Not cast yet. */
+  /** SQL over the table's columns, qualified with the table's own name, without a cast. */
   readonly expression: string
-  /** The table that it comes from, which must have its column first. */
+  /** The parent table, which must get its column first. */
   readonly parent?: string
-  /** The columns of the key to the parent: a row that changes them may change its tenant. */
+  /** Columns of the foreign key to the parent. A row that changes them may change its tenant. */
   readonly keyColumns: readonly string[]
-  /** The key to the parent. */
+  /** The foreign key to the parent. */
   readonly key?: ParentKey
-  /** Where the tenant comes from, for people: `the tenant of projects, by project_id`. */
+  /** Description for messages: `the tenant of projects, by project_id`. */
   readonly says: string
 }
 
 const types = { text: 'text', uuid: 'uuid', int4: 'int', int8: 'bigint' } as const
 
-/** The type of a tenant column, by its name in the catalog; undefined for what can be none. */
+/** Returns the type of a tenant column by its name in the catalog; undefined for other types. */
 export function columnType (name: string): TenantColumnType | undefined {
   return name in types ? types[name as keyof typeof types] : undefined
 }
 
 /**
- * What the options say, or else the first `not null` foreign key to a tenant table; undefined where there is neither.
+ * Returns the source that the options name, or else the first `not null` foreign key to a tenant
+ * table; undefined without both.
  *
  * ```sql
  * (select parent."tenant_id" from "public"."projects" parent where parent."id" = "tasks"."project_id")
  * ```
  *
- * @throws FST_TENANCY_SETUP_INVALID where the options name a parent to which there is no key.
+ * @throws FST_TENANCY_SETUP_INVALID if the options name a parent without a foreign key to it
  */
 export async function findSource (
   client: SqlClient,
@@ -59,7 +60,8 @@ export async function findSource (
     : keys.find(({ parent }) => parent === `${quoteName(schema)}.${quoteName(input.parent)}`)
   if (key === undefined && input !== undefined)
     throw new SetupInvalidError(
-      `table '${table}' has no foreign key to '${input.parent}', which options.adoption.backfill.${table} names: give it { sql } instead`
+      `table '${table}' has no foreign key to '${input.parent}', which options.adoption.backfill.${table} ` +
+        'names: use { sql } instead'
     )
   if (key === undefined) return undefined
   const parent = Object.keys(tenant).find(name => key.parent === `${quoteName(schema)}.${quoteName(name)}`) ??
@@ -74,7 +76,7 @@ export async function findSource (
 }
 
 function throughKey (table: string, { parent, columns, parentColumns }: ParentKey, column: string): string {
-  // The row is named like its table.
+  // The row is qualified by its table's name, so a table called `parent` needs another alias.
   const alias = table === 'parent' ? 'parent_row' : 'parent'
   const pairs = columns.map((name, index) =>
     `${alias}.${quoteName(parentColumns[index] ?? '')} = ${quoteName(table)}.${quoteName(name)}`
@@ -82,7 +84,12 @@ function throughKey (table: string, { parent, columns, parentColumns }: ParentKe
   return `(select ${alias}.${quoteName(column)} from ${parent} ${alias} where ${pairs.join(' and ')})`
 }
 
-/** The type that an expression over the table has; undefined where it needs one of these `columns`, which is not there yet. @throws FST_TENANCY_SETUP_INVALID when it is none of a tenant column's. */
+/**
+ * Returns the type of an expression over the table; undefined if it needs one of `columns`, which
+ * does not exist yet.
+ *
+ * @throws FST_TENANCY_SETUP_INVALID if it is not a type of tenant columns
+ */
 export async function expressionType (
   client: SqlClient,
   table: string,
@@ -96,11 +103,12 @@ export async function expressionType (
     quoteName(table)
   } limit 1)))`)
     .catch((error: unknown) => {
-      // undefined_column; insufficient_privilege says what to do itself.
+      // undefined_column. The message of insufficient_privilege is sufficient.
       if (sqlState(error) === '42703' && columns.some(column => expression.includes(column))) return undefined
       if (sqlState(error) === '42501') throw error
       throw new SetupInvalidError(
-        `what options.adoption.backfill gives for table '${table}' is refused: mend it, or give options.adoption.type where it needs a column that is not there yet`,
+        `PostgreSQL refuses options.adoption.backfill.${table}: correct it, ` +
+          'or set options.adoption.type if it needs a column that does not exist yet',
         { cause: error }
       )
     })
@@ -109,9 +117,9 @@ export async function expressionType (
   const type = columnType(row?.type ?? '')
   if (type === undefined)
     throw new SetupInvalidError(
-      `what options.adoption.backfill gives for table '${table}' is of type ${
+      `options.adoption.backfill.${table} has type ${
         row?.type ?? 'none'
-      }: cast it to text, uuid, int or bigint, or give options.adoption.type`
+      }: cast it to text, uuid, int or bigint, or set options.adoption.type`
     )
   return type
 }

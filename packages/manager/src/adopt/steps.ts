@@ -4,21 +4,30 @@ import type { TableFacts, TenantColumnType } from '@fastify-tenancy/postgres/tab
 import { checkName, markOf, triggerNames, type PrepareFacts } from './inspect.ts'
 import type { BackfillSource } from './source.ts'
 
-/** One change of a table, complete in itself: whoever is cut off between two of them goes on from what the catalog says. */
+/**
+ * One change of a table, complete in itself. An interrupted run resumes from the state of the
+ * catalog.
+ */
 export interface AdoptionStep {
   readonly name: string
   readonly sql: string
-  /** Whether readers or writers wait while it waits for its lock, so that it may not wait for long. */
+  /**
+   * Whether readers or writers queue behind it while it waits for its lock, so that the wait must
+   * be short.
+   */
   readonly isBlocking: boolean
 }
 
-/** Fills the column of the rows that are there; `'redo backfill'` those that an earlier rule filled. */
+/** Fills the column of existing rows; `'redo backfill'` those that an earlier rule filled. */
 export interface FillStep {
   readonly name: 'backfill' | 'redo backfill'
   readonly leaves: readonly string[]
-  /** One portion, between two places in the table: `'(128,0)'`, or SQL that makes such. */
+  /**
+   * Returns the statement for one chunk, between two positions in the table: `'(128,0)'`, or SQL
+   * that returns one.
+   */
   readonly update: (leaf: string, from: string, to: string) => string
-  /** Whether a row is left that can be filled. */
+  /** Returns a query that finds a row which is not filled but can be. */
   readonly rest: (leaf: string) => string
 }
 
@@ -28,13 +37,18 @@ export interface TableToPrepare {
   readonly type: TenantColumnType
   readonly facts: TableFacts
   readonly found: PrepareFacts
-  /** Undefined where the rows have their tenants already. */
+  /** Undefined if the rows have their tenants already. */
   readonly source: BackfillSource | undefined
-  /** The expressions of earlier rules, where rows that they filled are to be filled anew: see `markStep`. */
+  /**
+   * Expressions of earlier rules, if rows that they filled must be filled again: see `markStep`.
+   */
   readonly redo: readonly string[] | undefined
 }
 
-/** The earlier rules of a table whose rule is another now, or whose parent's is; undefined where no row is to be filled anew. */
+/**
+ * Returns the earlier rules of a table whose own rule or whose parent's rule has changed; undefined
+ * if no row must be filled again.
+ */
 export function redoOf (
   { table, column, found, source }: Omit<TableToPrepare, 'redo'>,
   isParentRedone: boolean
@@ -46,8 +60,9 @@ export function redoOf (
 }
 
 /**
- * Makes the new rule the one of new rows, and notes that rows of the earlier one are to be filled anew. Of all tables this comes
- * first: a child is then filled anew also where the process ends between its parent and itself.
+ * Returns the step that applies the new rule to new rows, and records that rows of the earlier rule
+ * must be filled again. It runs for all tables first. So children are filled again even if the
+ * process dies after their parent.
  */
 export function markStep (
   { table, column, facts: { name }, source, redo = [] }: TableToPrepare
@@ -62,16 +77,16 @@ export function markStep (
 }
 
 /**
- * The steps that are left to do for a table. None of them rewrites it, reads it under a lock that keeps writers out, or
- * waits for such a lock for long.
+ * Returns the remaining steps of a table. None of them rewrites it, reads it under a lock that
+ * blocks writers, or waits long for such a lock.
  *
  * ```sql
  * alter table "public"."tasks" add column "tenant_id" uuid;
- * create trigger tenancy_fill before insert on "public"."tasks" …;      -- for code that knows no tenants
- * update … set "tenant_id" = … ;                                        -- portion by portion
+ * create trigger tenancy_fill before insert on "public"."tasks" …;      -- for legacy code
+ * update … set "tenant_id" = … ;                                        -- chunk by chunk
  * alter table "public"."tasks" add constraint tenancy_filled check ("tenant_id" is not null) not valid;
  * alter table "public"."tasks" validate constraint tenancy_filled;
- * alter table "public"."tasks" alter column "tenant_id" set not null;   -- reads nothing: the check proves it
+ * alter table "public"."tasks" alter column "tenant_id" set not null;   -- reads no row, because of the check
  * alter table "public"."tasks" drop constraint tenancy_filled;
  * create index concurrently on "public"."tasks" ("tenant_id");
  * ```
@@ -100,7 +115,7 @@ export function stepsOf (
         'all rows have a tenant',
         assertion(
           `select from ${name} where ${quoted} is null`,
-          `rows of ${table} have no tenant: what options.adoption.backfill gives for it is null`
+          `rows of ${table} have no tenant, because options.adoption.backfill.${table} is null for them`
         )
       )
       blocking(
@@ -110,10 +125,12 @@ export function stepsOf (
     }
     if (found.check !== 'validated')
       retried('validate check', `alter table ${name} validate constraint ${checkName}`)
-    // Two statements in one transaction: dropped by the same statement, the check would be gone before it could prove anything.
+    // Two statements in one transaction: a single statement would drop the check before `set not
+    // null` could use it as proof.
     blocking(
       'set not null',
-      `alter table ${name} alter column ${quoted} set not null; alter table ${name} drop constraint ${checkName}`
+      `alter table ${name} alter column ${quoted} set not null; ` +
+        `alter table ${name} drop constraint ${checkName}`
     )
   }
   if (source !== undefined && redo !== undefined) {
@@ -125,20 +142,19 @@ export function stepsOf (
       retried('drop invalid index', `drop index concurrently ${index}`)
     for (const leaf of found.leaves)
       retried('create index', `create index concurrently on ${leaf} (${quoted})`)
-    // Takes the partitions' indexes over: nothing is read.
+    // Attaches the partitions' indexes without reading rows.
     if (found.isPartitioned) blocking('create index', `create index on ${name} (${quoted})`)
   }
   return steps
 }
 
-/** Fails with `message` when the query finds a row. */
+/** Returns a statement that fails with `message` if the query finds a row. */
 export function assertion (query: string, message: string): string {
-  return `do $tenancy$ begin if exists (${query}) then raise exception using errcode = 'check_violation', message = ${
-    quoteText(message)
-  }; end if; end $tenancy$`
+  return `do $tenancy$ begin if exists (${query}) then
+    raise exception using errcode = 'check_violation', message = ${quoteText(message)}; end if; end $tenancy$`
 }
 
-// How the catalog keeps a trigger's arguments.
+// Returns a trigger's arguments in the format of the catalog.
 function argumentsOf (column: string, { expression }: BackfillSource, table: string): string {
   return Buffer.from([column, expression, table].map(argument => `${argument}\0`).join('')).toString('hex')
 }
@@ -156,7 +172,8 @@ function triggers (
   const insert = `
     drop trigger if exists ${triggerNames.fill} on ${name};
     drop trigger if exists ${triggerNames.refill} on ${name};
-    create trigger ${triggerNames.fill} before insert on ${name} for each row when (new.${quoted} is null) ${call}`
+    create trigger ${triggerNames.fill} before insert on ${name}
+      for each row when (new.${quoted} is null) ${call}`
   if (keyColumns.length === 0) return insert
   const changed = keyColumns.map(key => `new.${quoteName(key)} is distinct from old.${quoteName(key)}`).join(
     ' or '
@@ -168,7 +185,7 @@ function triggers (
       when ((${changed}) and new.${quoted} is not distinct from old.${quoted}) ${call}`
 }
 
-// Rows that are locked are left for the next round, so that the application and this never wait for each other.
+// Locked rows are left for the next round, so that neither the application nor the backfill waits.
 function fill (
   table: string,
   column: string,
@@ -185,7 +202,8 @@ function fill (
   })
 }
 
-// A row that new code gave its tenant keeps it, because no earlier rule says the same of it; a child is always its parent's.
+// A row that new code wrote with its tenant keeps it, because no earlier rule yields this tenant. A
+// child always takes its parent's.
 function refill (
   table: string,
   column: string,
@@ -224,7 +242,8 @@ function fillWhere (
     leaves,
     update: (leaf, from, to) =>
       `update ${leaf} ${alias} set ${column} = ${value} where ctid = any(array(
-      select ctid from ${leaf} ${alias} where ctid >= ${from}::tid and ctid < ${to}::tid and ${condition} for no key update of ${alias} skip locked))`,
+      select ctid from ${leaf} ${alias} where ctid >= ${from}::tid and ctid < ${to}::tid and ${condition}
+      for no key update of ${alias} skip locked))`,
     rest: leaf => `select from ${leaf} ${alias} where ${condition}`
   }
 }

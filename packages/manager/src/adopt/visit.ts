@@ -8,7 +8,7 @@ import { hasUnfilled, inspectForPrepare, type PrepareFacts } from './inspect.ts'
 import { columnType, expressionType, findSource, type BackfillSource } from './source.ts'
 import { redoOf, type TableToPrepare } from './steps.ts'
 
-/** Goes through the tables, parents first: the column of a child comes from its parent's. */
+/** Plans tables, parents first, because a child's column is filled from its parent's. */
 export class Visit {
   readonly #client: SqlClient
   readonly #tables: ResolvedTables
@@ -22,24 +22,27 @@ export class Visit {
     this.#adoption = adoption
   }
 
-  /** The tables that have their column now, or would have it. */
+  /** The tables that have their column, or will get it. */
   get prepared (): readonly string[] {
     return [...this.#types.keys()]
   }
 
-  /** What is to be done for a table, and for its parents before it, unless it was visited before. */
+  /**
+   * Returns the plans of a table and of its parents before it, except tables that were visited
+   * before.
+   */
   async plan (table: string, path: readonly string[] = []): Promise<TableToPrepare[]> {
     if (this.#types.has(table)) return []
     if (path.includes(table))
       throw new SetupInvalidError(
         `tables ${
           [...path, table].join(' → ')
-        } would get their tenants from each other: say in options.adoption.backfill where one of them gets its own`
+        } would get their tenants from each other: set options.adoption.backfill of one of them`
       )
     const { schema, tenant } = this.#tables
     const column = tenant[table]
     if (column === undefined)
-      throw new SetupInvalidError(`'${table}' is no tenant table: name it in options.tables.tenant`)
+      throw new SetupInvalidError(`'${table}' is not a tenant table: add it to options.tables.tenant`)
     const facts = await inspectTable(this.#client, schema, table)
     const found = await inspectForPrepare(this.#client, facts.oid, column)
     const source = await this.#source(table, column, facts, found)
@@ -52,7 +55,10 @@ export class Visit {
     return [...before, { ...plan, redo }]
   }
 
-  /** The tables that were prepared by an earlier call and are to be filled anew, because a parent is. */
+  /**
+   * Returns the plans of tables that an earlier call prepared and that must be filled again because
+   * their parent must.
+   */
   async planRedone (): Promise<TableToPrepare[]> {
     const plans: TableToPrepare[] = []
     const { schema, tenant } = this.#tables
@@ -74,7 +80,8 @@ export class Visit {
   ): Promise<BackfillSource | undefined> {
     const isMissing = found.type === undefined ||
       (!found.isRequired && await hasUnfilled(this.#client, facts.name, column))
-    // `observe` replaces the default of the column, which old code counts on: our trigger takes its place.
+    // `observe` replaces the column's default, which legacy code relies on. The fill trigger takes
+    // over its expression.
     if (
       !isMissing && !found.isEnforced && found.ownDefault !== undefined && !(table in this.#adoption.backfill)
     )
@@ -83,13 +90,14 @@ export class Visit {
         keyColumns: [],
         says: `its own default, ${found.ownDefault}`
       }
-    // With our trigger, its rows were filled by an earlier call, whose rule may have been another.
+    // A fill trigger shows that an earlier call filled the rows, possibly by another rule.
     const source = isMissing || table in this.#adoption.backfill || found.fill !== undefined
       ? await findSource(this.#client, this.#adoption, this.#tables, table, facts)
       : undefined
     if (isMissing && source === undefined) {
       throw new SetupInvalidError(
-        `nothing says whose the rows of table '${table}' are: give options.adoption.backfill.${table} ({ parent: 'table' }, { value: 'id' } or { sql: 'expression' })`
+        `nothing identifies the tenant of rows of table '${table}': set options.adoption.backfill.${table} ` +
+          "({ parent: 'table' }, { value: 'id' } or { sql: 'expression' })"
       )
     }
     return source
@@ -105,7 +113,7 @@ export class Visit {
       const type = columnType(found.type)
       if (type === undefined)
         throw new SetupInvalidError(
-          `the tenant column of '${table}' must be of type text, uuid, int or bigint, and is ${found.type}`
+          `the tenant column of '${table}' must be of type text, uuid, int or bigint, but is ${found.type}`
         )
       return type
     }
@@ -127,7 +135,7 @@ export class Visit {
     const [only] = known
     if (only === undefined || known.size > 1)
       throw new SetupInvalidError(
-        `nothing says of which type the tenant column of '${table}' is to be: give options.adoption.type`
+        `the type of the tenant column of '${table}' cannot be inferred: set options.adoption.type`
       )
     return only
   }

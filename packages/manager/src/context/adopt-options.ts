@@ -3,29 +3,35 @@ import type { TenantColumnType } from '@fastify-tenancy/postgres/tables'
 import * as v from 'valibot'
 
 /**
- * What fills the tenant column of a table's rows, those that are there and those that code without tenants goes on to write:
- * the row of another table that a foreign key names, one tenant's id for all of them, or an expression over the row's own columns.
- * `false` leaves the table without the column: its rows are then whose their parents are.
+ * The value of the tenant column, for existing rows and for rows that legacy code still inserts:
+ * from the parent row of a foreign key, one tenant's id, or an expression over the row's columns.
+ * With `false`, the table gets no column, and its rows belong to the tenant of their parents.
  */
 export type Backfill = false | { readonly parent: string } | { readonly value: string } | {
   readonly sql: string
 }
 
-/** How a database that had data before it had tenants is taken over. */
+/** How to add tenants to a database that already has data. */
 export interface AdoptionOptions {
-  /** By table. @default the tenant table that the table's first `not null` foreign key names */
+  /** By table. @default the tenant table that the table's first `not null` foreign key refers to */
   readonly backfill?: Readonly<Record<string, Backfill>>
-  /** The type of tenant columns that are made. @default that of the parent's column, or of the expression */
+  /**
+   * The type of new tenant columns. @default the type of the parent's column, or of the expression
+   */
   readonly type?: TenantColumnType
-  /** The roles of code that knows no tenants, each with the last day (`'2027-03-31'`, UTC) on which it may still work. @default none */
+  /**
+   * Roles of legacy code, which does not set a tenant, each with the last day (`'2027-03-31'`, UTC)
+   * on which it may work. @default none
+   */
   readonly legacy?: Readonly<Record<string, string>>
   /**
-   * How long a change of a table may queue for its lock, and with it all readers and writers who come later. Less than the
-   * server's `deadlock_timeout`, so that in a deadlock this gives way and not the application. @default '500ms'
+   * How long one attempt to change a table may wait for its lock, with later readers and writers
+   * queued behind it. Keep it below `deadlock_timeout`, so that a deadlock ends the adoption's
+   * statement and not the application's. @default '500ms'
    */
   readonly lockTimeout?: string
-  /** For how long it is tried again when the lock was not to be had. @default '10m' */
-  readonly lockRetry?: string
+  /** How long to retry if the lock is not granted. @default '10m' */
+  readonly lockWaitBudget?: string
 }
 
 /** {@link AdoptionOptions} with defaults; durations in milliseconds. */
@@ -34,7 +40,7 @@ export interface ResolvedAdoptionOptions {
   readonly type?: TenantColumnType | undefined
   readonly legacy: Readonly<Record<string, string>>
   readonly lockTimeout: number
-  readonly lockRetry: number
+  readonly lockWaitBudget: number
 }
 
 const backfillMessage = "must be false, { parent: 'table' }, { value: 'id' } or { sql: 'expression' }"
@@ -63,5 +69,5 @@ export const adoptionSchema: v.GenericSchema<AdoptionOptions, ResolvedAdoptionOp
     {}
   ),
   lockTimeout: v.optional(timeout, '500ms'),
-  lockRetry: v.optional(duration, '10m')
+  lockWaitBudget: v.optional(duration, '10m')
 }, 'must be an object') as v.GenericSchema<AdoptionOptions, ResolvedAdoptionOptions>

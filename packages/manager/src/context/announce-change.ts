@@ -4,14 +4,16 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 import type { ManagerContext } from './context.ts'
 
-/** Of the pauses between two attempts, in milliseconds: 3 s in all. */
+/** Longest delay between two attempts, in milliseconds. All delays sum up to 3 s. */
 const longestWait = 1_600
 
 /**
- * Tells every process through Redis that a tenant has changed. The database tells them as well, where they can listen.
- * A Redis that does not answer fails nothing, because the change is made: `progress` gets the reason.
+ * Notifies every process through Redis that a tenant has changed; processes that LISTEN to the
+ * database are notified there, too. Best-effort, because the change is committed: `progress`
+ * receives the reason of a failure.
  *
- * @param tenants the tenant as it was and as it is: processes forget it under all its names.
+ * @param tenants the tenant before and after the change; processes invalidate it under all its
+ *   names
  */
 export async function tellChange (
   context: Pick<ManagerContext, 'redis' | 'options'>,
@@ -36,12 +38,13 @@ export async function tellChange (
       operation: 'tell',
       tenant: first.id,
       step:
-        `Redis could not be told of the change (${why}): a process that does not listen to the database sees it once its copy has aged`
+        `cannot publish the change to Redis (${why}): processes that do not LISTEN to the database see it ` +
+        'when their cached copy expires'
     })
   }
 }
 
-// Marks and messages are idempotent.
+// Retries are safe, because marks and messages are idempotent.
 async function announceWithRetry (redis: TenancyRedis, change: TenantChange, longest: number): Promise<void> {
   if (longest > 0) await redis.ready()
   for (let wait = 100;; wait *= 2) {
@@ -56,7 +59,7 @@ async function announceWithRetry (redis: TenancyRedis, change: TenantChange, lon
   }
 }
 
-/** {@link tellChange} for a domain that a tenant has gained or lost. */
+/** Calls {@link tellChange} for a domain that a tenant has gained or lost. */
 export async function tellDomain (context: ManagerContext, id: string, domain: string): Promise<void> {
   const tenant = await context.registry.findById(id)
   if (tenant !== undefined) await tellChange(context, tenant, { ...tenant, domains: [domain] })

@@ -4,11 +4,11 @@ import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
 import type { ResolvedManagerOptions } from './options.ts'
 import type { ShardPools } from './shard-pools.ts'
 
-/** The application's Redis, opened at its first use under the name of the application's installation. */
+/** The application's Redis, opened at its first use under the application's namespace. */
 export class ApplicationRedis {
   readonly #options: Pick<ResolvedManagerOptions, 'redis' | 'namespace'>
   readonly #shards: ShardPools
-  /** Whether Redis could not be told of the last change: the next one does not wait for it again. */
+  /** Whether the last publication failed. The next one then does not wait for a connection. */
   isAway = false
   #opening: Promise<TenancyRedis> | undefined
 
@@ -18,9 +18,10 @@ export class ApplicationRedis {
   }
 
   /**
-   * Undefined where none is configured. It may not be connected yet: `ready()` waits.
+   * Returns the client; undefined if none is configured. It may not be connected yet: `ready()`
+   * waits for that.
    *
-   * @throws FST_TENANCY_SETUP_INVALID where the database has no installation id, or is a copy
+   * @throws FST_TENANCY_SETUP_INVALID if the database has no installation id, or is a copy
    */
   async get (): Promise<TenancyRedis | undefined> {
     const { redis } = this.#options

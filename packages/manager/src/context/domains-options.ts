@@ -1,18 +1,24 @@
 import { fn, HostPatterns, nonEmptyString, patternOf, positiveInteger, timeout } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
-/** Answers the texts of a name's TXT records, each in its parts, as `resolveTxt` of node:dns does; rejects as that does. */
+/**
+ * Returns the TXT records of a name, each in its parts, or rejects, like `resolveTxt` of node:dns.
+ */
 export type ResolveTxt = (name: string) => Promise<readonly (readonly string[])[]>
 
 export interface DomainsOptions {
-  /** `'example.com'`: the application's own, at or below which no tenant may have a domain. */
+  /** The application's own domain, `'example.com'`. Tenants cannot have it or a domain below it. */
   readonly baseDomain?: string
-  /** The application's host patterns: `'{tenant}--{any}.preview.dev'`. What follows the placeholders is its own, too. */
+  /**
+   * The application's host patterns: `'{tenant}--{any}.preview.dev'`. Tenants cannot have the part
+   * after the placeholders either.
+   */
   readonly hosts?: readonly string[]
   /**
-   * Who is asked for the records that prove a domain. `servers`: addresses, with a port where it is not 53. `timeout`: of one question.
-   * `misses`: how many times in a row {@link Domains.reverify} must find the record missing before the domain lapses.
-   * @default { timeout: '5s', misses: 3 } and the machine's own servers
+   * DNS for the records that prove a domain. `servers`: addresses, with a port if it is not 53.
+   * `timeout`: for one query. `misses`: how many times in a row {@link Domains.reverify} must not
+   * find the record before the domain lapses. @default { timeout: '5s', misses: 3 } and the
+   * machine's own servers
    */
   readonly dns?: {
     readonly servers?: readonly string[]
@@ -25,7 +31,7 @@ export interface DomainsOptions {
 /** {@link DomainsOptions} with defaults. */
 export interface ResolvedDomainsOptions {
   readonly patterns: HostPatterns
-  /** The domains that are the application's own. */
+  /** The application's own domains. */
   readonly bases: readonly string[]
   readonly servers: readonly string[] | undefined
   readonly resolve: ResolveTxt | undefined
@@ -34,7 +40,7 @@ export interface ResolvedDomainsOptions {
   readonly misses: number
 }
 
-/** `dns` */
+/** Schema of `dns`. */
 export const dnsSchema: v.GenericSchema<unknown, Omit<ResolvedDomainsOptions, 'bases' | 'patterns'>> = v.pipe(
   v.strictObject({
     servers: v.optional(
@@ -51,7 +57,7 @@ export const dnsSchema: v.GenericSchema<unknown, Omit<ResolvedDomainsOptions, 'b
 )
 
 /**
- * The host patterns of the application.
+ * Returns the application's host patterns.
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */

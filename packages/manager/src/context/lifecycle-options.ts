@@ -3,11 +3,11 @@ import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import * as v from 'valibot'
 
 export interface LifecycleOptions {
-  /** Resources of the application's own that live and die with a tenant. @default none */
+  /** Resources of the application that are created and removed with a tenant. @default none */
   readonly steps?: readonly LifecycleStep[]
   /**
-   * The longest that a purge, or the switch of a move, waits for transactions that began before the tenant was locked out.
-   * @default '1m'
+   * The longest wait of a purge, or of a move's switch, for transactions that began before the
+   * lockout. @default '1m'
    */
   readonly wait?: string
 }
@@ -26,7 +26,7 @@ const step = v.strictObject({
   purge: v.optional(fn<NonNullable<LifecycleStep['purge']>>())
 }, 'must be an object of name, create, export and purge')
 
-/** `lifecycle` */
+/** Schema of `lifecycle`. */
 export const lifecycleSchema: v.GenericSchema<unknown, ResolvedLifecycleOptions> = v.strictObject({
   steps: v.optional(
     v.pipe(
@@ -46,23 +46,23 @@ export interface LifecycleInput {
 }
 
 /**
- * A resource of the application's own that lives and dies with a tenant: a bucket, a search index, an account elsewhere.
- * Each function may be called again for what it has done already.
+ * A resource of the application that is created and removed with a tenant: a bucket, a search
+ * index, an external account. Each function must be idempotent.
  */
 export interface LifecycleStep {
-  /** Unique among the steps, and never changed. */
+  /** Unique among the steps. Never rename it. */
   readonly name: string
-  /** Makes it, before the tenant becomes active. */
+  /** Creates the resource, before the tenant becomes active. */
   readonly create?: (input: LifecycleInput) => Promise<void>
-  /** Writes its files into `folder`, when the tenant is exported. */
+  /** Writes the resource's files into `folder`, during an export. */
   readonly export?: (
     input: LifecycleInput & { readonly folder: string; readonly signal?: AbortSignal }
   ) => Promise<void>
-  /** Removes it, when the tenant is purged, before its rows. */
+  /** Removes the resource during a purge, before the tenant's rows. */
   readonly purge?: (input: LifecycleInput) => Promise<void>
 }
 
-/** Makes the tables of a tenant that has a schema or a database of its own. */
+/** Creates the tables of a tenant with its own schema or database. */
 export type Provision = (
   input: { readonly tenant: TenantRecord; readonly client: SqlClient }
 ) => Promise<void>

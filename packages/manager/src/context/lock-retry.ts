@@ -3,17 +3,18 @@ import { sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface LockRetryOptions {
-  /** How long one attempt may queue for a lock, in milliseconds. */
+  /** How long one attempt may wait for a lock, in milliseconds. */
   readonly lockTimeout: number
-  /** For how long it is tried, in milliseconds. */
-  readonly lockRetry: number
-  /** Told when a lock was not to be had, before the next attempt. */
+  /** How long to retry, in milliseconds. */
+  readonly lockWaitBudget: number
+  /** Called after an attempt without lock, before the next one. */
   readonly onWait: (what: string) => void
 }
 
 /**
- * Runs changes of tables on one connection, each under a bounded wait for its lock: whoever queues for a lock that keeps readers or
- * writers out, keeps them out while it queues. When the time is over it leaves the queue, lets them through, and tries again.
+ * Runs changes of tables on one connection with a bounded wait for each lock. While a statement
+ * waits for an exclusive lock, later readers and writers queue behind it. After a timeout it leaves
+ * the queue, lets them proceed, and tries again.
  *
  * ```sql
  * set lock_timeout = '500ms'
@@ -29,12 +30,12 @@ export class LockRetry {
     this.#options = options
   }
 
-  /** How long one attempt may queue for a lock, in milliseconds. */
+  /** How long one attempt may wait for a lock, in milliseconds. */
   get lockTimeout (): number {
     return this.#options.lockTimeout
   }
 
-  /** Runs one statement, which queues for a lock for no longer than that where others queue behind it. */
+  /** Runs one statement. With `isBlocking`, its wait for a lock is bounded. */
   async run (what: string, sql: string, isBlocking: boolean): Promise<void> {
     await this.attempt(what, async () => {
       await this.#bound(isBlocking ? this.#options.lockTimeout : 0)
@@ -43,36 +44,37 @@ export class LockRetry {
   }
 
   /**
-   * Runs work that bounds its own locks.
+   * Runs work that bounds its own locks, and retries it.
    *
-   * @throws FST_TENANCY_SETUP_INVALID when a lock was not to be had in all the time; what was done until then stays done.
+   * @throws FST_TENANCY_SETUP_INVALID if a lock was not granted in time. Changes committed until
+   *   then stay.
    */
   async attempt<T> (what: string, work: () => Promise<T>): Promise<T> {
-    const deadline = Date.now() + this.#options.lockRetry
+    const deadline = Date.now() + this.#options.lockWaitBudget
     for (;;) {
       try {
         return await work()
       } catch (error) {
-        // A check that a row fails says so itself.
+        // check_violation: the message describes the problem already, so it is not retried.
         if (sqlState(error) === '23514')
           throw new SetupInvalidError(error instanceof Error ? error.message : what, { cause: error })
         // lock_not_available, deadlock_detected
         if (!['55P03', '40P01'].includes(sqlState(error) ?? '')) throw error
         if (Date.now() >= deadline)
           throw new SetupInvalidError(
-            `${what}: the lock was not to be had for ${
-              this.#options.lockRetry / 1000
-            } s: end the transactions that hold it, and call again`,
+            `${what}: the lock was not granted within ${
+              this.#options.lockWaitBudget / 1000
+            } s: end the transactions that hold it, then call again`,
             { cause: error }
           )
         this.#options.onWait(what)
-        // As long as it was in the way, others now have their turn.
+        // Pause about as long as the attempt blocked others, so that they can proceed.
         await sleep(this.#options.lockTimeout * (0.5 + Math.random() / 2))
       }
     }
   }
 
-  /** Leaves the connection as it was. */
+  /** Restores the connection's setting. */
   async end (): Promise<void> {
     if (this.#current === undefined) return
     this.#current = undefined

@@ -7,27 +7,29 @@ import { noteErrorsOf } from './server-error.ts'
 import { giveLock, acquireLock } from './session-lock.ts'
 import { isShared } from './shared-session.ts'
 
-/** The lock of all work on one tenant. */
+/** Returns the name of the lock for all work on one tenant. */
 export function tenantLock (id: string): string {
   return `tenancy tenant ${id}`
 }
 
-/** The lock of those who want one slug. */
+/** Returns the name of the lock for creating a tenant of one slug. */
 export function slugLock (slug: string): string {
   return `tenancy slug ${slug}`
 }
 
-/** What {@link Locks.hold} gives to the work under a lock. */
+/** Passed by {@link Locks.hold} to the work under a lock. */
 export interface Held {
-  /** @throws when the connection that holds the lock was lost: somebody else may be at work by now. */
+  /**
+   * @throws if the connection that holds the lock was lost, so that another process may hold it now
+   */
   assertHeld(): void
 }
 
 /**
- * Locks by name between all managers of one database: rows of `tenancy.locks`, which no tenant may
- * touch. They are valid as long as the session lives that took them: one connection of their own,
- * so that work under a lock needs none of the pool's for it, and a killed process frees them. Not
- * through a pooler that shares connections.
+ * Locks by name between all managers of one database: rows of `tenancy.locks`, which tenants cannot
+ * access. One separate connection holds them, so that work under a lock needs no extra pool
+ * connection. They end with its session, also when the process is killed. A pooler that shares
+ * connections is refused.
  *
  * ```sql
  * select tenancy.take_lock('tenancy tenant 7f3c…', 2305843009213693951)
@@ -37,18 +39,18 @@ export class Locks {
   readonly #pool: () => pg.Pool
   #client: Promise<pg.Client> | undefined
   #newest: pg.Client | undefined
-  // Within the session, this set decides at once.
+  // Names held by this session.
   readonly #names = new Set<string>()
 
-  /** @param pool of the default shard; asked for at the first lock. */
+  /** @param pool returns the default shard's pool; called at the first lock */
   constructor (pool: () => pg.Pool) {
     this.#pool = pool
   }
 
   /**
-   * Runs `work` while nobody else holds `name`.
+   * Runs `work` under the lock `name`.
    *
-   * @throws FST_TENANCY_TENANT_CONFLICT with `busy` at once where somebody does.
+   * @throws FST_TENANCY_TENANT_CONFLICT with the message `busy` at once if the lock is held
    * @throws FST_TENANCY_SETUP_INVALID through a pooler that shares connections
    */
   async hold<T> (name: string, busy: string, work: (held: Held) => Promise<T>): Promise<T> {
@@ -91,8 +93,8 @@ export class Locks {
   async #connect (): Promise<pg.Client> {
     const client = new GuardedClient(this.#pool().options)
     this.#newest = client
-    // The end of one that was lost may be told when the next is there already, which keeps its
-    // locks.
+    // A lost client's `end` event may arrive after the next client has connected, which must keep
+    // its locks.
     const forget = (): void => {
       if (this.#newest === client) this.#client = undefined
     }
@@ -106,7 +108,8 @@ export class Locks {
       if (url !== undefined) noteErrorsOf(client, { url, shard: 'default' })
       if (await isShared(client, this.#pool().options))
         throw new SetupInvalidError(
-          "options.database.ownerUrl leads through a pooler that shares connections, where two managers could hold one lock: give the server's own address"
+          'options.database.ownerUrl connects through a pooler that shares connections, so two managers ' +
+            "could hold one lock: set it to the server's own address"
         )
     } catch (error) {
       forget()
@@ -117,7 +120,7 @@ export class Locks {
   }
 }
 
-// The schema, or the function of an older version.
+// The schema `tenancy` is missing, or the function is of an older version.
 function explain (error: unknown): unknown {
   if (!['3F000', '42883'].includes(sqlState(error) ?? '')) return error
   return new SetupInvalidError(

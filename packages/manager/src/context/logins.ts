@@ -2,7 +2,7 @@ import type { Login, Logins } from '@fastify-tenancy/postgres/roles'
 
 import type { ShardPools } from './shard-pools.ts'
 
-/** User and password of each URL of the configuration; a pool that was passed in names none. */
+/** Returns user and password of each URL of the configuration; a pool that was passed has none. */
 export function loginsOf (
   { url, tenantRolesUrl, globalUrl, registryUrl, systemUrl, ownerUrl }: ReturnType<ShardPools['logins']>
 ): Logins {

@@ -3,46 +3,57 @@ import { bool, checkOptions, instance, nonEmptyString, OptionInvalidError, oneOf
 import type { MigrationProvider } from 'kysely/migration'
 import * as v from 'valibot'
 
-/** `migrations` of the manager's options: each a folder as `kysely-ctl` keeps it, relative to the working directory, or a provider of Kysely's. */
+/**
+ * The manager's option `migrations`. Each set is a folder in the format of `kysely-ctl`, relative
+ * to the working directory, or a MigrationProvider of Kysely.
+ */
 export interface MigrationsOptions {
-  /** Of the tables that tenants share. @default none */
+  /** Migrations of the tables that tenants share. @default none */
   readonly shared?: string | MigrationProvider
-  /** Of the tables that tenants of the strategies `schema` and `database` have for themselves. @default none */
+  /** Migrations of tenants' own tables, for strategies `schema` and `database`. @default none */
   readonly tenant?: string | MigrationProvider
 }
 
-/** What {@link Manager.migrate} may be told. */
+/** Options of {@link Manager.migrate}. */
 export interface MigrateInput {
-  /** One of the two sets. @default both; the tenants' where `only` or `schema` is given */
+  /** Runs one of the two sets. @default both; the tenants' set with `only` or `schema` */
   readonly set?: 'shared' | 'tenant'
-  /** These tenants. @default all that are active or suspended */
+  /** Migrates only these tenants. @default all that are active or suspended */
   readonly only?: TenantRef | readonly TenantRef[]
-  /** The tenant of this schema. */
+  /** Migrates only the tenant of this schema. */
   readonly schema?: string
-  /** How many tenants at once, each on one connection; never more than `database.budget` leaves. @default 4 */
+  /**
+   * Number of tenants migrated in parallel, each on one connection. Capped by what
+   * `database.budget` leaves. @default 4
+   */
   readonly jobs?: number
-  /** How many tenants go first; if one of them fails, no other is begun. @default 0 */
+  /**
+   * Number of tenants to migrate first. If one of them fails, no other tenant is begun. @default 0
+   */
   readonly canary?: number
-  /** How many of the rest make a wave, which is finished before the next begins. @default all */
+  /** Number of tenants in a wave, which is completed before the next wave begins. @default all */
   readonly wave?: number
-  /** How many tenants may fail before no other is begun. @default 0 */
+  /** Number of failures after which no other tenant is begun. @default 0 */
   readonly maxFailures?: number
-  /** Goes on however many fail, as long as no canary does. @default false */
+  /** Continues after any number of failures, unless a canary fails. @default false */
   readonly continue?: boolean
-  /** The longest that a migration may wait for a lock; for as long, others wait behind it. @default '1s' */
+  /**
+   * Longest wait of a migration for a lock. Later statements queue behind it for as long. @default
+   * '1s'
+   */
   readonly lockTimeout?: string
-  /** How often it is tried again after that, each time after a longer pause. @default 5 */
+  /** Number of retries after a lock timeout, with growing delays. @default 5 */
   readonly retries?: number
   /**
-   * Runs what is pending of the shared set, and of the tenants' in one tenant's schema and one tenant's database, holds the tables
-   * against `options.tables`, and takes all back: a table of tenants' rows that would be left without a policy is an error.
-   * Its locks are held until the end of all that: try what takes long on a copy of the database.
-   * @default false
+   * Runs pending migrations and rolls them back: the shared set, and the tenants' set in one
+   * tenant's schema and one tenant's database. Also compares the tables with `options.tables`; a
+   * table with tenant rows but no policy is an error. All locks are held until the end, so check
+   * long migrations on a copy of the database. @default false
    */
   readonly check?: boolean
-  /** Reports what would run. @default false */
+  /** Only reports which migrations would run. @default false */
   readonly dryRun?: boolean
-  /** No further tenant is begun once it is aborted. */
+  /** After it is aborted, no further tenant is begun. */
   readonly signal?: AbortSignal
 }
 
@@ -67,7 +78,7 @@ const source = v.union(
   'must be the path of a folder, or a MigrationProvider'
 )
 
-/** `migrations` */
+/** Schema of `migrations`. */
 export const migrationsSchema: v.GenericSchema<unknown, MigrationsOptions> = v.strictObject({
   shared: v.exactOptional(source),
   tenant: v.exactOptional(source)
@@ -99,7 +110,11 @@ const inputSchema = v.strictObject({
   signal: v.optional(instance<AbortSignal>('an AbortSignal', 'throwIfAborted'))
 }, 'must be an object')
 
-/** @throws FST_TENANCY_OPTION_INVALID */
+/**
+ * Checks the input of `migrate`.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
 export function resolveMigrateInput (input: unknown): ResolvedMigrateInput {
   const { only, schema, set, signal, continue: goesOn, maxFailures, ...rest } = checkOptions(
     inputSchema,
@@ -109,7 +124,7 @@ export function resolveMigrateInput (input: unknown): ResolvedMigrateInput {
   const isOfTenants = only !== undefined || schema !== undefined
   if (isOfTenants && (set === 'shared' || rest.check))
     throw new OptionInvalidError(
-      "migrate.only and migrate.schema are of tenants: leave out set 'shared' and check"
+      "migrate.only and migrate.schema select tenants: remove set 'shared' and check"
     )
   return {
     ...rest,

@@ -13,35 +13,44 @@ import { migrationsSchema, type MigrationsOptions } from './migrations-options.t
 import type { OnProgress } from './progress.ts'
 import type { Seed } from './seed.ts'
 
-/** Options of {@link createManager}: what the application itself is given. */
+/** Options of {@link createManager}, which include the application's database options. */
 export interface ManagerOptions
   extends Pick<TenantDatabaseOptions, 'database' | 'isolation' | 'rls' | 'row' | 'tables'>, DomainsOptions {
-  /** Labels that no tenant may take. @default reservedSlugs of core */
+  /** Slugs that no tenant may have. @default reservedSlugs of core */
   readonly reserved?: readonly string[]
   /**
-   * Makes the tables of a new tenant of strategy `schema` or `database`, in one transaction with all the rest that it needs:
-   * `client` is one connection of the owner's, on which names without a schema are the tenant's. May be called again for a tenant
-   * whose creation was cut short. @default no tables are made
+   * Creates the tables of a new tenant of strategy `schema` or `database`. `client` is an owner's
+   * connection in a transaction whose search path is the tenant's schema. It must be idempotent,
+   * because a resumed creation calls it again. @default no tables are created
    */
   readonly provision?: Provision
   /**
-   * Fills a new tenant's tables before anybody can see them. May be called again for a tenant whose creation was cut short:
-   * what it inserts should have `on conflict do nothing`. @default nothing is filled in
+   * Inserts a new tenant's first rows, before the tenant is served. It must be idempotent, for
+   * example with `on conflict do nothing`, because a resumed creation calls it again. @default no
+   * rows
    */
   readonly seed?: Seed
   readonly lifecycle?: LifecycleOptions
   /**
-   * The application's Redis: every change is told through it, and what it keeps of a tenant goes with the tenant.
-   * URL, ioredis client, Cluster or options. @default none
+   * The application's Redis, through which changes are published, and which has keys that are
+   * removed with a tenant. URL, ioredis client, Cluster or options. @default none
    */
   readonly redis?: RedisSource | undefined
-  /** The application's `namespace`, where it has one. @default the installation id, which `init` makes and the database keeps */
+  /**
+   * The application's `namespace`, if it is set. @default the installation id, which `init` stores
+   * in the database
+   */
   readonly namespace?: string | undefined
   /** The application's own migrations, in two sets. @default none */
   readonly migrations?: MigrationsOptions
-  /** How a database that had data before it had tenants is taken over. @default nothing is filled in for any table, and there is no old code */
+  /**
+   * How to add tenants to a database that already has data. @default no backfill and no legacy code
+   */
   readonly adoption?: AdoptionOptions
-  /** Told of each step and portion of long work. It is called in the middle of that: an error that it throws stops the work. @default nobody is told */
+  /**
+   * Called after each step and chunk of long work. An error that it throws stops the work. @default
+   * none
+   */
   readonly progress?: OnProgress
 }
 
@@ -51,7 +60,7 @@ export interface ResolvedManagerOptions extends Pick<ResolvedDatabaseOptions, 'd
   readonly reserved: readonly string[]
   readonly provision: Provision | undefined
   readonly seed: Seed | undefined
-  /** What the application itself makes of the options. */
+  /** Options as the application's database plugin resolves them. */
   readonly application: ResolvedDatabaseOptions
   readonly steps: readonly LifecycleStep[]
   /** In milliseconds. */
@@ -64,7 +73,7 @@ export interface ResolvedManagerOptions extends Pick<ResolvedDatabaseOptions, 'd
   readonly domains: ResolvedDomainsOptions
 }
 
-// What is not here is the database's, which refuses what it does not know.
+// The database options check the remaining keys and reject unknown ones.
 const own = v.object({
   reserved: v.optional(v.array(nonEmptyString, 'must be a list of labels'), [...reservedSlugs]),
   provision: v.optional(fn<Provision>()),
@@ -83,7 +92,7 @@ const own = v.object({
 /**
  * Checks the options and fills in defaults.
  *
- * @param name how the caller knows the object, for messages.
+ * @param name the object's name in messages
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function resolveManagerOptions (input: unknown, name = 'options'): ResolvedManagerOptions {

@@ -1,14 +1,14 @@
-/** How far long work is. */
+/** Progress of long work. */
 export interface Progress {
-  /** What is done: `'create'`, `'purge'`, `'migrate'`, … */
+  /** The operation: `'create'`, `'purge'`, `'migrate'`, … */
   readonly operation: string
-  /** The id of the tenant that it is done for. */
+  /** The tenant's id. */
   readonly tenant?: string
-  /** The slug of that tenant, where the step knows it. */
+  /** The tenant's slug, if the step has it. */
   readonly slug?: string
-  /** Which of several workers does it, from 0. */
+  /** Number of the worker, from 0. */
   readonly worker?: number
-  /** What was just finished. */
+  /** The step that has just finished. */
   readonly step: string
   readonly done?: number
   readonly total?: number

@@ -5,10 +5,12 @@ import { isEmbedded } from '@fastify-tenancy/postgres/client'
 
 import type { ShardPools } from './shard-pools.ts'
 
-/** Fills a new tenant's tables, as the tenant: `db` is what `request.db` will be, in one transaction. */
+/**
+ * Inserts a new tenant's first rows as the tenant: `db` is like `request.db`, in one transaction.
+ */
 export type Seed = (input: { readonly tenant: TenantRecord; readonly db: TenantKysely }) => Promise<void>
 
-/** The database as the application has it, opened at its first use. */
+/** The application's database, opened at its first use. */
 export class ApplicationDatabase {
   readonly #options: ResolvedDatabaseOptions
   readonly #shards: ShardPools
@@ -19,7 +21,7 @@ export class ApplicationDatabase {
     this.#shards = shards
   }
 
-  /** Runs `work` on a handle of a tenant, whatever its status, in one transaction. */
+  /** Runs `work` in one transaction with a tenant's handle, whatever the tenant's status. */
   async asTenant (tenant: TenantRecord, work: (db: TenantKysely) => Promise<void>): Promise<void> {
     const database = await (this.#opening ??= this.#open())
     const scope = new TenantScope(tenant, silent)
@@ -37,7 +39,7 @@ export class ApplicationDatabase {
 
   async #open (): Promise<DatabaseRuntime> {
     const { database } = this.#options
-    // A second embedded database of one URL would be another.
+    // Reuses the shard's pool, because opening an embedded URL again opens another database.
     const url = typeof database.url === 'string' && isEmbedded(database.url)
       ? this.#shards.get('default')
       : database.url

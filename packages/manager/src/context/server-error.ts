@@ -1,6 +1,6 @@
 import { sqlState } from '@fastify-tenancy/postgres/client'
 
-/** Where an error of the server came from. */
+/** The origin of a server error. */
 export interface ErrorPlace {
   readonly url: string
   readonly shard: string | undefined
@@ -9,8 +9,8 @@ export interface ErrorPlace {
 const places = new WeakMap<object, ErrorPlace>()
 
 /**
- * Remembers for each error of a pool's or a client's queries where it came from. The error itself stays as it is, because
- * callers read its code.
+ * Records the origin of each server error of a pool's or a client's queries. The error itself is
+ * unchanged, because callers read its code.
  */
 export function noteErrorsOf (on: { query: (...args: never[]) => unknown }, target: ErrorPlace): void {
   const query = on.query.bind(on) as (...args: unknown[]) => unknown
@@ -27,8 +27,8 @@ export function noteErrorsOf (on: { query: (...args: never[]) => unknown }, targ
 }
 
 /**
- * Returns an error for a person: an error of the server with shard, database, login, tenant and table in it, and what to do
- * next. Every other error is returned as it is.
+ * Returns an error for operators: a server error with shard, database, login, table and constraint,
+ * and what to do next. Other errors are returned unchanged.
  *
  * @param work the command that failed, such as `tenancy suspend acme`
  */
@@ -66,15 +66,17 @@ function placeText ({ url, shard }: ErrorPlace): string {
 
 function nextStep (code: string, work: string): string {
   if (code === '42501') {
-    return 'run `tenancy init` with a login that may create roles, or give options.database.ownerUrl a login that may do this'
+    return 'run `tenancy init` with a login that may create roles, ' +
+      'or set options.database.ownerUrl to a login that has the privilege'
   }
-  if (/^(?:40|55P03|57014)/.test(code)) return `other work was in the way: run \`${work}\` again`
+  if (/^(?:40|55P03|57014)/.test(code)) return `concurrent work prevented it: run \`${work}\` again`
   if (/^(?:08|57P)/.test(code)) return `the server ended the connection: run \`${work}\` again when it is up`
   if (/^(?:53|58)/.test(code)) return `the server is out of resources: free some, then run \`${work}\` again`
   if (/^(?:42P01|42703|42883|3F000)/.test(code)) {
-    return 'an object is missing: run `tenancy init` and `tenancy protect`, and see `tenancy status` for migrations'
+    return 'an object is missing: run `tenancy init` and `tenancy protect`, ' +
+      'and check migrations with `tenancy status`'
   }
-  return `mend that, then run \`${work}\` again: it goes on where it stopped`
+  return `correct that, then run \`${work}\` again: it resumes where it stopped`
 }
 
 interface ServerError extends Error {

@@ -7,7 +7,9 @@ import type pg from 'pg'
 
 import { noteErrorsOf } from './server-error.ts'
 
-/** The manager's connections: to each shard with the login of its `ownerUrl`, or of its `url` where there is none. */
+/**
+ * The manager's connections to each shard, with the login of its `ownerUrl`, or else of its `url`.
+ */
 export class ShardPools {
   readonly #database: ResolvedDatabaseOptions['database']
   readonly #pools = new Map<string, pg.Pool>()
@@ -21,7 +23,7 @@ export class ShardPools {
     return ['default', ...Object.keys(this.#database.shards)]
   }
 
-  /** The pool of a shard, opened at its first use. */
+  /** Returns the pool of a shard, opened at its first use. */
   get (shard: string): pg.Pool {
     const known = this.#pools.get(shard)
     if (known !== undefined) return known
@@ -33,7 +35,11 @@ export class ShardPools {
     return pool
   }
 
-  /** @throws FST_TENANCY_OPTION_INVALID for a shard that the options do not name */
+  /**
+   * Returns the URLs of a shard.
+   *
+   * @throws FST_TENANCY_OPTION_INVALID for a shard that the options do not name
+   */
   logins (shard: string): Pick<ResolvedDatabaseOptions['database'], 'url'> & ShardUrls {
     const { shards, registryUrl, globalUrl } = this.#database
     const logins = shard === 'default'
@@ -55,20 +61,28 @@ export class ShardPools {
     }
   }
 
-  /** The user of the login that becomes the roles of tenants on a shard; undefined where the driver decides. */
+  /**
+   * Returns the user that sets the roles of tenants on a shard; undefined if the driver chooses it.
+   */
   rolesUser (shard: string): string | undefined {
     const { tenantRolesUrl } = this.logins(shard)
     return tenantRolesUrl === undefined ? this.user(shard) : this.user(shard, tenantRolesUrl)
   }
 
-  /** The URL of the manager's own connections to a shard; undefined where a pool was passed in, or the database is embedded. */
+  /**
+   * Returns the URL of the manager's connections to a shard; undefined for a pool that was passed
+   * or an embedded database.
+   */
   ownerUrl (shard: string): string | undefined {
     const { url, ownerUrl } = this.logins(shard)
     const source = ownerUrl ?? url
     return typeof source === 'string' && !source.startsWith('pglite:') ? source : undefined
   }
 
-  /** The user as which the application connects to a shard; undefined where the driver decides. */
+  /**
+   * Returns the user of the application's connections to a shard; undefined if the driver chooses
+   * it.
+   */
   user (shard: string, source: string | pg.Pool = this.logins(shard).url): string | undefined {
     const url = typeof source === 'string' ? source : source.options.connectionString
     if (url === undefined) return typeof source === 'string' ? undefined : source.options.user
@@ -77,7 +91,10 @@ export class ShardPools {
     return protocol === 'pglite:' || username === '' ? undefined : decodeURIComponent(username)
   }
 
-  /** The database of a shard, as its URL names it; undefined where a pool was passed in or the URL names none. */
+  /**
+   * Returns the database name in a shard's URL; undefined for a pool that was passed or a URL
+   * without one.
+   */
   databaseName (shard: string): string | undefined {
     const { url, ownerUrl } = this.logins(shard)
     const source = ownerUrl ?? url
@@ -85,13 +102,14 @@ export class ShardPools {
     return decodeURIComponent(new URL(source).pathname.slice(1)) || undefined
   }
 
-  /** Closes what was opened here; a pool that was passed in stays open. Again does nothing. */
+  /** Closes the pools that were opened here; pools that were passed stay open. Idempotent. */
   async close (): Promise<void> {
     await Promise.all(this.#own.splice(0).map(pool => pool.end()))
   }
 }
 
-// The manager works on one thing at a time; the second connection serves a list that is read meanwhile.
+// The manager works on one thing at a time. The second connection is for a list that is read
+// meanwhile.
 export function openManagerPool (url: string, shard?: string): pg.Pool {
   const pool = openPool(url, { ...defaultPoolSettings, max: 2 })
   if (isEmbedded(url)) return pool
@@ -104,7 +122,8 @@ export function openManagerPool (url: string, shard?: string): pg.Pool {
 
 export async function withClient<T> (pool: pg.Pool, work: (client: SqlClient) => Promise<T>): Promise<T> {
   const client = await pool.connect()
-  // A lost connection fails the call that uses it; unheard, the event would end the process. The pool may be the caller's.
+  // A lost connection fails the work on it. Without a listener, the event would end the process.
+  // Removed afterwards, because the pool may be the application's.
   client.on('error', ignore)
   try {
     return await work(client)

@@ -1,23 +1,29 @@
 import { GuardedClient } from '@fastify-tenancy/postgres/client'
 import type pg from 'pg'
 
-/** The longest that a pooler may keep a question waiting, in milliseconds: where its one backend is busy, it waits for that. */
-const lockRetry = 2_000
+/**
+ * Longest wait for a reply through a pooler, in milliseconds. A pooler whose only backend is busy
+ * does not reply.
+ */
+const replyTimeout = 2_000
 
 /**
- * Whether a pooler gives each transaction of a connection another backend, whose session locks are then anybody's. A pooler that
- * gives each connection one does no harm.
+ * Whether a pooler gives transactions of one connection different backends, so that session locks
+ * do not belong to the connection. A pooler with one backend per connection returns false.
  */
 export async function isShared (client: pg.Client, options: pg.ClientConfig): Promise<boolean> {
   const first = await pidOf(client)
-  // A pooler makes up a pid, since it keeps none of the server's.
+  // The pid of the connection's BackendKeyData equals the backend's without a pooler. Poolers send
+  // a pid of their own.
   if (first === (client as pg.Client & { readonly processID: number }).processID) return false
-  const other = new GuardedClient({ ...options, query_timeout: lockRetry })
-  other.on('error', () => {}) // its end is heard; unheard, the error would end the process
+  const other = new GuardedClient({ ...options, query_timeout: replyTimeout })
+  other.on('error', () => {}) // `end` reports the loss; without a listener, the error would end the process
   try {
     await other.connect()
     await other.query('begin')
-    // The backend that was the first one's is often the one that is taken; and who has none of its own gets one after the other.
+    // Hold one backend in a transaction and ask the first client for its pid again. A transaction
+    // pooler usually gave us the first client's backend, so that client now waits or changes pid.
+    // Ask three times, because a pooler may rotate backends.
     const pids = [await pidOf(other)]
     const looks = (async () => {
       for (let look = 0; look < 3; look++) pids.push(await pidOf(client))
@@ -25,7 +31,7 @@ export async function isShared (client: pg.Client, options: pg.ClientConfig): Pr
     const timer = Promise.withResolvers<'late'>()
     const timeout = setTimeout(() => {
       timer.resolve('late')
-    }, lockRetry)
+    }, replyTimeout)
     const end = await Promise.race([looks, timer.promise]).finally(() => {
       clearTimeout(timeout)
     })

@@ -2,9 +2,9 @@ import { quoteName, quoteText, sqlState, type SqlClient } from '@fastify-tenancy
 import { signingKey, signToken } from '@fastify-tenancy/postgres/context-token'
 import { rolesOf, type Roles } from '@fastify-tenancy/postgres/roles'
 
-/** Whom an attempt speaks as, before the attack itself. */
+/** The session of an attack: role and settings that are set before its statement. */
 export interface AttackContext {
-  /** @default the login's own */
+  /** @default the login itself */
   readonly role?: string
   /** @default none */
   readonly tenant?: string
@@ -16,16 +16,16 @@ export interface AttackerSettings {
   readonly client: SqlClient
   readonly database: string
   readonly login: string
-  /** Where contexts are signed. */
+  /** The key with which contexts are signed, if they are. */
   readonly secret: string | undefined
 }
 
-/** An identifier as `format('%I')` writes it, and as objects are named. */
+/** Returns an identifier in the format of `format('%I')`, as findings name objects. */
 export function plainContext (name: string): string {
   return /^[a-z_][a-z0-9_]*$/.test(name) ? name : quoteName(name)
 }
 
-/** A connection of the application's login in wrong hands. Whatever it does is rolled back. */
+/** A connection with the application's login that attacks. Every attack is rolled back. */
 export class Attacker {
   readonly login: string
   readonly database: string
@@ -44,18 +44,21 @@ export class Attacker {
     this.#sign = key && (tenant => signToken({ key, tenant, pid: null }))
   }
 
-  /** The rows that a statement gave; undefined where it was refused. */
+  /** Returns the rows of a statement; undefined if PostgreSQL refused it. */
   async attempt<R> (context: AttackContext, text: string, values?: unknown[]): Promise<R[] | undefined> {
     try {
       return (await this.#rolledBack(context, () => this.#client.query<R>(text, values))).rows
     } catch (error) {
-      // An error of SQL is a refusal; any other is that of the connection.
+      // An error with SQLSTATE is a refusal; any other is a connection error.
       if (sqlState(error) === undefined) throw error
       return undefined
     }
   }
 
-  /** Whether a statement is allowed, though it may fail for another reason: a lock, or rows that refer to the ones that it takes away. */
+  /**
+   * Whether a statement is permitted. It may still fail for another reason, such as a lock, or rows
+   * that refer to deleted ones.
+   */
   async may (context: AttackContext, text: string): Promise<boolean> {
     try {
       await this.#rolledBack(context, () => this.#client.query(text))
@@ -66,7 +69,10 @@ export class Attacker {
     }
   }
 
-  /** Which of these roles a statement can take, by trying each: what a login may become does not depend on the role that it has. */
+  /**
+   * Returns the roles that a statement can set, by trying each. It tries as the login itself,
+   * because the current role does not affect which roles a login may set.
+   */
   async takes (names: readonly string[]): Promise<string[]> {
     try {
       return await this.#rolledBack({}, async () => {
@@ -82,7 +88,7 @@ export class Attacker {
     } catch (error) {
       if (sqlState(error) === undefined) throw error
     }
-    // Where the login may not use plpgsql, one by one.
+    // The login may not use plpgsql, so try one by one.
     const taken: string[] = []
     for (const name of names)
       if (await this.attempt({}, "select pg_catalog.set_config('role', $1, true)", [name]) !== undefined)
@@ -90,21 +96,26 @@ export class Attacker {
     return taken
   }
 
-  /** Whether a statement shows a row of a relation. */
+  /** Whether a statement returns a row of a relation. */
   async reads (context: AttackContext, relation: string): Promise<boolean> {
     return ((await this.attempt(context, `select 1 from ${relation} limit 1`)) ?? []).length > 0
   }
 
-  /** What a role may read by its privileges, but for the server's own. */
+  /** Returns the relations that a role may read, except PostgreSQL's own. */
   async readable (context: AttackContext): Promise<string[]> {
     const rows = await this.attempt<{ name: string }>(
       context,
       `
       select pg_catalog.format('%I.%I', n.nspname, c.relname) as name
       from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-      where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-        and not exists (select from pg_catalog.pg_depend e where e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and e.objid = c.oid and e.deptype = 'e')
-        and pg_catalog.has_schema_privilege(n.oid, 'USAGE') and pg_catalog.has_any_column_privilege(c.oid, 'SELECT')
+      where c.relkind in ('r', 'p', 'v', 'm', 'f')
+        and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+        and not exists (
+          select from pg_catalog.pg_depend e
+          where e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and e.objid = c.oid and e.deptype = 'e'
+        )
+        and pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+        and pg_catalog.has_any_column_privilege(c.oid, 'SELECT')
       order by 1`
     )
     return (rows ?? []).map(({ name }) => name)
@@ -119,7 +130,7 @@ export class Attacker {
       ...(role !== undefined && { role })
     }
     try {
-      // Nobody waits long for the locks of an attack that should not get any.
+      // Short timeouts, because an attack that gets a lock would block the application.
       await this.#client.query(`
         begin; set local lock_timeout = '200ms'; set local statement_timeout = '10s';
         select ${

@@ -3,7 +3,7 @@ import type { Check, FindingRow } from '@fastify-tenancy/postgres/doctor'
 
 import { plainContext, type Attacker, type AttackContext } from './attacker.ts'
 
-/** What the probe finds: attacks that went through. */
+/** Findings of the probe: attacks that succeeded. */
 export const probeChecks: Readonly<Record<string, Check>> = {
   P01: { level: 'error', meaning: "the application's login reads it before any tenant is set" },
   P02: { level: 'error', meaning: "the role of tenants' statements reads it without a tenant" },
@@ -20,29 +20,31 @@ export const probeChecks: Readonly<Record<string, Check>> = {
   P13: { level: 'warning', meaning: 'the probe could not connect, and tried nothing' }
 }
 
-/** What the attacks aim at. */
+/** The targets of attacks. */
 export interface Targets {
-  /** Qualified and quoted, with the values of tenant ids that its column can hold. */
+  /** Qualified and quoted, with tenant ids of the column's type. */
   readonly tenantTables: readonly TargetTable[]
   readonly shared: readonly string[]
-  /** Tables of schema `tenancy` that are nobody's but the owner's. */
+  /** Tables of schema `tenancy` that only the owner may access. */
   readonly guarded: readonly string[]
   readonly schemas: readonly string[]
-  /** Roles that the login should not be able to become. */
+  /** Roles that the login must not be able to set. */
   readonly foreignRoles: readonly string[]
-  /** Whether only the rewriting of queries keeps tenants apart. */
+  /** Whether only the query rewriter separates tenants, without policies. */
   readonly isRewritten: boolean
 }
 
 export interface TargetTable {
   readonly name: string
-  /** An id of no tenant. */
+  /** An id that no tenant has. */
   readonly stranger: string
-  /** A tenant that has rows here. */
+  /** A tenant with rows in the table. */
   readonly victim: string | undefined
 }
 
-/** INJ-17, RLS-01, RLS-06: who reads what without a tenant, or as one that does not exist. */
+/**
+ * INJ-17, RLS-01, RLS-06: reads relations without a tenant, and as a tenant that does not exist.
+ */
 export async function tryReading (
   attacker: Attacker,
   { tenantTables, shared, isRewritten }: Targets
@@ -65,7 +67,7 @@ export async function tryReading (
         continue
       seen.add(relation)
       const fix = stranger.has(relation) && id !== 'P01'
-        ? '-- mend what D101 to D110 say of it'
+        ? '-- fix the findings D101 to D110 of this relation'
         : `revoke all on table ${relation} from public, ${
           quoteName(id === 'P01' ? attacker.login : attacker.roles.app)
         }`
@@ -75,7 +77,7 @@ export async function tryReading (
   return rows
 }
 
-/** INJ-09, INJ-20: roles that a statement should not be able to take. */
+/** INJ-09, INJ-20: tries to set roles that a statement must not be able to set. */
 export async function tryRoles (attacker: Attacker, { foreignRoles }: Targets): Promise<FindingRow[]> {
   return (await attacker.takes(foreignRoles)).map(role => ({
     id: 'P04',
@@ -84,13 +86,18 @@ export async function tryRoles (attacker: Attacker, { foreignRoles }: Targets): 
   }))
 }
 
-/** INJ-11, INJ-20: the keys and the registry, in one statement that first takes the login's own role. */
+/**
+ * INJ-11, INJ-20: reads the keys and the registry in one statement that first resets the role to
+ * the login's own.
+ */
 export async function tryGuarded (attacker: Attacker, { guarded }: Targets): Promise<FindingRow[]> {
   const rows: FindingRow[] = []
   for (const relation of guarded) {
     const told = await attacker.attempt<{ read: string }>(
       { role: attacker.roles.app },
-      "select pg_catalog.set_config('role', 'none', true), pg_catalog.query_to_xml($1, true, true, '')::text as read",
+      `
+      select pg_catalog.set_config('role', 'none', true),
+        pg_catalog.query_to_xml($1, true, true, '')::text as read`,
       [`select 1 from ${relation} limit 1`]
     )
       ?? await attacker.attempt({}, `select 1 from ${relation} limit 1`)
@@ -104,7 +111,7 @@ export async function tryGuarded (attacker: Attacker, { guarded }: Targets): Pro
   return rows
 }
 
-/** INJ-12, and what only an owner may do. */
+/** INJ-12: tries what only an owner may do. */
 export async function tryTables (
   attacker: Attacker,
   { tenantTables, isRewritten }: Targets
@@ -119,7 +126,11 @@ export async function tryTables (
         `select 1 from ${name} limit 1`
       )
     if (shown !== undefined)
-      rows.push({ id: 'P06', object: `relation ${name}`, fix: '-- mend what D101 to D110 say of it' })
+      rows.push({
+        id: 'P06',
+        object: `relation ${name}`,
+        fix: '-- fix the findings D101 to D110 of this relation'
+      })
     for (const attack of [`truncate ${name}`, `alter table ${name} disable row level security`]) {
       if (!await attacker.may(as, attack) && !await attacker.may({}, attack)) continue
       rows.push({
@@ -137,7 +148,7 @@ export async function tryTables (
   return rows
 }
 
-/** CREATE and TEMP. */
+/** Tries CREATE and TEMP. */
 export async function tryCreating (attacker: Attacker, { schemas }: Targets): Promise<FindingRow[]> {
   const rows: FindingRow[] = []
   const makes = async (text: string): Promise<boolean> =>
@@ -159,7 +170,7 @@ export async function tryCreating (attacker: Attacker, { schemas }: Targets): Pr
   return rows
 }
 
-/** INJ-03, INJ-04, INJ-06: another tenant's name, set in the very statement that reads. */
+/** INJ-03, INJ-04, INJ-06: sets another tenant in the same statement that reads. */
 export async function tryNaming (
   attacker: Attacker,
   { tenantTables, isRewritten }: Targets
@@ -176,16 +187,19 @@ export async function tryNaming (
     )
     const lateral = await attacker.attempt(
       as,
-      `with named as materialized (select ${named} as tenant) select 1 from named cross join lateral (select 1 from ${name} where named.tenant is not null limit 1) hit`
+      `
+      with named as materialized (select ${named} as tenant)
+      select 1 from named
+      cross join lateral (select 1 from ${name} where named.tenant is not null limit 1) hit`
     )
     if (xml?.[0]?.read.includes('hit') !== true && (lateral ?? []).length === 0) continue
-    // Without a signature that is what the documentation says.
+    // Without signed contexts this is the documented behaviour.
     rows.push({
       id: 'P10',
       object: `relation ${name}`,
       fix: attacker.isSigned
-        ? '-- mend what D101 to D110 say of it'
-        : '-- give rls.secret, then run tenancy init and tenancy protect',
+        ? '-- fix the findings D101 to D110 of this relation'
+        : '-- set rls.secret, then run tenancy init and tenancy protect',
       ...(!attacker.isSigned && { level: 'info' })
     })
   }

@@ -12,7 +12,8 @@ const schema = v.strictObject({
 })
 
 /**
- * Reads a baseline. A file that is missing is an error: with a misspelt name nothing would be compared.
+ * Returns the findings of a baseline. A missing file is an error, because a misspelt name would
+ * accept nothing.
  *
  * @throws FST_TENANCY_SETUP_INVALID
  */
@@ -27,7 +28,10 @@ export async function readBaseline (file: string): Promise<AcceptedFinding[]> {
   }
 }
 
-/** Writes a baseline of findings, for a repository: one line each, in order. What is only `info` needs no acceptance. */
+/**
+ * Writes a baseline of findings for a repository, one line each, in order. Findings of level `info`
+ * need no acceptance.
+ */
 export async function writeBaseline (file: string, findings: readonly ShardFinding[]): Promise<void> {
   const accepted = findings.filter(({ level }) => level !== 'info').map(({ id, object, shard }) => ({
     id,
@@ -35,7 +39,7 @@ export async function writeBaseline (file: string, findings: readonly ShardFindi
     ...(shard !== 'default' && { shard })
   }))
   const lines = accepted.map(entry => `    ${JSON.stringify(entry)}`).join(',\n')
-  // Beside it and then in its place: nobody reads half a file.
+  // Writes a temporary file and renames it, so that no process reads a partial file.
   await writeFile(
     `${file}.new`,
     `{\n  "version": 1,\n  "accepted": [${lines === '' ? '' : `\n${lines}\n  `}]\n}\n`
@@ -43,7 +47,10 @@ export async function writeBaseline (file: string, findings: readonly ShardFindi
   await rename(`${file}.new`, file)
 }
 
-/** Findings that a baseline does not hold, and what it holds that is not found any more. */
+/**
+ * Splits findings by a baseline into new ones, the number of accepted ones, and baseline entries
+ * that are no longer found.
+ */
 export function byCode (
   findings: readonly ShardFinding[],
   accepted: readonly AcceptedFinding[]

@@ -12,11 +12,11 @@ import { ownDatabaseChecks } from './own-databases.ts'
 import { reachChecks } from './reach.ts'
 import type { PlacedTenant, RegisteredTenants } from './registered.ts'
 
-/** Checks of the catalog alone, on every database. */
+/** Checks that only need the catalog, for every database. */
 const always = [loginChecks, tableChecks, keyChecks, viewChecks, codeChecks, privilegeChecks, rowChecks,
   databaseChecks]
 
-/** All checks but those of the probe, by id. */
+/** All checks except the probe's, by id. */
 export const catalogChecks: Family['checks'] = Object.assign(
   {},
   ...[...always, schemaChecks, moveChecks, tenantChecks].map(({ checks }) => checks),
@@ -32,15 +32,15 @@ export interface CatalogInput {
   readonly login: string
   readonly logins: DoctorLogins
   readonly tables: ResolvedTables
-  /** What the registry says about all tenants; undefined where it is not there yet. */
+  /** The registry's facts about all tenants; undefined if the registry does not exist yet. */
   readonly registered: RegisteredTenants | undefined
-  /** The tenants of the shard that have something of their own in its catalog. */
+  /** The shard's tenants that have objects of their own in its catalog. */
   readonly tenants: readonly PlacedTenant[]
-  /** Names of the tenants' migrations as the application has them. */
+  /** Names of the tenants' migrations in the application's folder. */
   readonly migrations: readonly string[]
 }
 
-/** Every check that reads the catalog of one shard, on one snapshot. */
+/** Runs every check of one shard's catalog on one snapshot. */
 export async function checkCatalog (
   client: SqlClient,
   { options }: ManagerContext,

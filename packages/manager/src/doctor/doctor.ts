@@ -13,17 +13,23 @@ import { checkCatalog } from './catalog.ts'
 import { checkOwnDatabases, ownDatabaseChecks } from './own-databases.ts'
 import { probe } from './probe.ts'
 import { reachChecks, unreachable } from './reach.ts'
-import { isolationsWithHome, readHomes, readPlaced, readRegistered,
+import { isolationsInCatalog, readSchemaTenants, readPlaced, readRegistered,
   type RegisteredTenants } from './registered.ts'
 import { sorted, withoutRepeats, type DoctorReport, type ShardFinding } from './report.ts'
 
-/** What {@link Manager.doctor} may be told. */
+/** Options of {@link Manager.doctor}. */
 export interface DoctorInput {
-  /** Also tries attacks, with the application's own login, each in a transaction that is rolled back. @default false */
+  /**
+   * Whether to also try attacks with the application's own login, each in a transaction that is
+   * rolled back. @default false
+   */
   readonly probe?: boolean
-  /** The path of a file of accepted findings: only others are reported. @default none */
+  /** Path of a file of accepted findings, which are not reported. @default none */
   readonly baseline?: string
-  /** Writes all errors and warnings of now into this file, for `baseline`. @default not written */
+  /**
+   * Path of a file to which all current errors and warnings are written, for `baseline`. @default
+   * none
+   */
   readonly writeBaseline?: string
 }
 
@@ -33,7 +39,10 @@ const schema = v.strictObject({
   writeBaseline: v.optional(nonEmptyString)
 }, 'must be an object')
 
-/** Examines every shard; writes nothing into them. A shard that cannot be reached is a finding, and the others are examined. */
+/**
+ * Examines every shard, read-only. An unreachable shard is a finding, and the other shards are
+ * examined.
+ */
 export async function doctor (context: ManagerContext, given: DoctorInput): Promise<DoctorReport> {
   const input = checkOptions(schema, given, 'doctor')
   const accepted = input.baseline === undefined ? [] : await readBaseline(input.baseline)
@@ -56,7 +65,7 @@ export async function doctor (context: ManagerContext, given: DoctorInput): Prom
     } catch (error) {
       if (!isConnectError(error)) throw error
       findings.push({ ...toFinding(unreachable(shard, error), reachChecks), shard })
-      levels.push({ level: 0, reasons: [`shard '${shard}' cannot be reached, so that its level is unknown`] })
+      levels.push({ level: 0, reasons: [`shard '${shard}' cannot be reached, so its level is unknown`] })
     }
   }
   if (input.writeBaseline !== undefined) await writeBaseline(input.writeBaseline, sorted(findings))
@@ -68,7 +77,7 @@ export async function doctor (context: ManagerContext, given: DoctorInput): Prom
   }
 }
 
-// The strategies that tenants really have: the options name that of tenants without one.
+// Uses the strategies that tenants actually have, because the options only have the default.
 function isolated (
   { hasTenantLogins = false }: LevelFacts,
   isolations: ReadonlySet<string> = new Set()
@@ -102,13 +111,13 @@ async function examine (
     const facts = levelFacts(application, urls, login, shard === 'default' ? tables.global : [])
     const placed = {
       shard,
-      isolations: isolationsWithHome(rls.context),
-      placements: registered === undefined ? [] : await readHomes(client)
+      isolations: isolationsInCatalog(rls.context),
+      placements: registered === undefined ? [] : await readSchemaTenants(client)
     }
     const tenants = registered === undefined
       ? []
       : shard === 'default'
-      // The pool may have one connection, which is this one.
+      // Reuses the client, because the pool may have a single connection.
       ? await readPlaced(client, placed)
       : await withClient(shards.get('default'), registry => readPlaced(registry, placed))
     const findings = await checkCatalog(client, context, {

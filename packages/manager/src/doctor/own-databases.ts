@@ -8,25 +8,25 @@ import { withClient } from '../context/shard-pools.ts'
 import { missingExtensions, type Installed } from '../placement/extensions.ts'
 import { withTenantDatabase } from '../placement/tenant-server.ts'
 
-/** What is looked at inside the databases of tenants' own. */
+/** Checks inside tenants' own databases. */
 export const ownDatabaseChecks: Family['checks'] = {
   D518: {
     level: 'warning',
-    meaning:
-      "the tenant's own database lacks extensions whose types or operators the shared one has: the same statement fails there"
+    meaning: "the tenant's own database lacks extensions whose types or operators the default shard has, " +
+      'so statements that use them fail there'
   },
   D519: {
     level: 'info',
-    meaning:
-      "the tenant's own database lacks other extensions that the shared one has: statements that call their functions fail there"
+    meaning: "the tenant's own database lacks other extensions that the default shard has, " +
+      'so statements that call their functions fail there'
   },
   D691: {
     level: 'warning',
-    meaning: "the tenant's own database cannot be reached, so that nothing of it was examined"
+    meaning: "the tenant's own database cannot be reached, so it was not examined"
   }
 }
 
-/** Asks every database of a tenant's own which extensions it lacks, one after the other. */
+/** Checks every tenant's own database for missing extensions, one after the other. */
 export async function checkOwnDatabases (context: ManagerContext): Promise<FindingRow[]> {
   const findings: FindingRow[] = []
   if (context.options.database.tenants === undefined) return findings
@@ -46,7 +46,7 @@ export async function checkOwnDatabases (context: ManagerContext): Promise<Findi
         id: 'D691',
         object: objectOf(tenant),
         says: error instanceof Error ? error.message : String(error),
-        fix: '-- start its server or mend options.database.tenants, then run tenancy doctor again'
+        fix: '-- start its server or correct options.database.tenants, then run tenancy doctor again'
       })
     }
   }

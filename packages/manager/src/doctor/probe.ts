@@ -18,13 +18,13 @@ export interface ProbeInput {
   readonly client: SqlClient
   readonly shard: string
   readonly tables: ResolvedTables
-  /** The tenants of the shard that have something of their own in its catalog. */
+  /** The shard's tenants that have objects of their own in its catalog. */
   readonly tenants: readonly PlacedTenant[]
   /** Whether some tenant has strategy `rls`. */
   readonly hasRls: boolean
 }
 
-/** Tries attacks on one shard, with the application's own login. Nothing stays. */
+/** Tries attacks on one shard with the application's own login. Every attack is rolled back. */
 export async function probe (context: ManagerContext, input: ProbeInput): Promise<Finding[]> {
   const { rls } = context.options
   const findings: FindingRow[] = []
@@ -60,7 +60,7 @@ export async function probe (context: ManagerContext, input: ProbeInput): Promis
   return findings.map(row => toFinding(row, probeChecks))
 }
 
-/** What a login is for; `'all'` where the application has one for its tenants. */
+/** The purpose of a login; `'all'` if the application has a single login for its tenants. */
 type Use = 'all' | 'app' | 'tenantRoles' | 'global'
 
 async function connected (
@@ -70,7 +70,7 @@ async function connected (
   url: string | pg.Pool,
   work: (client: SqlClient) => Promise<void>
 ): Promise<void> {
-  // Whoever has one connection for everything attacks with that.
+  // An application with one connection for everything attacks with that connection.
   if (shards.get(shard) === url || (typeof url === 'string' && url.startsWith('pglite:'))) return work(client)
   const source = typeof url === 'string' ? url : url.options.connectionString
   if (source === undefined) return work(client)
@@ -101,7 +101,8 @@ async function findTargets (
   use: Use
 ): Promise<Targets> {
   const { app, shared, global } = rolesOf(database)
-  // Up to 15, to be a member of a tenant's role is to be able to become what that is a member of.
+  // Up to PostgreSQL 15, a member of a tenant's role can also set the roles of which that role is a
+  // member.
   const groups = { all: [app, shared], app: [app], tenantRoles: [app, shared], global: [global] }[use]
   const names = async (text: string, values?: unknown[]): Promise<string[]> =>
     (await client.query<{ name: string }>(text, values)).rows.map(({ name }) => name)
@@ -109,15 +110,21 @@ async function findTargets (
     tenantTables: await findTables(client, tables),
     shared: tables.shared.map(name => `${plainContext(tables.schema)}.${plainContext(name)}`),
     guarded: await names(
-      "select pg_catalog.format('%I.%I', 'tenancy', relname) as name from pg_catalog.pg_class where relnamespace = pg_catalog.to_regnamespace('tenancy')::oid and relkind = 'r' order by 1"
+      `
+      select pg_catalog.format('%I.%I', 'tenancy', relname) as name from pg_catalog.pg_class
+      where relnamespace = pg_catalog.to_regnamespace('tenancy')::oid and relkind = 'r' order by 1`
     ),
     schemas: await names(
-      "select nspname::text as name from pg_catalog.pg_namespace where nspname !~ '^pg_(toast|temp)' order by 1 limit 1000"
+      `
+      select nspname::text as name from pg_catalog.pg_namespace
+      where nspname !~ '^pg_(toast|temp)' order by 1 limit 1000`
     ),
     foreignRoles: await names(
       `
-      select rolname::text as name from pg_catalog.pg_roles r where rolname <> all($1) and not ($2 and rolname ~ '^tenanth?_' and exists (
-        select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid where m.member = r.oid and g.rolname = any($3)))
+      select rolname::text as name from pg_catalog.pg_roles r
+      where rolname <> all($1) and not ($2 and rolname ~ '^tenanth?_' and exists (
+        select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid
+        where m.member = r.oid and g.rolname = any($3)))
       order by rolsuper desc, 1 limit 1000`,
       [[login, ...groups], use === 'all' || use === 'tenantRoles', [app, shared]]
     ),
@@ -135,10 +142,14 @@ const strangers: Readonly<Record<string, () => string>> = {
 async function findTables (client: SqlClient, { schema, tenant }: ResolvedTables): Promise<TargetTable[]> {
   const { rows } = await client.query<{ name: string; column: string | null; type: string }>(
     `
-    select pg_catalog.format('%I.%I', n.nspname, c.relname) as name, pg_catalog.quote_ident(a.attname) as column, coalesce(t.typname, 'text')::text as type
+    select pg_catalog.format('%I.%I', n.nspname, c.relname) as name,
+      pg_catalog.quote_ident(a.attname) as column, coalesce(t.typname, 'text')::text as type
     from pg_catalog.jsonb_each_text($2) listed (name, column_name)
-    join pg_catalog.pg_namespace n on n.nspname = $1 join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = listed.name
-    left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = listed.column_name and not a.attisdropped left join pg_catalog.pg_type t on t.oid = a.atttypid
+    join pg_catalog.pg_namespace n on n.nspname = $1
+    join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = listed.name
+    left join pg_catalog.pg_attribute a
+      on a.attrelid = c.oid and a.attname = listed.column_name and not a.attisdropped
+    left join pg_catalog.pg_type t on t.oid = a.atttypid
     order by 1`,
     [schema, JSON.stringify(tenant)]
   )
@@ -158,7 +169,7 @@ async function findTables (client: SqlClient, { schema, tenant }: ResolvedTables
   return tables
 }
 
-/** SCH-04: one tenant's role in the schema of another. */
+/** SCH-04: reads the schema of one tenant with the role of another. */
 async function trySchemas (
   attacker: Attacker,
   { client, shard, tenants }: ProbeInput
@@ -174,15 +185,21 @@ async function trySchemas (
     placement: { shard, ...(other.schema !== null && { schema: other.schema }) }
   })
   const { rows: [table] } = await client.query<{ name: string }>(
-    "select pg_catalog.format('%I.%I', schemaname, tablename) as name from pg_catalog.pg_tables where schemaname = $1 order by tablename limit 1",
+    `
+    select pg_catalog.format('%I.%I', schemaname, tablename) as name from pg_catalog.pg_tables
+    where schemaname = $1 order by tablename limit 1`,
     [schema]
   )
   if (table === undefined) return []
   const as = { role: tenantRole(one.id, database) }
   const read = `select 1 from ${table.name} limit 1`
   if (await attacker.attempt(as, read) !== undefined)
-    return [{ id: 'P11', object: `schema ${plainContext(schema)}`, fix: `-- mend what D412 says of it` }]
-  // What a login may become, one injected statement may use: the documentation says so of this strategy.
+    return [{
+      id: 'P11',
+      object: `schema ${plainContext(schema)}`,
+      fix: '-- fix the findings D412 of this schema'
+    }]
+  // A login's member roles can be set by an injected statement, as documented for this strategy.
   const taken = await attacker.attempt(
     as,
     "select pg_catalog.set_config('role', $1, true), pg_catalog.query_to_xml($2, true, true, '')",
@@ -199,7 +216,7 @@ async function trySchemas (
     }]
 }
 
-/** The login of one tenant in the database of another. */
+/** Connects to the database of one tenant with the login of another. */
 async function tryDatabases (
   { registry, options: { database: { tenants: settings } } }: ManagerContext,
   tenants: readonly PlacedTenant[]

@@ -1,8 +1,8 @@
 import type { Family, FindingRow } from '@fastify-tenancy/postgres/doctor'
 
-/** Whether each shard of the options can be examined at all. */
+/** Whether each shard of the options can be examined. */
 export const reachChecks: Family['checks'] = {
-  D690: { level: 'error', meaning: 'the shard cannot be reached, so that nothing of it was examined' }
+  D690: { level: 'error', meaning: 'the shard cannot be reached, so it was not examined' }
 }
 
 export function unreachable (shard: string, { message }: Error): FindingRow {
@@ -10,6 +10,6 @@ export function unreachable (shard: string, { message }: Error): FindingRow {
     id: 'D690',
     object: `shard ${shard}`,
     says: message,
-    fix: '-- start its server or mend its URL, then run tenancy doctor again'
+    fix: '-- start its server or correct its URL, then run tenancy doctor again'
   }
 }

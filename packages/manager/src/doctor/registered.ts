@@ -2,7 +2,7 @@ import type { Isolation } from '@fastify-tenancy/core'
 import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import { checkSetup } from '@fastify-tenancy/postgres/doctor'
 
-/** A tenant as the checks need it. */
+/** A tenant with the properties that the checks need. */
 export interface PlacedTenant {
   readonly id: string
   readonly slug: string
@@ -12,16 +12,16 @@ export interface PlacedTenant {
   readonly schema: string | null
 }
 
-/** What the registry says about all tenants, in a size that does not grow with their number. */
+/** The registry's facts about all tenants. Their size does not grow with the number of tenants. */
 export interface RegisteredTenants {
-  /** The strategies that tenants have. */
+  /** Strategies of tenants that are not deleted. */
   readonly isolations: ReadonlySet<string>
   /** Ids of tenants whose move is not finished. */
   readonly moving: readonly string[]
 }
 
-/** The strategies whose tenants have a role, a schema or a database that the checks look for. */
-export function isolationsWithHome (context: 'setting' | 'role'): readonly Isolation[] {
+/** Returns the strategies whose tenants have a role, schema or database that the checks examine. */
+export function isolationsInCatalog (context: 'setting' | 'role'): readonly Isolation[] {
   return context === 'role' ? ['rls', 'schema', 'database'] : ['schema', 'database']
 }
 
@@ -29,20 +29,23 @@ export function isolationsWithHome (context: 'setting' | 'role'): readonly Isola
  * Reads which strategies tenants have and which tenants are being moved.
  *
  * @param client a connection to the default shard
- * @returns undefined where the registry is not there yet
+ * @returns undefined if the registry does not exist yet
  */
 export async function readRegistered (client: SqlClient): Promise<RegisteredTenants | undefined> {
   if (await checkSetup(client) !== undefined) return undefined
   const { rows: [row] } = await client.query<{ isolations: string[]; moving: string[] }>(`
     select array(select name from unnest('{rls,row,schema,database}'::text[]) name
-        where exists (select from tenancy.tenants where isolation = name and status <> 'deleted')) as isolations,
+        where exists (
+          select from tenancy.tenants where isolation = name and status <> 'deleted'
+        )) as isolations,
       array(select tenant_id from tenancy.operations where kind = 'move' and finished_at is null) as moving`)
   return { isolations: new Set(row?.isolations), moving: row?.moving ?? [] }
 }
 
 /**
- * Reads the tenants that have something of their own in the catalog: by their strategy, or because a schema was made for
- * them. A tenant whose rows stand in shared tables has nothing there, and there may be millions of those.
+ * Reads the tenants that have objects of their own in the catalog: by their strategy, or because
+ * they have a schema. Other tenants only have rows in tenant tables, and there may be millions of
+ * them.
  *
  * @param client a connection to the default shard
  */
@@ -51,7 +54,7 @@ export async function readPlaced (
   { shard, isolations, placements }: {
     readonly shard: string
     readonly isolations: readonly Isolation[]
-    /** Ids of tenants for which the shard has a schema. */
+    /** Ids of tenants with a schema on the shard. */
     readonly placements: readonly string[]
   }
 ): Promise<PlacedTenant[]> {
@@ -67,8 +70,8 @@ export async function readPlaced (
   return rows
 }
 
-/** Ids of the tenants for which this database has a schema, by the comment that its making leaves. */
-export async function readHomes (client: SqlClient): Promise<string[]> {
+/** Returns the ids of tenants with a schema in this database, from the comments on schemas. */
+export async function readSchemaTenants (client: SqlClient): Promise<string[]> {
   const { rows } = await client.query<{ tenant: string }>(`
     select pg_catalog.substr(description, pg_catalog.length('fastify-tenancy: tenant ') + 1) as tenant
     from pg_catalog.pg_description

@@ -1,28 +1,28 @@
 import type { Finding, Level } from '@fastify-tenancy/postgres/doctor'
 
-/** A finding, and the shard that it is of. */
+/** A finding with its shard. */
 export interface ShardFinding extends Finding {
   /** `'default'`, or a name of `database.shards`. */
   readonly shard: string
 }
 
-/** What {@link Manager.doctor} answers. */
+/** The result of {@link Manager.doctor}. */
 export interface DoctorReport {
-  /** How far the parts of the application are kept apart, L0 to L4: the lowest of all shards. */
+  /** Isolation level of the application's logins, L0 to L4: the lowest of all shards. */
   readonly level: Level
-  /** What keeps the next level away. */
+  /** What prevents the next level. */
   readonly reasons: readonly string[]
-  /** Errors first. Without those that the baseline holds. */
+  /** Errors first. Without findings that the baseline accepts. */
   readonly findings: readonly ShardFinding[]
-  /** How many the baseline holds. */
+  /** Number of findings that the baseline accepts. */
   readonly accepted: number
-  /** What the baseline holds and is not found any more: to be taken from it. */
+  /** Baseline entries that are no longer found, to remove from the file. */
   readonly stale: readonly AcceptedFinding[]
 }
 
 const rank = { error: 0, warning: 1, info: 2 } as const
 
-/** Errors first, then by check, shard and object. */
+/** Returns findings in order: errors first, then by check, shard and object. */
 export function sorted (findings: readonly ShardFinding[]): ShardFinding[] {
   return findings.toSorted((a, b) =>
     rank[a.level] - rank[b.level] || byLevel(a.id, b.id) || byLevel(a.shard, b.shard) ||
@@ -31,8 +31,8 @@ export function sorted (findings: readonly ShardFinding[]): ShardFinding[] {
 }
 
 /**
- * Leaves each statement to the first finding of its shard that has it, so that no statement is run twice: the second time it
- * may fail, or undo what was done since.
+ * Keeps each fix statement only in the first finding of its shard, so that no statement is run
+ * twice. A second run may fail, or undo later changes.
  */
 export function withoutRepeats (findings: readonly ShardFinding[]): ShardFinding[] {
   const first = new Map<string, ShardFinding>()
@@ -44,7 +44,7 @@ export function withoutRepeats (findings: readonly ShardFinding[]): ShardFinding
       return !isRepeat
     })
     const same = first.get(`${finding.shard}\n${finding.fix.split('\n')[0]?.replace(/;?\s*$/, '')}`)
-    const fix = own.length > 0 ? own.join('\n') : `-- mended by the fix of ${same?.id} ${same?.object}`
+    const fix = own.length > 0 ? own.join('\n') : `-- fixed by the fix of ${same?.id} ${same?.object}`
     return { ...finding, fix }
   })
 }
@@ -53,7 +53,7 @@ function byLevel (a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-/** What is taken for granted: findings of a database that was there before. */
+/** An accepted finding, such as one of a database that existed before. */
 export interface AcceptedFinding extends Pick<Finding, 'id' | 'object'> {
   readonly shard: string
 }

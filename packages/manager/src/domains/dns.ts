@@ -2,18 +2,18 @@ import { Resolver } from 'node:dns/promises'
 
 import type { ResolvedDomainsOptions } from '../context/domains-options.ts'
 
-/** What the DNS says of a token: it is there, it is not, or nobody answered. */
+/** Result of a DNS query for a token: it was found, it is missing, or no server answered. */
 export type Proof = 'shown' | 'missing' | 'unanswered'
 
-/** The record that proves a domain. */
+/** Returns the name of the record that proves a domain. */
 export function recordName (domain: string): string {
   return `_tenancy.${domain}`
 }
 
-// Told by a server that knows: no such name, or no such record. All else may be an outage.
+// Definite answers: the name or the record does not exist. Any other error may be an outage.
 const denials: ReadonlySet<unknown> = new Set(['ENOTFOUND', 'ENODATA'])
 
-/** Asks for `TXT _tenancy.<domain>`, and looks for the token among the answers. */
+/** Queries `TXT _tenancy.<domain>` and compares the answers with the token. */
 export async function askProof (
   domain: string,
   token: string,

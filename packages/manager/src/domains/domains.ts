@@ -20,16 +20,19 @@ export interface TenantDomain {
   /** The tenant's id. */
   readonly tenant: string
   readonly domain: string
-  /** Only a verified domain leads requests to its tenant. */
+  /** Only a verified domain routes requests to its tenant. */
   readonly status: 'pending' | 'verified' | 'lapsed'
-  /** What the domain's DNS must show; undefined for a domain that was given as proved when the tenant was created. */
+  /**
+   * The DNS record to publish; undefined for a domain that was declared verified when the tenant
+   * was created.
+   */
   readonly record: DomainRecord | undefined
   /** How often the record was missing since it was last seen. */
   readonly misses: number
   readonly checkedAt: Date | null
 }
 
-/** What the DNS of a domain must show. */
+/** The DNS record that proves a domain. */
 export interface DomainRecord {
   readonly type: 'TXT'
   /** `_tenancy.shop.acme.com` */
@@ -42,18 +45,19 @@ export class Domains {
   readonly #context: ManagerContext
   readonly #ready: () => Promise<unknown>
 
-  /** @param ready rejects where nothing is to be done on this database */
+  /** @param ready rejects if the database must not be changed by this version */
   constructor (context: ManagerContext, ready: () => Promise<unknown> = async () => {}) {
     this.#context = context
     this.#ready = ready
   }
 
   /**
-   * Claims a domain for a tenant. Nothing leads there before {@link verify} has seen the record that the answer names.
-   * Again answers the same.
+   * Claims a domain for a tenant. Requests are routed only after {@link verify} has found the
+   * returned record. Idempotent.
    *
-   * @throws FST_TENANCY_TENANT_CONFLICT for a name at or below the application's own, an IP address, a public suffix,
-   * what another tenant has proved, and the 101st domain of a tenant
+   * @throws FST_TENANCY_TENANT_CONFLICT for an IP address, a public suffix, the application's own
+   *   domain or one below it; for a domain that another tenant has verified, and for the 101st
+   *   domain of a tenant
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async add (ref: TenantRef, input: string): Promise<TenantDomain & { readonly record: DomainRecord }> {
@@ -63,16 +67,18 @@ export class Domains {
       if (await isTaken(client, id, domain)) throw tenantConflict('the domain is taken')
       const { isNew, token } = await insertClaim(client, id, domain, randomBytes(24).toString('base64url'))
         .catch(refuseTooMany)
-      if (isNew) await audit(client, id, 'domain.add', { domain })
+      if (isNew) await audit(this.#context, client, id, 'domain.add', { domain })
       return { ...await this.#read(client, id, domain), record: recordOf(domain, token) }
     })
   }
 
   /**
-   * Looks for the record in the DNS, and lets the domain lead to its tenant from now on. Again looks again.
+   * Looks for the record in the DNS, and from then on routes the domain to its tenant. A repeated
+   * call checks again.
    *
-   * @throws FST_TENANCY_DOMAIN_UNVERIFIED that says which record is missing, or that nobody answered
-   * @throws FST_TENANCY_TENANT_CONFLICT when the tenant has not claimed it, or another has proved it first
+   * @throws FST_TENANCY_DOMAIN_UNVERIFIED with the missing record, or if no server answered
+   * @throws FST_TENANCY_TENANT_CONFLICT if the tenant has not claimed the domain, or another tenant
+   *   has verified it
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async verify (ref: TenantRef, input: string): Promise<TenantDomain> {
@@ -83,18 +89,20 @@ export class Domains {
     if (token !== null) {
       const proof = await askProof(domain, token, domains)
       if (proof === 'unanswered')
-        throw new DomainUnverifiedError(`the DNS did not answer for ${recordName(domain)}: try again later`)
+        throw new DomainUnverifiedError(
+          `no DNS server answered for ${recordName(domain)}: verify again later`
+        )
       if (proof === 'missing')
         throw new DomainUnverifiedError(
-          `the DNS shows no TXT record ${
+          `the DNS has no TXT record ${
             recordName(domain)
-          } of the value ${token}: add it, and try again when it is published`
+          } with the value ${token}: add it, then verify again when it is published`
         )
     }
     const verified = await this.#write(async client => {
       const { status } = await this.#find(client, id, domain)
       await markVerified(client, id, domain)
-      if (status !== 'verified') await audit(client, id, 'domain.verify', { domain })
+      if (status !== 'verified') await audit(this.#context, client, id, 'domain.verify', { domain })
       return this.#read(client, id, domain)
     })
     await tellDomain(this.#context, id, domain)
@@ -102,30 +110,32 @@ export class Domains {
   }
 
   /**
-   * Takes a domain from a tenant at once, proved or not. Again does no harm.
+   * Removes a domain from a tenant at once, verified or not. Idempotent.
    *
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async remove (ref: TenantRef, input: string): Promise<void> {
-    // Whatever it is: what could not be added today may have been added before.
+    // Does not check the name, because it may have been added under earlier rules.
     const bare = input.toLowerCase().replace(/\.$/, '')
     const domain = domainToASCII(bare) || bare
     const { id } = await findTenant(this.#context, ref)
     await this.#write(async client => {
-      if (await deleteDomain(client, id, domain)) await audit(client, id, 'domain.remove', { domain })
+      if (await deleteDomain(client, id, domain))
+        await audit(this.#context, client, id, 'domain.remove', { domain })
     })
     await tellDomain(this.#context, id, domain)
   }
 
-  /** The domains of one tenant, or of all, by name; claims and those that lapsed, too. */
+  /** Returns the domains of one tenant, or of all, by name, including claims and lapsed ones. */
   async list (ref?: TenantRef): Promise<TenantDomain[]> {
     const tenant = ref && await findTenant(this.#context, ref)
     return (await readDomains(this.#context.shards.get('default'), tenant?.id)).map(toPublic)
   }
 
   /**
-   * Looks again for the records of all domains that were proved: to be run daily. One whose record was missing `dns.misses` times
-   * in a row lapses, and is its tenant's again when the record is back. A DNS that does not answer changes nothing.
+   * Checks the records of all verified and lapsed domains again; run it daily. A domain whose
+   * record was missing `dns.misses` times in a row lapses, and is restored when the record is back.
+   * If no DNS server answers, nothing changes.
    */
   async reverify (): Promise<readonly DomainCheck[]> {
     await this.#ready()

@@ -1,6 +1,9 @@
 import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
 
-/** 422, for operators: the DNS does not show that a domain is the tenant's. The message says which record is missing. */
+/**
+ * 422, for operators: the DNS does not prove that the tenant owns the domain. The message has the
+ * missing record.
+ */
 export const DomainUnverifiedError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_DOMAIN_UNVERIFIED',
   422,

@@ -8,24 +8,26 @@ import { audit } from '../operations/audit.ts'
 import { askProof, type Proof } from './dns.ts'
 import { markLapsed, markMissed, markSeen, markVerified, readDomains, type StoredDomain } from './store.ts'
 
-/** What {@link Domains.reverify} found of one domain. */
+/** The result of {@link Domains.reverify} for one domain. */
 export interface DomainCheck {
   /** The tenant's id. */
   readonly tenant: string
   readonly domain: string
   /**
-   * `'seen'`: all is well. `'missed'`: the record is missing, or is still. `'lapsed'`: for the last time, and the domain leads nowhere
-   * from now on. `'restored'`: it had lapsed, and is back. `'unanswered'`: no server answered, and nothing was changed.
+   * `'seen'`: the record was found. `'missed'`: it is missing. `'lapsed'`: it was missing too
+   * often, so the domain is no longer routed. `'restored'`: a lapsed domain has its record again.
+   * `'unanswered'`: no server answered, and nothing was changed.
    */
   readonly state: 'seen' | 'missed' | 'lapsed' | 'restored' | 'unanswered'
 }
 
-/** Questions that are under way at once. */
+/** Number of parallel DNS queries. */
 const atOnce = 20
 
 export async function reverifyDomains (context: ManagerContext): Promise<readonly DomainCheck[]> {
   const { options: { domains, progress }, shards } = context
-  // A claim waits for its tenant, and what was given as proved has no record.
+  // Skips claims, which wait for `verify`, and domains that were declared verified, which have no
+  // record.
   const all = (await readDomains(shards.get('default'))).filter(({ status, token }) =>
     status !== 'pending' && token !== null
   )
@@ -53,10 +55,11 @@ async function apply (
 }
 
 async function write (
-  { options: { domains: { misses } }, shards }: ManagerContext,
+  context: ManagerContext,
   { tenant, domain, status }: StoredDomain,
   proof: Exclude<Proof, 'unanswered'>
 ): Promise<DomainCheck['state']> {
+  const { options: { domains: { misses } }, shards } = context
   return withClient(shards.get('default'), client =>
     inTransaction(client, async () => {
       if (proof === 'shown' && status === 'verified') {
@@ -65,16 +68,16 @@ async function write (
       }
       if (proof === 'shown') {
         await markVerified(client, tenant, domain)
-        await audit(client, tenant, 'domain.restore', { domain })
+        await audit(context, client, tenant, 'domain.restore', { domain })
         return 'restored' as const
       }
       const count = await markMissed(client, tenant, domain)
       if (status === 'lapsed' || count < misses) return 'missed' as const
       await markLapsed(client, tenant, domain)
-      await audit(client, tenant, 'domain.lapse', { domain, misses: count })
+      await audit(context, client, tenant, 'domain.lapse', { domain, misses: count })
       return 'lapsed' as const
     })).catch((error: unknown) => {
-      // Somebody else has proved it since.
+      // Another tenant has verified the domain meanwhile.
       if (error instanceof TenantConflictError) return 'missed' as const
       throw error
     })

@@ -1,11 +1,11 @@
 import { tenantConflict } from '@fastify-tenancy/core'
 import { sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 
-/** A domain that a tenant claims or has proved, as `tenancy.domains` keeps it. */
+/** A claimed or verified domain of a tenant, as stored in `tenancy.domains`. */
 export interface StoredDomain {
   readonly tenant: string
   readonly domain: string
-  /** Null for one that was given as proved when the tenant was created. */
+  /** Null for a domain that was declared verified when the tenant was created. */
   readonly token: string | null
   readonly status: 'pending' | 'verified' | 'lapsed'
   /** How often the record was missing since it was last seen. */
@@ -15,7 +15,8 @@ export interface StoredDomain {
 
 const columns =
   `tenant_id as tenant, domain, token, misses, extract(epoch from checked_at)::float8 * 1000 as "checkedAt",
-  case when verified_at is not null then 'verified' when lapsed_at is not null then 'lapsed' else 'pending' end as status`
+  case when verified_at is not null then 'verified' when lapsed_at is not null then 'lapsed'
+    else 'pending' end as status`
 
 type Row = Omit<StoredDomain, 'checkedAt'> & { readonly checkedAt: number | null }
 
@@ -23,16 +24,18 @@ function toDomain ({ checkedAt, ...row }: Row): StoredDomain {
   return { ...row, checkedAt: checkedAt === null ? null : new Date(checkedAt) }
 }
 
-/** All domains, or those of one tenant. */
+/** Returns all domains, or those of one tenant. */
 export async function readDomains (client: SqlClient, tenant?: string): Promise<StoredDomain[]> {
   const { rows } = await client.query<Row>(
-    `select ${columns} from tenancy.domains where $1::text is null or tenant_id = $1 order by domain, tenant_id`,
+    `
+    select ${columns} from tenancy.domains
+    where $1::text is null or tenant_id = $1 order by domain, tenant_id`,
     [tenant ?? null]
   )
   return rows.map(toDomain)
 }
 
-/** Whether another tenant has proved a domain. */
+/** Whether another tenant has verified a domain. */
 export async function isTaken (client: SqlClient, tenant: string, domain: string): Promise<boolean> {
   const { rows } = await client.query(
     'select from tenancy.domains where domain = $2 and tenant_id <> $1 and verified_at is not null',
@@ -41,7 +44,7 @@ export async function isTaken (client: SqlClient, tenant: string, domain: string
   return rows.length > 0
 }
 
-/** Writes a claim down; one that is there keeps its token. */
+/** Stores a claim; an existing one keeps its token. */
 export async function insertClaim (
   client: SqlClient,
   tenant: string,
@@ -55,11 +58,15 @@ export async function insertClaim (
     returning xmax = 0 as "isNew", token`,
     [tenant, domain, token]
   )
-  if (row === undefined) throw new Error('the claim was not written down')
+  if (row === undefined) throw new Error('the insert into tenancy.domains returned no row')
   return row
 }
 
-/** @throws FST_TENANCY_TENANT_CONFLICT when another tenant has proved it meanwhile */
+/**
+ * Marks a domain as verified.
+ *
+ * @throws FST_TENANCY_TENANT_CONFLICT if another tenant has verified it meanwhile
+ */
 export async function markVerified (client: SqlClient, tenant: string, domain: string): Promise<void> {
   await client.query(
     `
@@ -73,7 +80,7 @@ export async function markVerified (client: SqlClient, tenant: string, domain: s
   await touch(client, tenant)
 }
 
-/** Writes down that the record was seen again. Says nothing to anybody: nothing has changed for them. */
+/** Records that the record was seen again. Sends no notification, because routing is unchanged. */
 export async function markSeen (client: SqlClient, tenant: string, domain: string): Promise<void> {
   await client.query(
     'update tenancy.domains set checked_at = now(), misses = 0 where tenant_id = $1 and domain = $2',
@@ -81,16 +88,25 @@ export async function markSeen (client: SqlClient, tenant: string, domain: strin
   )
 }
 
-/** Counts a miss. @returns how many there are now */
+/**
+ * Counts a missing record.
+ *
+ * @returns the new count
+ */
 export async function markMissed (client: SqlClient, tenant: string, domain: string): Promise<number> {
   const { rows: [row] } = await client.query<{ misses: number }>(
-    'update tenancy.domains set checked_at = now(), misses = misses + 1 where tenant_id = $1 and domain = $2 returning misses',
+    `
+    update tenancy.domains set checked_at = now(), misses = misses + 1
+    where tenant_id = $1 and domain = $2 returning misses`,
     [tenant, domain]
   )
   return row?.misses ?? 0
 }
 
-/** Takes a domain's proof away: requests for it find nobody from now on, and others may prove it. */
+/**
+ * Ends a domain's verification: requests for it are no longer routed, and another tenant may verify
+ * it.
+ */
 export async function markLapsed (client: SqlClient, tenant: string, domain: string): Promise<void> {
   await client.query(
     'update tenancy.domains set verified_at = null, lapsed_at = now() where tenant_id = $1 and domain = $2',
@@ -108,7 +124,8 @@ export async function deleteDomain (client: SqlClient, tenant: string, domain: s
   return rowCount === 1
 }
 
-// Counts the tenant's version: a writer who has read it before would write the old list of domains over this.
+// Increments the tenant's version. Otherwise a writer with an older record would overwrite its list
+// of domains.
 async function touch (client: SqlClient, tenant: string): Promise<void> {
   await client.query('update tenancy.tenants set updated_at = now() where id = $1', [tenant])
 }

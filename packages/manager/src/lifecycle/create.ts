@@ -32,20 +32,22 @@ export async function createTenant (context: ManagerContext, told: CreateInput):
   assertSlug(input.slug, options)
   shards.logins(input.shard)
   if (input.isolation === 'rls' || input.isolation === 'row') await assertTables(context, input.shard)
-  // Only one at a time: whoever finds a tenant here that is not ready knows that nobody is at work on it.
+  // Only one process creates a tenant of this slug at a time. So a tenant that is found unfinished
+  // here was interrupted, and no other process works on it.
   return locks.hold(
     slugLock(input.slug),
     'a tenant of this slug is being created at this moment',
     async () => {
       const old = await leftOver(context, input)
-      // What takes no step is there all at once.
+      // Without steps, the record alone is the whole tenant, so it is inserted as active.
       if (old === undefined && !takesSteps(context, input)) return insertTenantRow(context, input, 'active')
       return runCreate(context, old ?? await insertTenantRow(context, input, 'provisioning'))
     }
   )
 }
 
-// The default shard may be set up in any order: nobody is served there before the boot has looked.
+// Checks that a shard has the tenant tables. Not on the default shard, which may be set up in any
+// order: a process that serves it checks its tables at boot.
 async function assertTables (
   { options: { tables: listed }, shards }: ManagerContext,
   shard: string
@@ -56,7 +58,9 @@ async function assertTables (
     const { rows } = await client.query<{ name: string }>(
       `
       select name from unnest($2::text[]) name where not exists (
-        select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = name and c.relkind in ('r', 'p')) order by 1`,
+        select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = $1 and c.relname = name and c.relkind in ('r', 'p')
+      ) order by 1`,
       [schema, Object.keys(tenant)]
     )
     if (rows.length > 0)
@@ -68,7 +72,7 @@ async function assertTables (
   })
 }
 
-/** The steps from a tenant's record to a tenant that is served. Each may have happened already. */
+/** Runs the steps from a tenant's record to an active tenant. Each step is idempotent. */
 async function runCreate (context: ManagerContext, tenant: TenantRecord): Promise<TenantRecord> {
   const { options: { seed, steps }, registry, application } = context
   let isNameTaken = false
@@ -103,7 +107,7 @@ async function runCreate (context: ManagerContext, tenant: TenantRecord): Promis
         ...(seed === undefined ? [] : [fill]), activate]
     })
   } catch (error) {
-    // The name of its schema or database is somebody else's: it will never be ready.
+    // Another tenant owns the name of the schema or database, so this creation can never succeed.
     if (isNameTaken) await forget(context, tenant.id)
     throw error
   }
@@ -115,7 +119,10 @@ function takesSteps ({ options }: ManagerContext, input: ResolvedCreateInput): b
     options.steps.some(({ create }) => create !== undefined)
 }
 
-/** A tenant of this slug whose creation was cut short; of the same kind, since its place is written down. */
+/**
+ * Returns a tenant of this slug whose creation was interrupted. Its isolation and shard must match,
+ * because the record has its placement already.
+ */
 async function leftOver (
   { registry, shards }: ManagerContext,
   { id, slug, isolation, shard }: ResolvedCreateInput
@@ -126,7 +133,7 @@ async function leftOver (
     (id ?? old.id) !== old.id
   ) return undefined
   if (old.status === 'provisioning') return old
-  // Cut short between its last step and the journal's last word.
+  // The creation was interrupted after its last step, before the journal recorded its end.
   const operation = old.status === 'active' ? await openOperation(shards.get('default'), old.id) : undefined
   return operation?.kind === 'create' ? old : undefined
 }
@@ -140,7 +147,7 @@ export async function insertTenantRow (
   const { id = randomUUID(), slug, isolation, shard, database, name, plan, settings, domains } = input
   assertSlug(slug, options)
   const inserted = await withClient(shards.get('default'), async client => {
-    // An id is a value of every tenant column, so the columns' types have a say.
+    // The id is a value of every tenant column, so it must be valid for the columns' types.
     const idTypes = await tenantColumnTypes(client, options.tables)
     return inTransaction(client, async () => {
       const tenant = await postgresRegistry(client, { idTypes }).insert({
@@ -150,7 +157,8 @@ export async function insertTenantRow (
         status,
         placement: {
           shard,
-          // Written down, so that it stays whatever a later version would call it. Not made of an id that is refused anyway.
+          // Stored, so that it stays valid if a later version derives another name. Skipped for an
+          // invalid id, which the registry refuses with its reason.
           ...(isolation === 'schema' && idProblem(id) === undefined && { schema: tenantIdentifier(id) }),
           ...(isolation === 'database' && idProblem(id) === undefined &&
             { database: database ?? tenantIdentifier(id) })
@@ -161,11 +169,11 @@ export async function insertTenantRow (
         ...(domains !== undefined &&
           { domains: domains.map(domain => customDomain(domain, options.domains.bases)) })
       })
-      if (status === 'active') await audit(client, tenant.id, 'create', describe(tenant))
+      if (status === 'active') await audit(context, client, tenant.id, 'create', describe(tenant))
       return tenant
     })
   })
-  // A process may remember that the name is nobody's.
+  // A process may have cached that no tenant has this slug.
   await tellChange(context, inserted)
   return inserted
 }
@@ -177,7 +185,7 @@ async function forget ({ shards }: ManagerContext, id: string): Promise<void> {
   })
 }
 
-// What `tenants.decrypt` reads may be a URL with a password: it is nobody's to write down.
+// Omits the database, because `tenants.decrypt` may return a URL with a password from it.
 function describe ({ slug, plan, isolation, placement: { shard, schema } }: TenantRecord): object {
   return { slug, plan, isolation, shard, ...(schema !== undefined && { schema }) }
 }

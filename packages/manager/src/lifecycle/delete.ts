@@ -11,13 +11,16 @@ import { readOutside } from '../removal/outside.ts'
 import { countTenant } from '../tenant-rows/count.ts'
 import { readClock, readDeletion, writeDeletion, type Deletion } from './deletion.ts'
 
-/** How {@link Manager.delete} deletes. */
+/** Options of {@link Manager.delete}. */
 export interface DeleteInput {
-  /** How long the data is kept, and the deletion can be taken back by `resume`: `'7d'`, `'0s'`. A tenant that was never ready has none. @default '7d' */
+  /**
+   * How long the data is kept and `resume` can take the deletion back: `'7d'`, `'0s'`. A tenant
+   * that was never active has no grace period. @default '7d'
+   */
   readonly grace?: string
-  /** Only says what would be done. @default false */
+  /** Only reports what would be deleted. @default false */
   readonly dryRun?: boolean
-  /** Leaves the data where it is; what goes is the tenant, its role and its login. @default false */
+  /** Keeps the data. Only the tenant, its role and its login are removed. @default false */
   readonly keepData?: boolean
 }
 
@@ -28,13 +31,22 @@ export interface DeleteReport {
   /** When {@link Manager.purgeDue} removes the data. */
   readonly due: Date
   readonly keepsData: boolean
-  /** The tenant's rows by table, of a dry run; tables without any are left out. */
+  /** The tenant's rows by table, in a dry run. Tables without rows are omitted. */
   readonly rows?: Readonly<Record<string, number>>
-  /** What outside the tenant's home depends on it, of a dry run: `view public.report`. A purge is refused while there is any. */
+  /**
+   * Objects outside the tenant's placement that depend on it, in a dry run: `view public.report`. A
+   * purge is refused while there are any.
+   */
   readonly dependents?: readonly string[]
-  /** What the tenant's role may use elsewhere, of a dry run: `table public.report`. Those privileges end with the role. */
+  /**
+   * Objects elsewhere that the tenant's role may use, in a dry run: `table public.report`. The
+   * privileges end with the role.
+   */
   readonly grants?: readonly string[]
-  /** The same in other databases, by object and database. A purge is refused while there is any, because the role cannot be dropped. */
+  /**
+   * Like `grants`, but in other databases: object and database. A purge is refused while there are
+   * any, because PostgreSQL refuses to drop the role.
+   */
   readonly grantsElsewhere?: readonly string[]
 }
 
@@ -76,7 +88,7 @@ export async function deleteTenant (
   const deletion: Deletion = { was, keepsData, due }
   const lock: OperationStep<object> = { name: 'lockout', run: () => lockOut(context, tenant, 'deleting') }
   const mark: OperationStep<object> = { name: 'mark', run: () => markDeleting(context, tenant, deletion) }
-  // A create or an import that failed ends here.
+  // A delete ends a failed create or import.
   await runSteps(context, {
     tenant,
     kind: 'delete',

@@ -1,14 +1,17 @@
 import type { SqlClient } from '@fastify-tenancy/postgres/client'
 
-/** A deletion that was asked for and not carried out: `tenancy.deletions`. */
+/** A deletion that was requested and not purged yet: `tenancy.deletions`. */
 export interface Deletion {
-  /** What the tenant was before. */
+  /** The tenant's status before the deletion. */
   readonly was: 'provisioning' | 'active' | 'suspended'
   readonly keepsData: boolean
   readonly due: Date
 }
 
-/** The database's time, in milliseconds: it decides what is due, whatever the clock of who asks for a deletion says. */
+/**
+ * Returns the database's time in milliseconds. It decides what is due, so clocks of other machines
+ * have no influence.
+ */
 export async function readClock (client: SqlClient): Promise<number> {
   const { rows: [row] } = await client.query<{ now: number }>(
     'select extract(epoch from pg_catalog.clock_timestamp())::float8 * 1000 as now'
@@ -19,13 +22,14 @@ export async function readClock (client: SqlClient): Promise<number> {
 export async function readDeletion (client: SqlClient, tenant: string): Promise<Deletion | undefined> {
   const { rows: [row] } = await client.query<Omit<Deletion, 'due'> & { due: number }>(
     `
-    select was, keeps_data as "keepsData", extract(epoch from due_at)::float8 * 1000 as due from tenancy.deletions where tenant_id = $1`,
+    select was, keeps_data as "keepsData", extract(epoch from due_at)::float8 * 1000 as due
+    from tenancy.deletions where tenant_id = $1`,
     [tenant]
   )
   return row && { ...row, due: new Date(row.due) }
 }
 
-/** Writes a deletion down; a second one changes when it is due, and what is kept. */
+/** Stores a deletion. A second one changes the due time and what is kept. */
 export async function writeDeletion (
   client: SqlClient,
   tenant: string,
@@ -43,7 +47,7 @@ export async function forgetDeletion (client: SqlClient, tenant: string): Promis
   await client.query('delete from tenancy.deletions where tenant_id = $1', [tenant])
 }
 
-/** The ids of the tenants whose time has come, the longest overdue first. */
+/** Returns the ids of tenants whose deletion is due, the longest overdue first. */
 export async function dueDeletions (client: SqlClient): Promise<string[]> {
   const { rows } = await client.query<{ id: string }>(
     'select tenant_id as id from tenancy.deletions where due_at <= now() order by due_at, tenant_id'

@@ -2,10 +2,12 @@ import { checkOptions, isolations, nameProblem, nonEmptyString, oneOf, planProbl
   settingsProblem, tenantBounds, type Isolation, type TenantInput } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
-// What the calls of the manager are told: a name that nobody reads is a plan or a reason that was not set.
+// Checks the inputs of the manager's methods. Unknown keys are rejected, because a misspelt `plan`
+// would silently create a tenant on the default plan.
 
 const settingsMessage = 'must be an object of plain JSON values'
-// A copy as the registry will keep it: the caller's own is not to be frozen.
+// Copies the settings as the registry will store them, so that freezing the record does not freeze
+// the caller's object.
 const settings = v.pipe(
   v.custom<Readonly<Record<string, unknown>>>(
     input =>
@@ -16,7 +18,7 @@ const settings = v.pipe(
   v.check(input => settingsProblem(input) === undefined, 'must be at most 64 KiB of JSON')
 )
 
-// PostgreSQL has no text with it.
+// PostgreSQL's text type cannot store NUL.
 const text = v.pipe(
   nonEmptyString,
   v.check(value => !value.includes('\0'), 'must not hold the character NUL')
@@ -29,7 +31,7 @@ const described = { name: v.optional(name), plan: v.optional(plan), settings: v.
 
 const createSchema = v.strictObject({
   ...described,
-  // Their rules are those of the names, whoever breaks them.
+  // The registry checks slug, id and domains, so that the same rules apply to every caller.
   slug: v.custom<string>(() => true),
   id: v.optional(v.string('must be a string')),
   domains: v.optional(
@@ -50,17 +52,29 @@ const updateSchema = v.strictObject(
 
 const suspendSchema = v.strictObject({ reason: v.optional(text) }, 'must be an object')
 
-/** @throws FST_TENANCY_OPTION_INVALID */
+/**
+ * Checks the input of `create` or `import`.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
 export function resolveCreateInput (input: CreateInput, what: 'create' | 'import'): CreateInput {
   return defined(checkOptions(createSchema, input, what))
 }
 
-/** @throws FST_TENANCY_OPTION_INVALID */
+/**
+ * Checks the input of `update`.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
 export function resolveUpdateInput (input: UpdateInput): UpdateInput {
   return defined(checkOptions(updateSchema, input, 'update'))
 }
 
-/** @throws FST_TENANCY_OPTION_INVALID */
+/**
+ * Checks the input of `suspend`.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
 export function resolveSuspendInput (input: SuspendInput): SuspendInput {
   return defined(checkOptions(suspendSchema, input, 'suspend'))
 }
@@ -79,7 +93,7 @@ function defined<T extends object> (input: T): { [K in keyof T]: Exclude<T[K], u
   }
 }
 
-/** What {@link Manager.create} makes a tenant from. */
+/** Input of {@link Manager.create}. */
 export interface CreateInput extends Pick<TenantInput, 'slug' | 'name' | 'plan' | 'settings' | 'domains'> {
   /** @default a random uuid */
   readonly id?: string
@@ -87,21 +101,27 @@ export interface CreateInput extends Pick<TenantInput, 'slug' | 'name' | 'plan' 
   readonly isolation?: Isolation
   /** @default 'default' */
   readonly shard?: string
-  /** The name of its database, or what `tenants.decrypt` makes its URL of. For strategy `database`. @default 'tenant_<id>' */
+  /**
+   * Name of the tenant's database, or the input from which `tenants.decrypt` makes its URL. For
+   * strategy `database`. @default 'tenant_<id>'
+   */
   readonly database?: string
 }
 
-/** Why, for the record. */
+/** Options of {@link Manager.suspend}. The audit log stores the reason. */
 export interface SuspendInput {
   readonly reason?: string
 }
 
-/** What {@link Manager.update} may change. What is left out stays. */
+/** Changes of {@link Manager.update}. Omitted properties keep their value. */
 export interface UpdateInput {
   readonly name?: string
   readonly plan?: string
-  /** All of them: what is not in it is gone. */
+  /** All settings: keys that are missing here are removed. */
   readonly settings?: Readonly<Record<string, unknown>>
-  /** The version that the caller has read: refused where somebody has changed the tenant since. @default the newest */
+  /**
+   * The version that the caller has read. The update is refused if the tenant was changed since.
+   * @default the newest
+   */
   readonly version?: number
 }

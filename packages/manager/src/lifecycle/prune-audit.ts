@@ -3,15 +3,20 @@ import * as v from 'valibot'
 
 import type { ManagerContext } from '../context/context.ts'
 
-/** What {@link Manager.pruneAudit} is told. */
+/** Options of {@link Manager.pruneAudit}. */
 export interface PruneAuditInput {
-  /** How old an entry must be: `'365d'`. */
+  /** Minimum age of the removed entries: `'365d'`. */
   readonly olderThan: string
 }
 
 const schema = v.strictObject({ olderThan: duration }, 'must be an object of olderThan')
 
-/** Removes old entries of `tenancy.audit`, which nothing else can, and writes that down there. */
+/**
+ * Removes old entries of `tenancy.audit` and adds an audit entry about it. This is the only way to
+ * remove entries.
+ *
+ * @returns the number of removed entries
+ */
 export async function pruneAudit ({ shards }: ManagerContext, input: PruneAuditInput): Promise<number> {
   const { olderThan } = checkOptions(schema, input, 'pruneAudit')
   const { rows: [row] } = await shards.get('default').query<{ removed: string }>(

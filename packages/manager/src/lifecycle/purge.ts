@@ -23,15 +23,18 @@ import { dueDeletions, forgetDeletion, readDeletion } from './deletion.ts'
 /** What a purge removed. */
 export interface PurgeReport {
   readonly tenant: TenantRecord
-  /** Rows by table, as they were counted before: nothing where the data was kept, or the tenant was purged already. */
+  /**
+   * Rows by table, counted before the removal. Empty if the data was kept or the tenant had been
+   * purged before.
+   */
   readonly rows: Readonly<Record<string, number>>
   readonly keptData: boolean
 }
 
-/** What {@link Manager.purgeDue} did. */
+/** The result of {@link Manager.purgeDue}. */
 export interface PurgeDueReport {
   readonly purged: readonly PurgeReport[]
-  /** Tenants whose purge failed, by id: the next call takes it up. */
+  /** Tenants whose purge failed, by id. The next call resumes them. */
   readonly failed: readonly { readonly id: string; readonly error: unknown }[]
 }
 
@@ -48,7 +51,7 @@ export async function purgeTenant (context: ManagerContext, ref: TenantRef): Pro
   const keptData = unfinished?.kind === 'purge'
     ? unfinished.input['keepsData'] === true
     : (await readDeletion(client, tenant.id))?.keepsData ?? false
-  // Before anything goes, the user's own resources included.
+  // Checked before anything is removed, including resources that the user's steps remove.
   if (!keptData) await assertNothingOutside(context, tenant)
   else if (tenant.isolation !== 'database') await assertRoleDroppable(context, tenant)
   const { rows } = await runSteps<PurgeState>(context, {
@@ -62,7 +65,10 @@ export async function purgeTenant (context: ManagerContext, ref: TenantRef): Pro
   return { tenant: await findTenant(context, { id: tenant.id }), rows, keptData }
 }
 
-/** Purges every tenant whose time has come, one after the other; one that fails does not stop the rest. */
+/**
+ * Purges every tenant whose deletion is due, one after the other. A failure does not stop the
+ * others.
+ */
 export async function purgeDue (context: ManagerContext): Promise<PurgeDueReport> {
   const purged: PurgeReport[] = []
   const failed: { id: string; error: unknown }[] = []
@@ -103,7 +109,7 @@ function keepingSteps (context: ManagerContext, tenant: TenantRecord): Operation
   ]
 }
 
-// Sessions of a database of the tenant's own were ended by its fence.
+// For strategy `database`, the lockout terminated the sessions itself.
 async function wait (
   { options: { waitTimeout: timeout }, shards }: ManagerContext,
   { isolation, placement }: TenantRecord
@@ -111,7 +117,10 @@ async function wait (
   if (isolation !== 'database') await waitForOlder(shards.get(placement.shard), { timeout })
 }
 
-/** First the cache's epoch, without which no value is found; then every key of the tenant, and every process' record of it. */
+/**
+ * Deletes the cache's generation token first, which makes every cached value unreachable. Then
+ * deletes all keys of the tenant and invalidates its record in every process.
+ */
 async function removeKeys (context: ManagerContext, tenant: TenantRecord): Promise<void> {
   const redis = await context.redis.get()
   await redis?.ready()
@@ -120,26 +129,29 @@ async function removeKeys (context: ManagerContext, tenant: TenantRecord): Promi
   await tellChange(context, tenant)
 }
 
-/** Proves that nothing is left. */
+/** Checks that no row, role or schema of the tenant is left. */
 async function verify (context: ManagerContext, tenant: TenantRecord): Promise<void> {
   let left = await leftRows(context, tenant)
   if (left.length > 0) {
-    // Perhaps in tables that were named since the steps that remove rows were done.
+    // A table may have been added to the options after the removing steps were done.
     await removeData(context, tenant)
     await removeGlobalRows(context, tenant)
     left = await leftRows(context, tenant)
   }
   if (left.length > 0)
     throw tenantConflict(
-      `rows of the tenant are left: ${
+      `rows of the tenant still exist: ${
         left.join(', ')
-      }; name these tables in options.tables, or remove the rows in a step of options.lifecycle.steps, then call again`
+      }; list these tables in options.tables, or remove the rows in a step of options.lifecycle.steps, ` +
+        'then purge the tenant again'
     )
   if (tenant.isolation === 'database') return
   await withClient(context.shards.get(tenant.placement.shard), async client => {
     const objects = await leftObjects(client, tenant)
     if (objects.length > 0)
-      throw tenantConflict(`${objects.join(' and ')} of the tenant is left: drop it, then call again`)
+      throw tenantConflict(
+        `${objects.join(' and ')} of the tenant still exists: drop it, then purge the tenant again`
+      )
   })
 }
 

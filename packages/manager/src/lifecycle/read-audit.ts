@@ -4,24 +4,26 @@ import * as v from 'valibot'
 
 import type { ManagerContext } from '../context/context.ts'
 
-/** Which entries {@link Manager.audit} gives. */
+/** Selects the entries that {@link Manager.audit} returns. */
 export interface AuditInput {
-  /** The entries of one tenant, also of one that was purged. @default those of all tenants */
+  /** The tenant of the entries, which may be purged. @default all tenants */
   readonly tenant?: TenantRef
-  /** How old an entry may be: `'7d'`. @default any age */
+  /** Maximum age of an entry: `'7d'`. @default any age */
   readonly since?: string
 }
 
-/** One line of `tenancy.audit`. */
+/** A row of `tenancy.audit`. */
 export interface AuditEntry {
   readonly at: Date
-  /** The tenant's id; `''` where the entry is about no tenant. */
+  /** The tenant's id; `''` if the entry concerns no tenant. */
   readonly tenant: string
-  /** The slug that the tenant has now; undefined where there is none, or it is deleted. */
+  /**
+   * The tenant's current slug. Undefined if the tenant is deleted or the entry concerns no tenant.
+   */
   readonly slug?: string
-  /** What was done: `create`, `suspend`, `restore`… */
+  /** The action: `create`, `suspend`, `restore`… */
   readonly action: string
-  /** The login that did it. */
+  /** The login of the action, or the actor of `manager.as()`; the login is then `details.login`. */
   readonly actor: string
   readonly details: Readonly<Record<string, unknown>>
 }
@@ -34,7 +36,7 @@ const schema = v.strictObject({
 const pageSize = 500
 
 /**
- * Reads what was done to tenants, the oldest first, page by page.
+ * Yields audit entries, the oldest first. Reads them page by page.
  *
  * ```sql
  * select … from tenancy.audit where id > $1 and tenant_id = $2 order by id limit 500
@@ -48,12 +50,13 @@ export async function* readAudit (
 ): AsyncGenerator<AuditEntry> {
   const { tenant, since } = checkOptions(schema, input, 'audit')
   const id = tenant && await idOf(registry, resolveTenantRef(tenant))
-  // One moment for all pages.
+  // Computed once, so that all pages use the same time.
   const from = since === undefined ? null : new Date(Date.now() - since)
   for (let after = '0';;) {
     const { rows } = await shards.get('default').query<Row>(
       `
-      select entry.id::text as key, entry.at::text, entry.tenant_id as tenant, tenants.slug, entry.action, entry.actor,
+      select entry.id::text as key, entry.at::text, entry.tenant_id as tenant, tenants.slug,
+        entry.action, entry.actor,
         entry.details::text
       from (select * from tenancy.audit where id > $1
         ${id === undefined ? '' : 'and tenant_id = $3'} and ($2::timestamptz is null or at >= $2)
@@ -87,7 +90,7 @@ interface Row {
   readonly details: string
 }
 
-// Entries outlive their tenant, so an id needs no record.
+// Entries outlive their tenant, so an id needs no registry record.
 async function idOf (registry: ManagerContext['registry'], ref: TenantRef): Promise<string> {
   if ('id' in ref) return ref.id
   const tenant = await registry.findBySlug(ref.slug)

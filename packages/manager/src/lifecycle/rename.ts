@@ -6,7 +6,10 @@ import { withTenant } from '../operations/find.ts'
 import { assertStatus } from '../operations/state.ts'
 import { assertSlug } from './slug.ts'
 
-/** The old slug is quarantined for 30 days by the registry's own trigger; only this tenant may have it back before. */
+/**
+ * Changes a tenant's slug. A trigger of the registry quarantines the old slug for 30 days, in which
+ * only this tenant can take it again.
+ */
 export async function renameTenant (
   context: ManagerContext,
   ref: TenantRef,

@@ -2,7 +2,11 @@ import { slugPatternProblem, slugProblem, tenantConflict } from '@fastify-tenanc
 
 import type { ResolvedManagerOptions } from '../context/options.ts'
 
-/** @throws FST_TENANCY_TENANT_CONFLICT for a slug that is reserved, breaks its rule, or is read as another one by a host pattern */
+/**
+ * Refuses a slug that is reserved or malformed, or that a host pattern would read as another slug.
+ *
+ * @throws FST_TENANCY_TENANT_CONFLICT
+ */
 export function assertSlug (
   slug: string,
   { reserved, domains }: Pick<ResolvedManagerOptions, 'reserved' | 'domains'>

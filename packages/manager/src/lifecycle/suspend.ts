@@ -9,7 +9,10 @@ import { assertStatus, assertTransition } from '../operations/state.ts'
 import { forgetDeletion, readDeletion } from './deletion.ts'
 import { resolveSuspendInput, type SuspendInput } from './input.ts'
 
-/** First the fence, in the database that holds the rows; then the status, which tells every process. */
+/**
+ * Suspends a tenant. The lockout in the tenant's database precedes the status, whose change
+ * notifies every process.
+ */
 export async function suspendTenant (
   context: ManagerContext,
   ref: TenantRef,
@@ -26,15 +29,18 @@ export async function suspendTenant (
   })
 }
 
-/** First the status, then the fence. Takes a deletion back, too: the tenant is then what it was before. */
+/**
+ * Resumes a tenant, or takes a deletion back and restores the previous status. The status precedes
+ * the removal of the lockout.
+ */
 export async function resumeTenant (context: ManagerContext, ref: TenantRef): Promise<TenantRecord> {
   return withTenant(context, ref, ['delete'], async tenant => {
     const client = context.shards.get('default')
-    // What was never finished is not made active by this, whatever a deletion that was cut short has left.
+    // Refuses a tenant that was never active, even if an interrupted delete left an operation.
     assertStatus(tenant.status, 'active', 'suspended', 'deleting')
     const deletion = await readDeletion(client, tenant.id)
     if (deletion?.was === 'provisioning')
-      throw tenantConflict('the tenant was deleted before it was ready: purge it, and create it again')
+      throw tenantConflict('the tenant was deleted before it was active: purge it, then create it again')
     await abandonOperation(client, tenant.id)
     const status = tenant.status === 'deleting' ? deletion?.was ?? 'active' : 'active'
     if (tenant.status !== status) assertTransition(tenant.status, status)

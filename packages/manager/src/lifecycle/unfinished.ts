@@ -2,20 +2,20 @@ import type { Isolation } from '@fastify-tenancy/core'
 
 import type { ManagerContext } from '../context/context.ts'
 
-/** What is still to be done about a tenant: `tenancy.moves` and `tenancy.deletions`. */
+/** Work on a tenant that is not finished: rows of `tenancy.moves` and `tenancy.deletions`. */
 export interface UnfinishedWork {
   /** The id of the tenant. */
   readonly tenant: string
-  /** A move that was not confirmed, or that was cut short. */
+  /** A move that is interrupted or not confirmed. */
   readonly move?: UnfinishedMove
-  /** A deletion whose data is still there. */
+  /** A deletion whose data is not purged yet. */
   readonly deletion?: { readonly due: Date; readonly keepsData: boolean }
 }
 
 export interface UnfinishedMove {
   readonly from: { readonly isolation: Isolation; readonly shard: string }
   readonly to: { readonly isolation: Isolation; readonly shard: string }
-  /** Whether the tenant is served from the new place, so that only the old copy is left. */
+  /** Whether the tenant is served from the target, so that only the old copy is left. */
   readonly isSwitched: boolean
 }
 

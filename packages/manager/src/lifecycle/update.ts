@@ -16,7 +16,8 @@ export async function updateTenant (
   const tenant = await findTenant(context, ref)
   if (version !== undefined && version !== tenant.version)
     throw tenantConflict(
-      `the tenant was changed by somebody else: it is of version ${tenant.version}, and not ${version}; read it again`
+      `the tenant was changed meanwhile: its version is ${tenant.version}, not ${version}. ` +
+        'Read the tenant, then update it again'
     )
   assertStatus(tenant.status, 'provisioning', 'active', 'suspended')
   const changes: Omit<UpdateInput, 'version'> = Object.fromEntries(
@@ -26,7 +27,7 @@ export async function updateTenant (
       )
   )
   if (Object.keys(changes).length === 0) return tenant
-  // Settings may hold what is nobody's to write down for ever: their names alone.
+  // Settings may contain secrets, so the audit entry has only the names of the changed ones.
   const { settings, ...plain } = changes
   return changeTenant(context, tenant, changes, 'update', {
     ...plain,

@@ -9,12 +9,16 @@ import { ended, hasServer, tenantServer, type TenantServer } from '../placement/
 /** Why a tenant is locked out of its rows. */
 export type LockoutReason = 'suspended' | 'moving' | 'moved' | 'deleting'
 
-/** Whom a fence is for, and which of its homes: a tenant that moves has two. */
+/**
+ * The tenant and the placement that a lockout applies to. A tenant that is being moved has two
+ * placements.
+ */
 export type LockoutTarget = Pick<Tenant, 'id' | 'isolation' | 'placement'>
 
 /**
- * Locks a tenant out of its rows, in the database that holds them. When this has resolved, every statement that begins
- * gets an error, whatever its process remembers; those that began before may still be running: see {@link waitForOlder}.
+ * Locks a tenant out of its rows, in the database that holds them. After it resolves, every new
+ * statement fails, whatever a process has cached. Transactions that began before may still run: see
+ * {@link waitForOlder}.
  *
  * ```sql
  * insert into tenancy.lockouts (tenant, placement, reason) values (sha256('7f3c…'), 'shared', 'suspended')
@@ -42,7 +46,7 @@ export async function lockOut (
   )
 }
 
-/** Takes a tenant's fence away. */
+/** Removes a tenant's lockout. */
 export async function liftLockout (context: ManagerContext, tenant: LockoutTarget): Promise<void> {
   if (tenant.isolation === 'database') return onServer(context, tenant, unlockDatabase)
   await change(context, tenant, `delete from tenancy.lockouts where tenant = ${hash} and placement = $2`, [
@@ -51,8 +55,9 @@ export async function liftLockout (context: ManagerContext, tenant: LockoutTarge
   ])
 }
 
-// All fences share one epoch: of two that change at once one waits for the other, and where transactions are repeatable read or
-// serializable unless they say otherwise, it then fails. Each attempt is a transaction of its own.
+// All lockouts share one version row, so a concurrent change waits for it. Under repeatable read or
+// serializable as the default isolation level, the second one then fails and is retried. Each
+// attempt is its own transaction.
 async function change (
   { shards }: ManagerContext,
   { placement: { shard } }: LockoutTarget,
@@ -84,18 +89,21 @@ function placementOf ({ isolation }: LockoutTarget): 'shared' | 'schema' {
 
 const running = `
   select l.virtualxid as id from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
-  where l.locktype = 'virtualxid' and l.virtualxid = l.virtualtransaction and a.pid <> pg_catalog.pg_backend_pid()
+  where l.locktype = 'virtualxid' and l.virtualxid = l.virtualtransaction
+    and a.pid <> pg_catalog.pg_backend_pid()
     and a.datname = pg_catalog.current_database() and a.usesysid is not null`
 
-// Belongs to no session, and outlives all of them.
+// A prepared transaction belongs to no session and survives restarts.
 const prepared = 'select gid as id from pg_catalog.pg_prepared_xacts where database = '
 
 /**
- * Resolves when every transaction that runs now in the client's database has ended: whoever passed a fence before it was there
- * has then finished, one way or the other. Call it when the fence is committed.
+ * Resolves when every transaction that now runs in the client's database has ended. A transaction
+ * that passed the lockout check before the lockout existed has then finished. Call it after the
+ * lockout is committed.
  *
  * @param timeout in milliseconds
- * @throws FST_TENANCY_TENANT_CONFLICT that says how many still run, and which are prepared
+ * @throws FST_TENANCY_TENANT_CONFLICT with the number of running transactions and the ids of
+ *   prepared ones
  */
 export async function waitForOlder (
   client: SqlClient,
@@ -104,7 +112,8 @@ export async function waitForOlder (
   const deadline = Date.now() + timeout
   const ids = async (text: string, values?: unknown[]): Promise<string[]> =>
     (await client.query<{ id: string }>(text, values)).rows.map(({ id }) => id)
-  // Read after the others: one that is prepared between the two is then seen twice, and not missed.
+  // Read after the running transactions. A transaction that is prepared between the two reads is
+  // then seen twice instead of missed.
   const preparedNow = (): Promise<string[]> => ids(`${prepared}pg_catalog.current_database()`)
   let older = await ids(running)
   let gids = await preparedNow()
@@ -112,7 +121,7 @@ export async function waitForOlder (
     if (Date.now() > deadline) throw tenantConflict(stillThere(older, gids, timeout))
     await sleep(pause)
     const known = new Set(gids)
-    // What is prepared while some of the older still run may be one of them.
+    // While an older transaction runs, a newly prepared one may be that older one.
     const mayBeOlder = older.length > 0
     if (mayBeOlder) older = await ids(`${running} and l.virtualxid = any($1)`, [older])
     gids = (await preparedNow()).filter(gid => mayBeOlder || known.has(gid))
@@ -139,14 +148,16 @@ async function onServer (
   tenant: LockoutTarget,
   work: (client: SqlClient, server: TenantServer) => Promise<void>
 ): Promise<void> {
-  // An embedded database is this process's own, and what a function answers is its author's: there is no login to lock out.
+  // An embedded database belongs to this process, and a pool from the application's function to its
+  // author. Neither has a login that the manager can lock out.
   if (!await hasServer(tenant as Tenant, context)) return
   const server = await tenantServer(tenant as Tenant, context)
   if ('pool' in server) return
   await ended(openManagerPool(server.serverUrl), pool => withClient(pool, client => work(client, server)))
 }
 
-// The owner's login can still enter, for an export. A superuser's cannot be locked out.
+// Revokes CONNECT from the tenant's login and ends its sessions. The owner's login can still
+// connect, for an export. A superuser cannot be locked out.
 async function lockDatabase (client: SqlClient, { name, login }: TenantServer): Promise<void> {
   const { rows: [database] } = await client.query('select from pg_catalog.pg_database where datname = $1', [
     name
@@ -156,7 +167,10 @@ async function lockDatabase (client: SqlClient, { name, login }: TenantServer): 
   await endSessions(client, name, login.user)
 }
 
-/** Refuses to leave a database in which something is prepared: it would be committed into the old home when its rows have been copied. */
+/**
+ * Refuses a database with a prepared transaction. It could be committed into the source after its
+ * rows were copied.
+ */
 export async function assertNonePrepared (
   client: SqlClient,
   { name }: Pick<TenantServer, 'name'>
@@ -164,7 +178,8 @@ export async function assertNonePrepared (
   const { rows: [found] } = await client.query<{ id: string }>(`${prepared}$1 limit 1`, [name])
   if (found !== undefined)
     throw tenantConflict(
-      `the prepared transaction '${found.id}' of the tenant's database is not decided: commit prepared or rollback prepared, then call again`
+      `the prepared transaction '${found.id}' of the tenant's database is not decided: ` +
+        'commit prepared or rollback prepared, then call again'
     )
 }
 
@@ -176,7 +191,8 @@ async function unlockDatabase (client: SqlClient, { name, login }: TenantServer)
 export async function endSessions (client: SqlClient, database: string, user: string): Promise<void> {
   const deadline = Date.now() + longestEnd
   for (let pause = 5;; pause = Math.min(pause * 2, 200)) {
-    // In a transaction of its own: within one, the server shows the sessions of its first look.
+    // Each check runs in its own transaction, because PostgreSQL keeps the first view of
+    // `pg_stat_activity` for a whole transaction.
     const count = await asMember(client, user, async () =>
       (await client.query(
         `
@@ -191,14 +207,16 @@ export async function endSessions (client: SqlClient, database: string, user: st
   }
 }
 
-/** In milliseconds. */
+/** How long sessions may take to end, in milliseconds. */
 const longestEnd = 30_000
 
-// Whoever ends a session must have its role's privileges; who made a role may grant it to itself, and takes that back here.
+// Ending a session needs the privileges of its role. A role that created the login may grant it to
+// itself, and the rollback revokes it again.
 async function asMember<T> (client: SqlClient, user: string, work: () => Promise<T>): Promise<T> {
   const { rows: [row] } = await client.query<{ member: boolean; options: boolean }>(
     `
-    select pg_catalog.pg_has_role(session_user, oid, 'usage') as member, pg_catalog.current_setting('server_version_num')::int >= 160000 as options
+    select pg_catalog.pg_has_role(session_user, oid, 'usage') as member,
+      pg_catalog.current_setting('server_version_num')::int >= 160000 as options
     from pg_catalog.pg_roles where rolname = $1`,
     [user]
   )

@@ -3,12 +3,13 @@ import { catalogChange } from '@fastify-tenancy/postgres/registry'
 
 import type { ManagerContext } from '../context/context.ts'
 
-/** Milliseconds between two announcements while many tenants are migrated. */
+/** Minimum delay between two announcements, in milliseconds, while many tenants are migrated. */
 const interval = 1_000
 
 /**
- * Announces to the running processes that tables changed: `NOTIFY tenancy, 'catalog'`, and through Redis where there is one. They forget their prepared
- * statements, whose parameters would keep the types that the columns had before.
+ * Notifies running processes that tables changed: `NOTIFY tenancy, 'catalog'`, and through Redis if
+ * it is configured. They drop their prepared statements, whose parameters would keep the old column
+ * types.
  */
 export class CatalogAnnouncer {
   readonly #context: ManagerContext
@@ -19,13 +20,13 @@ export class CatalogAnnouncer {
     this.#context = context
   }
 
-  /** Records a change. Announces it at once, or with the changes of the next second. */
+  /** Records a change. Announces it at once, or together with the changes of the next second. */
   async changed (): Promise<void> {
     this.#isDue = true
     if (Date.now() - this.#last >= interval) await this.flush()
   }
 
-  /** Announces what was not announced yet. */
+  /** Announces changes that were recorded and not announced yet. */
   async flush (): Promise<void> {
     if (!this.#isDue) return
     this.#isDue = false
@@ -36,7 +37,8 @@ export class CatalogAnnouncer {
     await this.#publish()
   }
 
-  // The tables are changed: a Redis that does not answer fails nothing.
+  // Best-effort: the tables have changed already, so an unreachable Redis must not fail the
+  // migration.
   async #publish (): Promise<void> {
     const { redis, options } = this.#context
     try {
@@ -51,8 +53,8 @@ export class CatalogAnnouncer {
       options.progress?.({
         operation: 'tell',
         tenant: '',
-        step:
-          `Redis could not be told that tables changed (${why}): a process that does not listen to the database keeps its prepared statements for a minute`
+        step: `cannot publish to Redis that tables changed (${why}): processes that do not LISTEN to the ` +
+          'database keep their prepared statements for a minute'
       })
     }
   }

@@ -4,23 +4,25 @@ import { asideFor, assertBorder, borderCode, markBorder, relationShape, nameRela
 import type { StatementRunner } from './dialect.ts'
 import { transactionWords } from './transaction-words.ts'
 
-/** What the comment on a tenant's schema begins with. */
+/** Prefix of the comment on a tenant's schema. */
 const tenantMark = 'fastify-tenancy: tenant '
 
 type Ask = StatementRunner['run']
 
-// active_sql_transaction, invalid_transaction_termination: the statement runs in no transaction that is open already. Nothing of it has stayed then.
+// active_sql_transaction, invalid_transaction_termination: the statement cannot run inside a
+// transaction. It had no effect.
 const notWithin = new Set(['25001', '2D000'])
 
 interface Outside {
   readonly name: string
   readonly shape: string
-  /** Of another tenant's schema as a whole: when that tenant's migrations last ran there. */
+  /** For another tenant's whole schema: when that tenant's migrations last ran there. */
   readonly migrated: string | null
   readonly isTenants: boolean
 }
 
-// Relations outside a schema, and the schemas of other tenants as a whole. Sequences move on in everyday use.
+// Relations outside a schema, and the schemas of other tenants as a whole. Sequences count by name
+// only, because everyday use advances them.
 const outside = (schema: string): string => `
   with spaces as (
     select n.oid, n.nspname, substr(pg_catalog.obj_description(n.oid, 'pg_namespace'), ${
@@ -31,7 +33,8 @@ const outside = (schema: string): string => `
   quoteText(schema)
 }) and n.nspname !~ '^pg_(toast_)?temp_'
   )
-  select c.oid::text, pg_catalog.format('%I.%I', nspname, c.relname) as name, case c.relkind when 'S' then c.relname::text else ${
+  select c.oid::text, pg_catalog.format('%I.%I', nspname, c.relname) as name,
+    case c.relkind when 'S' then c.relname::text else ${
   relationShape('c')
 } end as shape, null as migrated, false as "isTenants"
   from spaces join pg_catalog.pg_class c on c.relnamespace = spaces.oid
@@ -39,11 +42,21 @@ const outside = (schema: string): string => `
   quoteText(`${tenantMark}%`)
 } and c.relkind not in ('i', 'I')
   union all
-  select oid::text, pg_catalog.format('schema %I', nspname), (select pg_catalog.md5(pg_catalog.string_agg(pg_catalog.concat(c.oid, ' ', c.xmin), ',' order by c.oid)) from pg_catalog.pg_class c where c.relnamespace = spaces.oid),
-    (select pg_catalog.concat(max(greatest(applied_at, tried_at)), bool_or(applied_at is null and error is null)) from tenancy.migration_ledger where tenant_id = spaces.tenant), true
+  select oid::text, pg_catalog.format('schema %I', nspname),
+    (
+      select pg_catalog.md5(pg_catalog.string_agg(pg_catalog.concat(c.oid, ' ', c.xmin), ',' order by c.oid))
+      from pg_catalog.pg_class c where c.relnamespace = spaces.oid
+    ),
+    (
+      select pg_catalog.concat(
+        max(greatest(applied_at, tried_at)), bool_or(applied_at is null and error is null)
+      )
+      from tenancy.migration_ledger where tenant_id = spaces.tenant
+    ), true
   from spaces where pg_catalog.obj_description(oid, 'pg_namespace') like ${quoteText(`${tenantMark}%`)}`
 
-// Tenants come, go and are migrated at the same time: their managers write that into the ledger.
+// Whether the migration may have changed a relation. Tenants are created, removed and migrated
+// concurrently; their managers record that in the ledger.
 function isChanged (before: Outside | undefined, now: Outside | undefined): boolean {
   if ((before ?? now)?.isTenants !== true) return before?.shape !== now?.shape
   return before !== undefined && now !== undefined && before.shape !== now.shape &&
@@ -52,24 +65,25 @@ function isChanged (before: Outside | undefined, now: Outside | undefined): bool
 }
 
 /**
- * Runs the statements of a tenant's migration that has no transaction, each in one of its own where the server allows that: there the border is checked
- * before the commit. What runs in none (`create index concurrently`, `vacuum`, a procedure that commits) is checked afterwards, by comparing the
- * relations outside the schema with what they were before.
+ * Runs the statements of a tenant's non-transactional migration, each in its own transaction if the
+ * server allows it. Then the border is checked before the commit. Statements that cannot run in a
+ * transaction (`create index concurrently`, `vacuum`, a procedure that commits) are checked
+ * afterwards. That check compares the relations outside the schema with their state before.
  */
 export class BorderAlone implements StatementRunner {
   readonly #client: SqlClient
   readonly #schema: string
   readonly #ask: Ask
-  /** Whether the migration's own transaction is open. */
+  /** Whether a transaction that the migration began through Kysely is open. */
   #isWithin = false
-  /** Whether the migration begins and ends transactions by itself. */
+  /** Whether the migration sends its own `begin` or `commit`. */
   #isLoose = false
   #before: ReadonlyMap<string, Outside> | undefined
   #last: Promise<unknown> = Promise.resolve()
 
   readonly #done: () => void
 
-  /** @param done called after each statement that stays, whatever comes after it */
+  /** @param done called after each statement whose effect stays if a later one fails */
   constructor (client: SqlClient, { schema, ask, done }: { schema: string; ask: Ask; done: () => void }) {
     this.#client = client
     this.#schema = schema
@@ -77,7 +91,10 @@ export class BorderAlone implements StatementRunner {
     this.#done = done
   }
 
-  /** One after the other: a statement's transaction takes no other statement in. */
+  /**
+   * Runs statements one after the other, because a statement's transaction must not contain another
+   * one.
+   */
   run (text: string, values: readonly unknown[]): ReturnType<Ask> {
     const turn = this.#last.then(() => this.#run(text, values))
     this.#last = turn.catch(() => {})
@@ -102,7 +119,7 @@ export class BorderAlone implements StatementRunner {
     await this.#client.query('rollback')
   }
 
-  /** @throws where what ran in no transaction changed a relation outside the schema */
+  /** @throws if statements outside a transaction changed a relation outside the schema */
   async assertUnchanged (): Promise<void> {
     if (this.#before === undefined) return
     const now = await this.#outside()
@@ -112,9 +129,10 @@ export class BorderAlone implements StatementRunner {
     if (changed.length === 0) return
     throw Object.assign(
       new Error(
-        `while it ran, ${
+        `while the migration ran, ${
           [...new Set(changed)].toSorted().join(', ')
-        } changed, outside the tenant's schema ${this.#schema}: this cannot be taken back, so look what it did there; name the tenant's own tables, or put this into the shared migrations`
+        } changed outside the tenant's schema ${this.#schema}. This cannot be rolled back: check what it ` +
+          "did there. Name the tenant's own tables, or move these statements to the shared migrations"
       ),
       { code: borderCode }
     )
@@ -140,14 +158,14 @@ export class BorderAlone implements StatementRunner {
   }
 
   async #runBare (text: string, values: readonly unknown[]): ReturnType<Ask> {
-    // Within a transaction of the migration's own this sees what that did, and so does the look at the end.
+    // Inside a transaction of the migration, both this read and the one at the end see its changes.
     this.#before ??= await this.#outside()
     const result = await this.#ask(text, values)
     this.#done()
     return result
   }
 
-  // The path is the migration's own affair: it may have set another one.
+  // Restores the search path afterwards, because the migration may have set its own.
   async #mark (): Promise<void> {
     await this.#client.query(
       ["select pg_catalog.set_config('tenancy.path', pg_catalog.current_setting('search_path'), true)",

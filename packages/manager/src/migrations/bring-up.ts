@@ -15,25 +15,29 @@ import { runPending } from './run-pending.ts'
 export interface BringUpInput {
   readonly target: MigrationTarget
   readonly migrations: readonly LoadedMigration[]
-  /** What the ledger was found to hold. @default read first */
+  /** The ledger's entry, if the caller has read it. @default read first */
   readonly known?: LedgerEntry | undefined
   /** In milliseconds. */
   readonly lockTimeout: number
   readonly retries: number
-  /** Whether to take the tenant's lock. @default false, for who holds it */
+  /** Whether to take the tenant's lock. @default false, for callers that hold it */
   readonly isLocking?: boolean
   readonly finish?: (client: SqlClient) => Promise<void>
-  /** After all that, on the same connection, where it is a tenant's own database. */
+  /** Runs after the migrations on the same connection, for a tenant's own database. */
   readonly after?: (client: SqlClient) => Promise<void>
 }
 
-// lock_not_available and deadlock_detected; and somebody else at work on the tenant: all of them pass.
+// Errors after which a retry may succeed: lock_not_available, deadlock_detected, and TN423: another
+// process holds the tenant's lock.
 export const passing: ReadonlySet<unknown> = new Set(['55P03', '40P01', 'TN423'])
 
-// admin_shutdown, crash_shutdown, cannot_connect_now; connection_exception
+// admin_shutdown, crash_shutdown, cannot_connect_now; class 08, connection_exception
 const lost = /^(?:57P0[123]|08...)$/
 
-/** Whether a connection ended under a migration: whether that has committed, only the ledger knows then. */
+/**
+ * Whether the connection ended during a migration. Then only the ledger shows whether the migration
+ * was committed.
+ */
 function isLost (error: unknown): boolean {
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
   if (typeof code === 'string') return lost.test(code) || ['ECONNRESET', 'EPIPE'].includes(code)
@@ -45,17 +49,19 @@ function refused (error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED'
 }
 
-/** The pause before attempt n + 1: about 100, 200, 400, … ms up to 5 s, half of it random. */
+/** Waits before attempt n + 1: about 100, 200, 400, … ms up to 5 s, half of it random. */
 export async function retryDelay (attempt: number): Promise<void> {
   await sleep(Math.min(100 * 2 ** (attempt - 1), 5_000) * (0.5 + Math.random() / 2))
 }
 
 /**
- * Brings one place to the newest migration: waits for locks a bounded time, and tries again after a pause, so that who reads
- * meanwhile waits no longer than that. Two who do it at once apply each migration once.
+ * Applies all pending migrations to one target. Each wait for a lock is bounded by `lockTimeout`
+ * and retried after a pause. If two processes do this concurrently, each migration still runs once.
  *
- * @returns the names of the migrations that ran; undefined where the tenant is not to be migrated any more
- * @throws StepFailure for a migration that failed, FST_TENANCY_MIGRATION_INVALID for a ledger that does not fit
+ * @returns the names of the migrations that ran; undefined if the tenant is not to be migrated any
+ *   more
+ * @throws StepFailure for a migration that failed, FST_TENANCY_MIGRATION_INVALID if the ledger does
+ *   not match
  */
 export async function bringUp (
   connection: Connection,
@@ -71,7 +77,7 @@ export async function bringUp (
         const { applied } = entry ?? await readEntry(client, target.tenant)
         const { pending, problem } = compareLedger(applied, migrations)
         if (problem !== undefined) throw new MigrationInvalidError(problem)
-        // Of a schema, the plan has looked for all of them at once.
+        // For a schema, the plan has read all histories already.
         const foreign = pending.length > 0 && target.prepare !== undefined
           ? await ranElsewhere(client, target.schema, pending)
           : undefined
@@ -93,25 +99,27 @@ export async function bringUp (
     } catch (error) {
       if (isClaim(error) && error.code === 'TN404') return undefined
       entry = undefined
-      // Somebody else got on: what is left, if anything, is to be seen now.
+      // Another process has applied migrations meanwhile. Read the ledger again.
       if (isClaim(error) && error.code === 'TN409') continue
-      // To run again what stays is for somebody to say.
+      // An operator must decide whether statements whose effects stayed may run again.
       if (error instanceof StepFailure && error.isPartial) throw error
       const cause = error instanceof StepFailure ? error.cause : error
       const state = sqlState(cause)
       wasLost ||= isLost(cause)
-      // A server that starts anew refuses connections for a moment.
+      // A server that restarts refuses connections for a moment.
       const passes = passing.has(state) || isLost(cause) || (wasLost && refused(cause))
       if (attempt > retries || !passes)
         throw state === 'TN423'
-          ? tenantConflict('another process is at work on these tables at this moment')
+          ? tenantConflict(
+            'another process is at work on these tables at this moment: call again when it has ended'
+          )
           : error
       await retryDelay(attempt)
     }
   }
 }
 
-/** Tries again what another process's work on the tenant stood in the way of. */
+/** Retries work that another process's lock on the tenant prevented. */
 export async function retryLocks<T> (retries: number, work: () => Promise<T>): Promise<T> {
   for (let attempt = 1;; attempt++) {
     try {

@@ -21,17 +21,22 @@ interface CheckInput extends Pick<ResolvedMigrateInput, 'lockTimeout' | 'retries
   readonly sets: Sets
 }
 
-/** What a check found. */
+/** The result of a check. */
 export interface Checked {
   readonly shared: SharedReport[]
-  /** From the first on that runs outside a transaction: such a one cannot be taken back. */
+  /**
+   * Names of migrations from the first non-transactional one on, which cannot be rolled back and so
+   * did not run.
+   */
   readonly unrehearsed: string[]
 }
 
 /**
- * Runs what is pending and takes all back: on each shard the shared set, and in the same transaction, which has its tables, that
- * of one tenant in its schema; then that of one tenant with a database of its own. Each is the one that is furthest behind. Where
- * there is no tenant to try it on, the whole of their set runs in a schema that is made for it.
+ * Runs pending migrations and rolls them back.
+ *
+ * On each shard, one transaction runs the shared set and the set of a tenant in its schema. Another
+ * runs the set of a tenant with its own database. Each tenant is the one with the most pending
+ * migrations. Without tenants, a temporary schema is used.
  *
  * @throws FST_TENANCY_MIGRATION_FAILED for one that fails
  */
@@ -65,7 +70,8 @@ export async function check (
   for (const shard of context.shards.names.filter(name => !unreachable.has(name))) {
     const state = plan.shared.find(one => one.shard === shard)
     const own = furthest('schema', shard)
-    // What makes a new tenant's first tables is the application's own, and not taken back.
+    // No temporary schema with `provision`, because the application's function creates the first
+    // tables outside this transaction.
     const isScratch = shard === 'default' && plan.tenants.length === 0 && provision === undefined
     const parts: Part[] = [
       ...(state === undefined
@@ -100,7 +106,7 @@ export async function check (
   if (apart !== undefined) {
     const { tenant } = apart
     const { shard, source } = await tenantTarget(context, tenant)
-    // What the default shard remembers of it may be behind.
+    // The default shard's copy of this ledger may be outdated.
     await run(
       { shard, source },
       async client => [ofTenant(tenant, tables.schema, await pendingOf(client, tenant, sets))]
@@ -135,7 +141,7 @@ function refused (shard: string, error: unknown): unknown {
   const failure = failureOf(shard, at?.tenant, at === undefined ? error : cause)
   return migrationFailed(
     `${sentence(failure, at?.where)}${
-      failure.error instanceof TransactionEnded ? '' : ': all was taken back'
+      failure.error instanceof TransactionEnded ? '' : ': all changes were rolled back'
     }`,
     { shared: [], tenants: tally(), failures: [failure], unrehearsed: [] },
     failure.error

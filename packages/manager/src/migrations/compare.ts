@@ -1,19 +1,22 @@
 import type { AppliedMigration } from './ledger.ts'
 import type { LoadedMigration } from './read-migrations.ts'
 
-/** How far one place has come. */
+/** Which migrations one target has applied. */
 export interface LedgerState {
-  /** In order. */
+  /** In order of their names. */
   readonly pending: readonly LoadedMigration[]
-  /** What has run here and is newer than all that this process knows: a newer version of the application did it. */
+  /**
+   * Applied migrations that are newer than all that this process has. A newer version of the
+   * application applied them.
+   */
   readonly ahead: readonly string[]
-  /** Why nothing may run here. */
+  /** Why no migration may run here. */
   readonly problem: string | undefined
 }
 
 /**
- * Holds what has run against what there is, both in order of their names. What has run must be the beginning of what there is,
- * as it was then.
+ * Compares the applied migrations with the available ones, both in order of their names. The
+ * applied ones must be the first of the available ones, with equal checksums.
  */
 export function compareLedger (
   applied: readonly AppliedMigration[],
@@ -37,9 +40,11 @@ function problemOf (
   if (ran.name === now?.name) {
     return ran.checksum === now.checksum
       ? undefined
-      : `migration '${ran.name}' was changed after it had run: take the change back, and put it into a new migration`
+      : `migration '${ran.name}' was changed after it had run: ` +
+        'revert the change, and put it into a new migration'
   }
   return all.some(({ name }) => name === ran.name)
-    ? `migration '${now?.name}' has not run, and comes before '${ran.name}', which has: give it a later name`
-    : `migration '${ran.name}' has run and is not there any more: put it back`
+    ? `migration '${now?.name}' has not run, but sorts before '${ran.name}', which has run: ` +
+      'give it a later name'
+    : `migration '${ran.name}' has run, but its file is missing: restore the file`
 }

@@ -3,21 +3,22 @@ import type pg from 'pg'
 
 import type { TenantServerPool } from '../placement/tenant-server.ts'
 
-/** A URL to connect to, or a pool to borrow from. */
+/** A URL to connect to, or a pool to check a connection out of. */
 export type ConnectionSource = string | TenantServerPool
 
 /**
- * One connection at a time, to one database after the other: what a worker has, so that as many are open as there are workers.
- * The one to the last URL is kept, since the next tenant's is most often the same.
+ * One connection at a time, to one database after the other. Each worker has one, so there are as
+ * many connections as workers. The connection stays open for the next call, because the next
+ * tenant's URL is usually the same.
  */
 export class Connection {
   #url: string | undefined
   #client: pg.Client | undefined
 
   /**
-   * A connection whose work failed is not used again.
+   * Runs `work` on a connection, which is closed if the work fails.
    *
-   * @param shard how the error of a connection that cannot be opened names the database
+   * @param shard name of the shard in the error of a failed connection attempt
    */
   async use<T> (
     source: ConnectionSource,
@@ -49,7 +50,7 @@ export class Connection {
       keepAlive: true,
       application_name: 'tenancy migrate'
     })
-    // A lost connection fails the work on it; unheard, the event would end the process.
+    // A lost connection fails the work on it. Without a listener, the event would end the process.
     client.on('error', () => {
       if (this.#client === client) this.#client = undefined
     })

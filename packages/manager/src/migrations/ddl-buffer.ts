@@ -3,7 +3,7 @@ import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import type { StatementRunner } from './dialect.ts'
 import { transactionWords } from './transaction-words.ts'
 
-// What changes the schema has no parameters and answers nothing that Kysely would hand on.
+// Statements that change the schema have no parameters, and Kysely uses nothing of their result.
 const schemaChange = /^\s*(?:create|alter|drop|comment|grant|revoke)\b/i
 
 interface Answer {
@@ -13,11 +13,11 @@ interface Answer {
 }
 
 /**
- * One transaction in as few messages as it can be: what answers nothing is kept back, and goes with the next thing that does,
- * or with the commit. A migration of schema changes alone is one message and one wait.
+ * Buffers statements whose result is not needed, and sends them with the next one that needs it or
+ * with the commit. A migration of schema changes alone is one message.
  *
- * It is of one transaction: what comes after its end is refused, so that a statement that nobody awaited cannot run in the
- * transaction of another tenant.
+ * Rejects statements after the transaction's end. Otherwise one that was not awaited would run in
+ * another tenant's transaction.
  */
 export class DdlBuffer implements StatementRunner {
   readonly #client: SqlClient
@@ -27,7 +27,7 @@ export class DdlBuffer implements StatementRunner {
   #wasSent = false
   #isEnded = false
 
-  /** @param openingStatements what begins the transaction */
+  /** @param openingStatements statements that begin the transaction */
   constructor (client: SqlClient, openingStatements: readonly string[]) {
     this.#client = client
     this.#head = openingStatements
@@ -46,23 +46,26 @@ export class DdlBuffer implements StatementRunner {
     return isHeld
   }
 
-  /** Keeps a statement back whose answer nobody needs. */
+  /** Buffers a statement whose result is not needed. */
   add (text: string): void {
     this.#assertOpen()
     this.#held.push(text)
   }
 
-  /** Sends what was kept back. The simple protocol takes several statements and runs none after an error. */
+  /**
+   * Sends the buffered statements. The simple protocol accepts several and stops at the first
+   * error.
+   */
   async flush (): Promise<void> {
     if (this.#held.length === 0) return
-    // On lines of their own: a statement may end with a comment.
+    // `;` stands on its own line, because a statement may end with a comment.
     const text = this.#held.join('\n;\n')
     this.#held = []
     this.#wasSent = true
     await this.#client.query(text)
   }
 
-  /** Runs one statement, after what was kept back. */
+  /** Sends the buffered statements, then runs this one. */
   async run (text: string, values: readonly unknown[]): Promise<Answer> {
     this.#assertOpen()
     assertWithin(text)
@@ -76,28 +79,34 @@ export class DdlBuffer implements StatementRunner {
     }
   }
 
-  /** @throws while something runs: who began it did not await it, and would find it in another's transaction */
+  /**
+   * @throws while a statement runs: the migration did not await it, so it would run in another
+   *   transaction
+   */
   assertIdle (): void {
     if (this.#running > 0)
       throw new Error('a migration returned before one of its statements had: await every statement')
   }
 
-  /** The ledger's entry went before it, which fails where the transaction had: this never answers ROLLBACK. */
+  /**
+   * Commits. The ledger insert is sent before `commit` and fails if the transaction is already
+   * aborted. So `commit` never silently turns into ROLLBACK.
+   */
   async commit (): Promise<void> {
     this.add('commit')
-    // A role that a migration set without `local` would stay the session's.
+    // Otherwise a role that a migration set without `local` would stay for the session.
     this.add('reset role')
     const sent = this.flush()
-    // From now on, and not from the answer on: what came meanwhile would be kept back for ever.
+    // Set before the reply arrives. A statement that is buffered meanwhile would never be sent.
     this.#isEnded = true
     await sent
   }
 
-  /** Nothing, where nothing was sent. */
+  /** Rolls back. Does nothing if nothing was sent. */
   async rollback (): Promise<void> {
     this.#held = []
     this.#isEnded = true
-    // On a connection that was lost there is nothing to take back: the error before is the one that matters.
+    // A lost connection has no transaction to roll back. The error that led here is the cause.
     if (this.#wasSent) await this.#client.query('rollback').catch(() => {})
   }
 
@@ -109,11 +118,12 @@ export class DdlBuffer implements StatementRunner {
   }
 }
 
-// Once it is sent, what came before it stays, and what comes after it is the login's own, one by one.
+// Rejects transaction control. After a `commit` in the text, earlier statements stay committed, and
+// later ones run one by one as the login.
 function assertWithin (text: string): void {
   const words = transactionWords(text)
   if (words !== undefined)
     throw new Error(
-      `a migration runs in a transaction, which is begun and ended for it: take '${words}' out of it`
+      `a migration runs in a transaction that the manager begins and ends: remove '${words}' from it`
     )
 }

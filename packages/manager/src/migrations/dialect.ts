@@ -2,20 +2,24 @@ import { PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler, type Comp
   type DatabaseConnection, type Dialect, type DialectAdapter, type Driver, type DatabaseIntrospector,
   type Kysely, type QueryCompiler, type QueryResult } from 'kysely'
 
-/** What runs a statement of a migration. */
+/** Runs statements of a migration. */
 export interface StatementRunner {
   run(
     text: string,
     values: readonly unknown[]
   ): Promise<{ readonly rows: unknown[]; readonly rowCount?: number | null; readonly command?: string }>
-  /** Keeps back what answers nothing, and says whether it did. */
+  /**
+   * Buffers a statement whose result is not needed.
+   *
+   * @returns whether it was buffered
+   */
   hold?(text: string): boolean
   begin(): Promise<void>
   commit(): Promise<void>
   rollback(): Promise<void>
 }
 
-/** A Kysely on the one connection that a migration runs on. */
+/** Kysely dialect on the one connection that a migration runs on. */
 export class MigrationDialect implements Dialect {
   readonly #runner: StatementRunner
 
@@ -88,6 +92,6 @@ class MigrationConnection implements DatabaseConnection {
   }
 
   streamQuery<R> (): AsyncIterableIterator<QueryResult<R>> {
-    throw new Error('stream() is not there in migrations: read with execute(), in portions')
+    throw new Error('stream() is not supported in migrations: use execute() with a limit, chunk by chunk')
   }
 }

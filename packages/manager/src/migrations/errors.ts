@@ -1,25 +1,31 @@
 import { defineError, type TenancyError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
 import type { MigrateReport } from './migrate-report.ts'
 
-/** 500, for operators: the migrations in the folder and those that have run do not fit together, or one cannot be read. Nothing was run. */
+/**
+ * 500, for operators: the available migrations do not match the ledger, or one cannot be loaded.
+ * Nothing was run.
+ */
 export const MigrationInvalidError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_MIGRATION_INVALID',
   500,
   'The migrations and the ledger do not fit together'
 )
-/** 500, for operators: a migration failed, or left rows of tenants without a policy. `report` says where; the same call goes on from there. */
+/**
+ * 500, for operators: a migration failed, or left tenant rows in a table without a policy. `report`
+ * says where. The same call resumes.
+ */
 export const MigrationFailedError = defineError(
   'FST_TENANCY_MIGRATION_FAILED',
   500,
   'A migration failed'
 ) as new(message?: string, options?: { cause?: unknown }) => MigrationFailedError
 
-/** What the constructor of the same name makes. */
+/** An instance of the class of the same name. */
 export interface MigrationFailedError extends TenancyError {
   readonly report: MigrateReport
 }
 
-/** A {@link MigrationFailedError} with its report. */
+/** Returns a {@link MigrationFailedError} with its report. */
 export function migrationFailed (
   message: string,
   report: MigrateReport,

@@ -1,20 +1,29 @@
 import type { SqlClient } from '@fastify-tenancy/postgres/client'
 
-/** An index that no query uses, and that every write has to keep: what is left of a `create index concurrently` that was cut short. */
+/**
+ * An index that no query uses and every write maintains, left by an interrupted `create index
+ * concurrently`.
+ */
 export interface InvalidIndex {
   readonly oid: string
-  /** With its schema, quoted. */
+  /** Qualified with its schema, and quoted. */
   readonly name: string
-  /** Its table, likewise. */
+  /** Name of its table, qualified and quoted. */
   readonly table: string
 }
 
-/** Those of one schema. An index that somebody builds just now is one, too. */
+/**
+ * Returns the invalid indexes of one schema. An index that another session is building is one of
+ * them.
+ */
 export async function invalidIndexes (client: SqlClient, schema: string): Promise<InvalidIndex[]> {
   const { rows } = await client.query<InvalidIndex>(
     `
-    select i.indexrelid::text as oid, format('%I.%I', n.nspname, c.relname) as name, format('%I.%I', n.nspname, t.relname) as table
-    from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid join pg_catalog.pg_class t on t.oid = i.indrelid
+    select i.indexrelid::text as oid, format('%I.%I', n.nspname, c.relname) as name,
+      format('%I.%I', n.nspname, t.relname) as table
+    from pg_catalog.pg_index i
+      join pg_catalog.pg_class c on c.oid = i.indexrelid
+      join pg_catalog.pg_class t on t.oid = i.indrelid
       join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where not i.indisvalid and c.relkind = 'i' and n.nspname = $1 order by 2`,
     [schema]
@@ -23,9 +32,9 @@ export async function invalidIndexes (client: SqlClient, schema: string): Promis
 }
 
 /**
- * Drops one, unless somebody is building it: who does holds a lock on its table.
+ * Drops an invalid index, unless a session is building it, which holds a lock on its table.
  *
- * @throws the database's own error where it is not to be had now
+ * @throws PostgreSQL's error if the lock is not available
  */
 export async function dropDead (client: SqlClient, { oid, name, table }: InvalidIndex): Promise<void> {
   await client.query(`begin; lock table only ${table} in share update exclusive mode nowait`)

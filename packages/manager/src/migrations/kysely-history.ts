@@ -4,15 +4,17 @@ import { sharedSet } from './ledger.ts'
 import type { LoadedMigration } from './read-migrations.ts'
 
 /**
- * Takes what Kysely's own migrator has run for run, as it is now: a database that was migrated by `kysely-ctl` until today goes on
- * where that was. Names that are not among these migrations are another folder's.
+ * Copies the history of Kysely's own migrator into the ledger, with the current checksums. So a
+ * database that `kysely-ctl` migrated until today continues from there. Names that are not among
+ * these migrations belong to another folder and are ignored.
  *
  * ```sql
  * insert into tenancy.migration_ledger … select … from public.kysely_migration
  * ```
  *
- * @param client one connection of a login that may read that table; of one that may not, nothing is taken over
- * @returns whether there was anything that the ledger did not know
+ * @param client one connection of a login that may read that table; for other logins nothing is
+ *   copied
+ * @returns whether the ledger got new entries
  */
 export async function adoptKyselyHistory (
   client: SqlClient,
@@ -40,19 +42,20 @@ async function isReadable (client: SqlClient, table: string): Promise<boolean> {
   return row?.may === true
 }
 
-/** Why nothing may run where {@link ranElsewhere} found a migration, and what to do. */
+/** Returns why nothing may run after {@link ranElsewhere} found a migration, and what to do. */
 export function foreignProblem (name: string, tenant: string): string {
   const ledger = `insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) values (${
     quoteText(tenant)
   }, ${quoteText(name)}, '…', now())`
-  return `kysely-ctl has run migration '${name}' of this tenant, and the ledger does not know of it: take it for run, as the owner's login (${ledger}; with the SHA-256 of the file), or have it run again (delete from kysely_migration where name = ${
-    quoteText(name)
-  })`
+  return `kysely-ctl has run migration '${name}' of this tenant, but the ledger has no entry for it: ` +
+    `either record it as applied, as the owner's login (${ledger}; with the SHA-256 of the file), ` +
+    `or let it run again (delete from kysely_migration where name = ${quoteText(name)})`
 }
 
 /**
- * The first of these migrations that Kysely's own migrator has run in a tenant's own tables, and that the ledger does not know; undefined where there is
- * none. Such a history is not taken over, because a migration that was taken back by `down` would pass for run.
+ * Returns the first of these migrations that Kysely's own migrator has run in a tenant's tables and
+ * the ledger lacks; undefined if there is none. This history is not copied into the ledger, because
+ * a migration that `down` undid would then count as applied.
  */
 export async function ranElsewhere (
   client: SqlClient,

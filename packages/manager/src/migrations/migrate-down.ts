@@ -15,11 +15,11 @@ import { findOne, readSets } from './plan.ts'
 import type { LoadedMigration } from './read-migrations.ts'
 import { runInTransaction, StepFailure } from './run-in-transaction.ts'
 
-/** What {@link Manager.migrateDown} may be told. */
+/** Options of {@link Manager.migrateDown}. */
 export interface MigrateDownInput {
-  /** How many migrations are taken back, the newest first. @default 1 */
+  /** How many migrations to undo, the newest first. @default 1 */
   readonly steps?: number
-  /** The longest that a migration may wait for a lock. @default '1s' */
+  /** Longest wait of a migration for a lock. @default '1s' */
   readonly lockTimeout?: string
 }
 
@@ -28,7 +28,12 @@ const schema = v.strictObject({
   lockTimeout: v.optional(timeout, '1s')
 }, 'must be an object')
 
-/** Takes the newest migrations of one tenant back, in one transaction: those, too, that ran outside one. */
+/**
+ * Undoes the newest migrations of one tenant in one transaction, including those that were applied
+ * outside a transaction.
+ *
+ * @returns the names of the undone migrations, the newest first
+ */
 export async function migrateDown (
   context: ManagerContext,
   ref: TenantRef,
@@ -54,7 +59,7 @@ export async function migrateDown (
           )
           for (const { name, migration } of newest) {
             if (migration.down === undefined)
-              throw new MigrationInvalidError(`migration '${name}' has no down(): it cannot be taken back`)
+              throw new MigrationInvalidError(`migration '${name}' has no down(), so it cannot be undone`)
           }
           if (newest.length > 0)
             await runInTransaction(client, {
@@ -93,7 +98,8 @@ function newestFirst (
   const [unknown] = ahead
   if (unknown !== undefined)
     throw new MigrationInvalidError(
-      `migration '${unknown}' has run and is not known here: take it back with the version of the application that has it`
+      `migration '${unknown}' has run, but this version of the application does not have it: ` +
+        'undo it with the version that does'
     )
   return migrations.slice(0, count).toReversed()
 }

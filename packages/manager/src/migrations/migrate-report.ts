@@ -1,44 +1,44 @@
-/** What {@link Manager.migrate} did. */
+/** The result of {@link Manager.migrate}. */
 export interface MigrateReport {
-  /** One for each shard that the shared set was meant for, or that a check looked at. */
+  /** One entry for each shard on which the shared set was to run, or that a check inspected. */
   readonly shared: readonly SharedReport[]
   readonly tenants: TenantsReport
   readonly failures: readonly MigrationFailure[]
-  /** Names of migrations that a check left out: from the first on that runs outside a transaction. */
+  /** Names of migrations that a check left out: those from the first non-transactional one on. */
   readonly unrehearsed: readonly string[]
 }
 
-/** The shared set on one shard. */
+/** Result of the shared set on one shard. */
 export interface SharedReport {
   readonly shard: string
-  /** Names of the migrations that ran, or would with `check` and `dryRun`. */
+  /** Names of the migrations that ran, or would run with `check` and `dryRun`. */
   readonly applied: readonly string[]
-  /** Tables of the schema that `options.tables` does not list: nobody but their owner may read them. */
+  /** Tables of the schema that `options.tables` does not list. Only their owner can read them. */
   readonly unlisted: readonly string[]
-  /** Tables that hold rows of tenants and have no policy. */
+  /** Tables that contain rows of tenants but have no policy. */
   readonly unprotected: readonly string[]
 }
 
-/** How many tenants of the strategies `schema` and `database` had which end. */
+/** Numbers of tenants with strategy `schema` or `database`, by result. */
 export interface TenantsReport {
-  /** Have migrations that ran now, or would with `dryRun`. */
+  /** Tenants with migrations that ran now, or would run with `dryRun`. */
   readonly migrated: number
-  /** Had them all before. */
+  /** Tenants that had no pending migration. */
   readonly current: number
-  /** Were deleted meanwhile. */
+  /** Tenants that were deleted meanwhile. */
   readonly skipped: number
   readonly failed: number
-  /** Were not begun, because of failures before them. */
+  /** Tenants that were not begun because of earlier failures. */
   readonly left: number
 }
 
 export interface MigrationFailure {
   readonly shard: string
-  /** The tenant's id; undefined for the shared tables. */
+  /** The tenant's id; undefined for the shared set. */
   readonly tenant?: string
   /** The tenant's slug. */
   readonly slug?: string
-  /** Undefined where it failed before its first migration. */
+  /** Undefined if it failed before its first migration. */
   readonly migration?: string
   readonly error: Error
 }

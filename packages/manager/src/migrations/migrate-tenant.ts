@@ -11,15 +11,16 @@ import { tenantTarget, type MigrationTarget } from './migration-target.ts'
 import { readMigrations, type LoadedMigration } from './read-migrations.ts'
 import { StepFailure } from './run-in-transaction.ts'
 
-/** How patient a creation or a move is: nobody else uses the tables yet. */
+/** Bounds for a creation or a move. Long waits are fine, because no request uses the tables yet. */
 const lockRetry = { lockTimeout: 5_000, retries: 3 }
 
 /**
- * Brings the tables that a tenant has for itself to the newest migration: a step of its creation, or of its move to another
- * place. Nothing for the strategies that share tables, and where there are no tenants' migrations. Call it under the tenant's
- * lock; again does no harm.
+ * Applies all pending migrations to a tenant's own tables, as a step of its creation or move. Does
+ * nothing for strategies with tenant tables, or without tenant migrations. The caller must hold the
+ * tenant's lock. Idempotent.
  *
- * @throws the error of a migration that failed, FST_TENANCY_MIGRATION_INVALID for files that do not fit what has run
+ * @throws the error of a migration that failed, FST_TENANCY_MIGRATION_INVALID if the files do not
+ *   match the ledger
  */
 export async function migrateTenant (
   context: ManagerContext,
@@ -43,7 +44,7 @@ export async function migrateTenant (
   }
 }
 
-/** Whether a tenant has tables that are migrated apart from the others'. */
+/** Whether a tenant has tables that are migrated separately from other tenants' tables. */
 export function hasOwnTables ({ isolation }: Pick<TenantRecord, 'isolation'>): boolean {
   return isolation === 'schema' || isolation === 'database'
 }
@@ -54,13 +55,19 @@ export interface MigrateOne {
   readonly known?: LedgerEntry | undefined
   readonly lockTimeout: number
   readonly retries: number
-  /** Whether to take the tenant's lock. @default false, for who holds it */
+  /** Whether to take the tenant's lock. @default false, for callers that hold it */
   readonly isLocking?: boolean
-  /** Whether these tables are a home that the tenant moves to: the default shard's copy of the ledger is then still of the old home. @default false */
+  /**
+   * Whether the tables are the target of a move. The default shard's copy of the ledger then still
+   * describes the source. @default false
+   */
   readonly isMoving?: boolean
 }
 
-/** What {@link migrateTenant} does, on a given connection. Why it failed is written into the ledger; one that runs alone does so itself. */
+/**
+ * Does what {@link migrateTenant} does, on a given connection. Records a failure in the ledger; a
+ * non-transactional migration records its own.
+ */
 export async function migrateOne (
   context: ManagerContext,
   connection: Connection,
@@ -85,7 +92,10 @@ export async function migrateOne (
   }
 }
 
-/** Makes the default shard's copy of the ledger of a tenant's own database anew. Nothing where no migration has run there. */
+/**
+ * Updates the default shard's copy of the ledger of a tenant's own database. Does nothing if no
+ * migration has run there.
+ */
 export async function copyOwnLedger (context: ManagerContext, tenant: TenantRecord): Promise<void> {
   const { source } = await tenantTarget(context, tenant)
   const connection = new Connection()
@@ -109,7 +119,7 @@ async function rememberLedger ({ shards }: ManagerContext, client: SqlClient, te
     }))
 }
 
-// Where the registry is in another database, the lock and a look at the tenant's status are a step of their own.
+// If the registry is in another database, the tenant's lock and status need a step of their own.
 async function locked<T> (
   { locks, registry }: ManagerContext,
   { id }: TenantRecord,
@@ -126,7 +136,7 @@ async function locked<T> (
   )
 }
 
-// The migration's own error is the one that matters, also where this one cannot be written.
+// Best-effort, because the migration's own error is the one to report.
 async function rememberFailure (
   { shards }: ManagerContext,
   connection: Connection,
@@ -140,7 +150,7 @@ async function rememberFailure (
   )
 }
 
-/** Takes a tenant from all ledgers, when its tables are gone. */
+/** Deletes a tenant from all ledgers, after its tables were removed. */
 export async function forgetMigrations (
   { shards }: ManagerContext,
   { id }: Pick<TenantRecord, 'id'>

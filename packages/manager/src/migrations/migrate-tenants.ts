@@ -11,12 +11,13 @@ import { listMeant, makePlan, type Sets, type TenantState } from './plan.ts'
 import { failureOf, tally } from './report.ts'
 import { inWaves } from './waves.ts'
 
-// The registry's list and the default shard's copies of ledgers are on the manager's own two, the tenants' locks on a third.
+// Connections of the manager besides the workers': two for the registry's list and the copies of
+// ledgers, a third for the tenants' locks.
 const ownConnections = 3
 
 /**
- * One round after the other, until a look finds nobody who came meanwhile and is behind. Who is in somebody else's hands, such as
- * those of a move, has another turn when all others are done.
+ * Migrates tenants in rounds until a check finds no new tenant that is behind. A tenant that
+ * another process works on, such as a move, is retried after all others.
  */
 export async function migrateTenants (
   context: ManagerContext,
@@ -37,7 +38,8 @@ export async function migrateTenants (
   try {
     for (let round = first; round.length > 0;) {
       for (const { tenant } of round) seen.add(tenant.id)
-      // What the default shard remembers of a database is not looked at: the database knows.
+      // For strategy `database`, the default shard's copy of the ledger may be outdated, so every
+      // database is visited.
       const behind = round.filter(({ tenant, pending }) =>
         pending.length > 0 || tenant.isolation === 'database'
       )
@@ -97,10 +99,11 @@ async function tryOne (
   try {
     const applied = await migrateOne(context, connection, one)
     if (applied !== undefined) return { end: applied.length === 0 ? 'current' : 'migrated' }
-    // A schema that is gone while its tenant stays is not a deletion.
+    // A missing schema of a tenant that still exists is an error, not a deletion.
     if (!await isLeaving(context, tenant))
       throw new MigrationInvalidError(
-        "the tenant's schema is not there, or is somebody else's: create the tenant again, or bring the schema back"
+        "the tenant's schema is missing or belongs to another tenant: " +
+          'create the tenant again, or restore the schema'
       )
     return { end: 'skipped' }
   } catch (error) {

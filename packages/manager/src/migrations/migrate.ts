@@ -11,7 +11,10 @@ import { assertSound, listMeant, makePlan, readSets, type Plan, type Sets } from
 import { failureOf, sentence, tally } from './report.ts'
 import { migrateShared } from './shared.ts'
 
-/** Looks first, refuses what does not fit, then runs: the shared set on each shard, then the tenants'. */
+/**
+ * Makes a plan, refuses ledgers that do not match, then runs the shared set on each shard and the
+ * tenants' sets after it.
+ */
 export async function migrate (context: ManagerContext, given: MigrateInput): Promise<MigrateReport> {
   const input = resolveMigrateInput(given)
   const sets = await readSets(context, input.set)
@@ -31,7 +34,7 @@ export async function migrate (context: ManagerContext, given: MigrateInput): Pr
     return finished({ shared, tenants, failures, unrehearsed: [] }, plan)
   } finally {
     await connection.close()
-    // What failed half-way may have changed tables, too.
+    // A migration that failed half-way may have changed tables, too.
     await announcer.flush()
   }
 }
@@ -56,11 +59,11 @@ async function migrateShards (
       reports.push(report)
       if (report.applied.length > 0) await announcer.changed()
     } catch (error) {
-      // A migration that runs alone may have changed tables before it failed.
+      // A non-transactional migration may have changed tables before it failed.
       await announcer.changed()
       const failure = failureOf(shard, undefined, error)
       const what = pending.some(({ isNonTransactional }) => isNonTransactional)
-        ? 'what ran before it stays'
+        ? 'earlier statements stay committed'
         : `nothing of shard '${shard}' was changed`
       throw migrationFailed(`${sentence(failure)}: ${what}`, {
         shared: reports,
@@ -100,12 +103,13 @@ function checked ({ shared, unrehearsed }: Checked, plan: Plan): MigrateReport {
   if (open === undefined) return report
   const tables = open.unprotected.map(name => `'${name}'`).join(', ')
   throw migrationFailed(
-    `rows of tenants would be in ${tables} without a policy: list them in options.tables.tenant, and run \`tenancy protect\` where they are there already`,
+    `rows of tenants would be in ${tables} without a policy: list the tables in options.tables.tenant, ` +
+      'and run `tenancy protect` if they exist already',
     report
   )
 }
 
-/** Answers the report, or throws it where a migration failed or a shard could not be reached. */
+/** Returns the report, or throws it if a migration failed or a shard is unreachable. */
 function finished (done: MigrateReport, { unreachable }: Plan): MigrateReport {
   const failures = [...done.failures,
     ...unreachable.map(({ shard, error }) => failureOf(shard, undefined, error))]
@@ -118,7 +122,7 @@ function finished (done: MigrateReport, { unreachable }: Plan): MigrateReport {
     ...(left > 0 ? [`${left} were not begun`] : [])
   ]
   throw migrationFailed(
-    `${sentence(first)}${more.length > 0 ? `; of the others ${more.join(' and ')}` : ''}`,
+    `${sentence(first)}${more.length > 0 ? `; of the others, ${more.join(' and ')}` : ''}`,
     report,
     first.error
   )

@@ -11,42 +11,60 @@ import { asideFor, assertBorder, markBorder } from './border.ts'
 import type { ConnectionSource } from './connection.ts'
 import { becomeOwner, sharedSet, type AppliedMigration } from './ledger.ts'
 
-/** What a transaction of migrations begins with. */
+/** Input for the statements that begin a transaction of migrations. */
 export interface OpeningInput {
-  /** What the ledger held when the caller looked. */
+  /** The ledger's entries that the caller has read. */
   readonly seen: readonly AppliedMigration[]
   /** In milliseconds. */
   readonly lockTimeout: number
-  /** Whether the tenant's lock is to be taken and its status looked at, where the registry is in the same database. */
+  /**
+   * Whether to take the tenant's lock and check its status, if the registry is in the same
+   * database.
+   */
   readonly isLocking: boolean
 }
 
-/** Where a set of tables is that is migrated as one. */
+/** A set of tables that is migrated together. */
 export interface MigrationTarget {
   readonly shard: string
-  /** Its name in the ledger: the tenant's id, or that of the shared set. */
+  /** Its `tenant_id` in the ledger: the tenant's id, or that of the shared set. */
   readonly tenant: string
   readonly source: ConnectionSource
-  /** Where names without one of their own are looked up. */
+  /** The schema for unqualified names. */
   readonly schema: string
-  /** Whether `head` can take the tenant's lock by itself. */
+  /**
+   * Whether `openingStatements` can take the tenant's lock, because the registry is in the same
+   * database.
+   */
   readonly hasRegistry: boolean
   openingStatements(input: OpeningInput): string[]
-  /** What brings the session back to where the first migration began: path, role and settings. */
+  /**
+   * Returns statements that restore the session's path, role and settings as the first migration
+   * found them.
+   */
   again(input: Pick<OpeningInput, 'lockTimeout'>): string[]
-  /** What a transaction of migrations ends with, as the owner: the tenant column of a tenant's own tables. */
+  /**
+   * SQL that the owner runs at the end of a transaction of migrations. It adds the tenant column to
+   * a tenant's own tables.
+   */
   readonly stamp: string | undefined
-  /** What fails where a migration did something outside the place; nothing for the shared tables. */
+  /**
+   * Statements that fail if a migration changed something outside the target; none for the shared
+   * set.
+   */
   readonly border: readonly string[]
-  /** Whether the place is a tenant's, so that its migrations stay in `schema`. */
+  /** Whether the target belongs to a tenant, so that its migrations must stay in `schema`. */
   readonly isBordered: boolean
-  /** The path of what runs outside a transaction, as SQL: without schemas that hold other tables. */
+  /**
+   * SQL for the search path of non-transactional migrations, without schemas that contain other
+   * tables.
+   */
   readonly nonTransactionalPath: string
-  /** Makes the ledger where `init` does not. */
+  /** Creates the ledger in databases that `init` does not visit. */
   prepare?(client: SqlClient): Promise<void>
 }
 
-/** The shared tables of a shard. */
+/** Returns the target of a shard's shared set. */
 export function sharedTarget (context: ManagerContext, shard: string): MigrationTarget {
   return target({
     shard,
@@ -60,9 +78,9 @@ export function sharedTarget (context: ManagerContext, shard: string): Migration
 }
 
 /**
- * The tables that a tenant of strategy `schema` or `database` has for itself.
+ * Returns the target of a tenant's own tables, for strategy `schema` or `database`.
  *
- * @throws FST_TENANCY_SETUP_INVALID where the options do not say where its database is
+ * @throws FST_TENANCY_SETUP_INVALID if the options do not say where its database is
  */
 export async function tenantTarget (context: ManagerContext, tenant: TenantRecord): Promise<MigrationTarget> {
   const { id, placement: { shard } } = tenant
@@ -70,7 +88,7 @@ export async function tenantTarget (context: ManagerContext, tenant: TenantRecor
   const extensions = tables.extensionSchemas
   if (tenant.isolation === 'schema') {
     const source = shardSource(context, shard)
-    // An embedded database's locks are in this process.
+    // An embedded database has its locks in this process.
     return target({
       shard,
       tenant: id,
@@ -100,7 +118,7 @@ export async function tenantTarget (context: ManagerContext, tenant: TenantRecor
   }
 }
 
-/** The owner's connection to a shard. */
+/** Returns the owner's connection source of a shard. */
 export function shardSource ({ shards }: Pick<ManagerContext, 'shards'>, shard: string): ConnectionSource {
   const { url, ownerUrl } = shards.logins(shard)
   const input = ownerUrl ?? url
@@ -116,7 +134,7 @@ function isEmbedded (source: ConnectionSource): boolean {
 interface PlaceInput
   extends Pick<MigrationTarget, 'shard' | 'tenant' | 'source' | 'schema' | 'hasRegistry' | 'stamp'> {
   readonly extensions: readonly string[] | undefined
-  /** Whether the schema must be the tenant's. */
+  /** Whether the schema must belong to the tenant. */
   readonly isOwned?: boolean
   readonly isBordered?: boolean
 }
@@ -125,7 +143,7 @@ function target ({ isOwned = false, isBordered = false, extensions, ...rest }: P
   const { source, tenant, schema, hasRegistry } = rest
   const path = `select pg_catalog.set_config('search_path', ${pathWithExtensions(schema, extensions)}, true)`
   const begin = (lockTimeout: number): string[] => [path, `set local lock_timeout = ${lockTimeout}`]
-  // After the claim, which says it where the schema is gone.
+  // After the claim, whose error reports a missing schema.
   const mark = isBordered ? [...asideFor(markBorder(schema)), path] : []
   return {
     ...rest,
@@ -140,7 +158,8 @@ function target ({ isOwned = false, isBordered = false, extensions, ...rest }: P
       `select pg_catalog.set_config('tenancy.migrating', ${quoteText(`tenant ${tenant}`)}, true)`
     ],
     openingStatements: ({ seen, lockTimeout, isLocking }) => [
-      // What an earlier tenant's migration left in the session. A pool that was passed in is left as its owner set it up.
+      // Removes what an earlier tenant's migration left in the session. The settings of a pool that
+      // the caller passed stay.
       ...(typeof source === 'string' ? ['discard temp', 'reset all'] : []),
       'reset role',
       'begin',
@@ -163,8 +182,11 @@ function target ({ isOwned = false, isBordered = false, extensions, ...rest }: P
 async function prepareDatabase (client: SqlClient, login: string | undefined): Promise<void> {
   const { rows: [row] } = await client.query<{ ready: boolean }>(
     `
-    select case when pg_catalog.to_regprocedure('tenancy.has_migration(text, text)') is null then false
-      else $1::text is null or pg_catalog.has_function_privilege($1, pg_catalog.to_regprocedure('tenancy.has_migration(text, text)')::oid, 'execute') end as ready`,
+    select case when gate.oid is null then false
+      else $1::text is null or pg_catalog.has_function_privilege($1, gate.oid, 'execute') end as ready
+    from (
+      select pg_catalog.to_regprocedure('tenancy.has_migration(text, text)')::oid as oid
+    ) gate`,
     [login ?? null]
   )
   if (row?.ready === true) return

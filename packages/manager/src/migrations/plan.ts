@@ -17,19 +17,25 @@ import { hasOwnTables } from './migrate-tenant.ts'
 import { shardSource, tenantTarget } from './migration-target.ts'
 import { readMigrations, type LoadedMigration } from './read-migrations.ts'
 
-/** Both sets as they are now; undefined where the options have none, or it is not asked for. */
+/**
+ * The available migrations of both sets; undefined if the options have none, or the caller did not
+ * ask for them.
+ */
 export interface Sets {
   readonly shared: readonly LoadedMigration[] | undefined
   readonly tenant: readonly LoadedMigration[] | undefined
 }
 
-/** How far the shared set of a shard has come. */
+/** Applied migrations of a shard's shared set. */
 export interface ShardState extends LedgerState {
   readonly shard: string
   readonly entry: LedgerEntry
 }
 
-/** How far a tenant's own tables have come. For a tenant with a database of its own: as the default shard remembers it. */
+/**
+ * Applied migrations of a tenant's own tables. For strategy `database`, from the default shard's
+ * copy of the ledger.
+ */
 export interface TenantState extends LedgerState {
   readonly tenant: TenantRecord
   readonly entry: LedgerEntry
@@ -37,13 +43,13 @@ export interface TenantState extends LedgerState {
 
 export interface Plan {
   readonly shared: readonly ShardState[]
-  /** By shard, and there by id. */
+  /** Ordered by shard, then by id. */
   readonly tenants: readonly TenantState[]
-  /** The shards that cannot be reached. `shared` and `tenants` have nothing of them. */
+  /** Shards that are unreachable. `shared` and `tenants` do not include them. */
   readonly unreachable: readonly UnreachableShard[]
 }
 
-/** A shard that cannot be reached, and the tenants that therefore cannot be looked at. */
+/** An unreachable shard, and its tenants, whose state is unknown. */
 export interface UnreachableShard {
   readonly shard: string
   readonly error: Error
@@ -52,7 +58,11 @@ export interface UnreachableShard {
 
 const nothing: LedgerEntry = { applied: [], failure: undefined }
 
-/** @throws FST_TENANCY_OPTION_INVALID where the options have no migrations */
+/**
+ * Loads the migrations of the sets.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID if the options have no migrations
+ */
 export async function readSets (
   { options: { migrations } }: ManagerContext,
   set?: 'shared' | 'tenant'
@@ -63,7 +73,7 @@ export async function readSets (
     throw new OptionInvalidError(
       `options.migrations${
         set === undefined ? '' : `.${set}`
-      } is required to migrate: give a folder, such as './migrations/${set ?? 'shared'}'`
+      } is required to migrate: set it to a folder, such as './migrations/${set ?? 'shared'}'`
     )
   }
   return {
@@ -73,8 +83,8 @@ export async function readSets (
 }
 
 /**
- * Looks at every ledger that matters: one statement for each shard, however many tenants there are. A shard that cannot
- * be reached does not keep the others from being looked at.
+ * Reads the ledgers, with one statement for each shard. An unreachable shard does not prevent
+ * reading the others.
  */
 export async function makePlan (
   context: ManagerContext,
@@ -121,7 +131,7 @@ export async function makePlan (
   }
 }
 
-// Most have none, so that one look at the catalog is all it costs.
+// Most schemas have no history, so the usual cost is one catalog query.
 async function schemasWithHistory (
   context: ManagerContext,
   connection: Connection,
@@ -129,7 +139,10 @@ async function schemasWithHistory (
 ): Promise<ReadonlySet<string>> {
   return connection.use(shardSource(context, shard), async client => {
     const { rows } = await client.query<{ schema: string }>(
-      "select n.nspname::text as schema from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relname = 'kysely_migration'"
+      `
+      select n.nspname::text as schema
+      from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+      where c.relname = 'kysely_migration'`
     )
     return new Set(rows.map(({ schema }) => schema))
   })
@@ -150,7 +163,7 @@ async function withHistory (
     : { ...state, problem: state.problem ?? foreignProblem(found, tenant.id) }
 }
 
-// What a tenant's own database holds, the default shard remembers.
+// The default shard has a copy of the ledger of a tenant's own database.
 function ledgerShard ({ isolation, placement }: TenantRecord): string {
   return isolation === 'database' ? 'default' : placement.shard
 }
@@ -175,9 +188,9 @@ async function readShard (
 }
 
 /**
- * Puts what tenants' own databases say of themselves in the place of what the default shard remembers.
+ * Replaces the default shard's copies of ledgers by the ledgers of the tenants' own databases.
  *
- * @param jobs how many at once
+ * @param jobs number of databases read at once
  */
 export async function withOwnLedgers (
   context: ManagerContext,
@@ -216,7 +229,7 @@ async function readOwn (
       )
       return row?.there === true ? readEntry(client, tenant.id) : nothing
     })
-    // Why the last attempt failed, the default shard was told.
+    // Failures are recorded in the default shard's copy.
     return {
       tenant,
       entry: { ...entry, failure: entry.failure ?? state.entry.failure },
@@ -227,15 +240,16 @@ async function readOwn (
     return {
       ...state,
       problem: state.problem ??
-        withoutPasswords(`its database cannot be read (${why}): this is what the last run saw`)
+        withoutPasswords(`its database cannot be read (${why}): this state is from the last run`)
     }
   }
 }
 
 /**
- * The tenants that are meant: by shard, and there by id.
+ * Returns the tenants to migrate, ordered by shard and then by id.
  *
- * @throws FST_TENANCY_TENANT_UNKNOWN, and FST_TENANCY_TENANT_CONFLICT for one that has no tables of its own or is not ready
+ * @throws FST_TENANCY_TENANT_UNKNOWN
+ * @throws FST_TENANCY_TENANT_CONFLICT for a tenant that has no tables of its own or is not active
  */
 export async function listMeant (
   context: ManagerContext,
@@ -260,7 +274,7 @@ export async function findOne ({ registry }: ManagerContext, ref: TenantRef): Pr
     throw new TenantUnknownError(`there is no tenant '${'id' in ref ? ref.id : ref.slug}'`)
   if (!hasOwnTables(tenant))
     throw tenantConflict(
-      `tenant '${tenant.slug}' shares its tables with others: their migrations are the shared set`
+      `tenant '${tenant.slug}' has no tables of its own: its tables are migrated by the shared set`
     )
   if (tenant.status === 'provisioning')
     throw tenantConflict(`tenant '${tenant.slug}' is being created: create it again to finish that`)
@@ -269,7 +283,11 @@ export async function findOne ({ registry }: ManagerContext, ref: TenantRef): Pr
   return tenant
 }
 
-/** @throws FST_TENANCY_MIGRATION_INVALID where some ledger does not fit: nothing is to run then */
+/**
+ * Refuses a plan in which some ledger does not match, so that nothing runs.
+ *
+ * @throws FST_TENANCY_MIGRATION_INVALID
+ */
 export function assertSound ({ shared, tenants }: Plan): void {
   const [inShard] = shared.filter(({ problem }) => problem !== undefined)
   if (inShard !== undefined)

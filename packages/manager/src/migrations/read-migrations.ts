@@ -6,22 +6,24 @@ import { pathToFileURL } from 'node:url'
 
 import { MigrationInvalidError } from './errors.ts'
 
-/** A migration as it is now. */
+/** A migration as it is loaded now. */
 export interface LoadedMigration {
   /** The file's name without its extension, or the provider's key. */
   readonly name: string
-  /** SHA-256 of the file, or of the source of `up` and `down` where a provider gives them. */
+  /** SHA-256 of the file, or of the source of `up` and `down` if a provider returned them. */
   readonly checksum: string
   readonly migration: Migration
-  /** Whether it runs outside a transaction, because it says `export const transaction = false`. */
+  /** Whether it runs outside a transaction, because it has `export const transaction = false`. */
   readonly isNonTransactional: boolean
 }
 
 /**
- * All migrations of a folder or a provider, in the order in which they run: by name. Read anew at each call; a file that was
- * changed since is imported anew, so that what runs is what its checksum is of.
+ * Returns all migrations of a folder or a provider, ordered by name, which is the order of
+ * execution. Each call reads them again. A file that has changed is imported again, so that the
+ * code matches its checksum.
  *
- * @throws FST_TENANCY_MIGRATION_INVALID for a folder that cannot be read, and a file that is no migration
+ * @throws FST_TENANCY_MIGRATION_INVALID for a folder that cannot be read, or a file that is not a
+ *   migration
  */
 export async function readMigrations (source: string | MigrationProvider): Promise<LoadedMigration[]> {
   const loaded = typeof source === 'string'
@@ -50,18 +52,18 @@ async function readFolder (folder: string): Promise<LoadedMigration[]> {
       const name = path.parse(file).name
       if (checksums.has(name))
         throw new MigrationInvalidError(
-          `there are two migrations of the name '${name}' in ${folder}: remove one`
+          `there are two migrations named '${name}' in ${folder}: remove one`
         )
-      // The same file has other line ends where git makes them so.
+      // Normalizes line ends, because git may check the file out with CRLF.
       const checksum = sha256((await readFile(file, 'utf8')).replaceAll('\r\n', '\n'))
       checksums.set(name, checksum)
       return import(`${pathToFileURL(file).href}?${checksum}`)
     },
-    // One that was left out in silence would be missed by everybody.
+    // Fails instead of silently skipping the file.
     onFileIgnored (file, reason) {
       if (reason === 'NotMigration')
         throw new MigrationInvalidError(
-          `${path.join(folder, file)} exports no function up: give it one, or move it out of the folder`
+          `${path.join(folder, file)} exports no function up: add one, or move the file out of the folder`
         )
     }
   })
@@ -77,7 +79,7 @@ async function readFolder (folder: string): Promise<LoadedMigration[]> {
   }))
 }
 
-// A word that is not understood would run the statement where it was not to.
+// Rejects other values, because a misspelt one would run the statements in a transaction.
 function isNonTransactional (
   name: string,
   migration: Migration & { readonly transaction?: unknown }
@@ -85,16 +87,18 @@ function isNonTransactional (
   const { transaction = true } = migration
   if (typeof transaction !== 'boolean')
     throw new MigrationInvalidError(
-      `migration '${name}' exports a transaction that is neither true nor false: write \`export const transaction = false\`, or leave it out`
+      `migration '${name}' exports a transaction that is neither true nor false: ` +
+        'write `export const transaction = false`, or remove it'
     )
   return !transaction
 }
 
 function hintOf (error: unknown): string {
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
-  if (code === 'ENOENT') return 'there is no such folder, or a file in it imports what is not there'
+  if (code === 'ENOENT') return 'the folder does not exist, or a file in it imports a missing module'
   if (code === 'ERR_UNKNOWN_FILE_EXTENSION')
-    return 'this Node reads no TypeScript: take Node 22.18 or later, or compile them'
+    return 'this Node.js version cannot load TypeScript: ' +
+      'use Node.js 22.18 or later, or compile the migrations'
   return error instanceof Error ? error.message : String(error)
 }
 

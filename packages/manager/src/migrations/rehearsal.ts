@@ -14,30 +14,30 @@ import { StepFailure } from './run-in-transaction.ts'
 
 /** Migrations to try in one schema. */
 export interface Part {
-  /** For a person. */
+  /** Description for error messages. */
   readonly where: string
   readonly tenant?: { readonly id: string; readonly slug: string }
   readonly schema: string
-  /** Whether the schema is made for it. */
+  /** Whether the rehearsal creates the schema. */
   readonly isNew?: boolean
-  /** Whether the migrations are a tenant's, and stay in the schema. */
+  /** Whether the migrations are a tenant's, and must stay in the schema. */
   readonly isBordered?: boolean
   readonly migrations: readonly LoadedMigration[]
-  /** Runs after them, as the login. */
+  /** Runs after the migrations, as the login. */
   readonly after?: (client: SqlClient) => Promise<void>
 }
 
 export interface RehearsalInput {
   readonly source: ConnectionSource
   readonly parts: (client: SqlClient) => Promise<readonly Part[]>
-  /** Runs at the end, as the login, before all is taken back. */
+  /** Runs at the end, as the login, before the rollback. */
   readonly end: (client: SqlClient) => Promise<void>
   /** In milliseconds. */
   readonly lockTimeout: number
   readonly retries: number
 }
 
-/** Why a part failed; all was taken back, but for {@link TransactionEnded}. */
+/** Why a part failed. Everything was rolled back, except after {@link TransactionEnded}. */
 export class PartFailure extends Error {
   readonly at: Part
   override readonly cause: unknown
@@ -49,16 +49,23 @@ export class PartFailure extends Error {
   }
 }
 
-/** It got past those who look for it: not all was taken back. */
+/** A migration ended the transaction undetected, so some of it is committed. */
 export class TransactionEnded extends Error {}
 
-// Every table it touched is locked until its end. Bounds that the login has of its own are what its owner meant.
+// Bounds the transaction, because it keeps a lock on every table that it touched. Bounds that the
+// login already has stay.
 const bounds = `
   do $$ declare setting text; value text; begin
-    for setting, value in values ('statement_timeout', '1min'), ('idle_in_transaction_session_timeout', '10s'), ('client_connection_check_interval', '1s') loop
+    for setting, value in values
+      ('statement_timeout', '1min'),
+      ('idle_in_transaction_session_timeout', '10s'),
+      ('client_connection_check_interval', '1s')
+    loop
       begin
-        if pg_catalog.current_setting(setting) = '0' then perform pg_catalog.set_config(setting, value, true); end if;
-      exception when others then null; -- a server, or its system, that has no such thing
+        if pg_catalog.current_setting(setting) = '0' then
+          perform pg_catalog.set_config(setting, value, true);
+        end if;
+      exception when others then null; -- not supported by this server or its platform
       end;
     end loop;
   end $$`
@@ -66,9 +73,10 @@ const bounds = `
 class TakenBack extends Error {}
 
 /**
- * Runs migrations in a transaction that is rolled back, whatever comes of them.
+ * Runs migrations in a transaction that is always rolled back.
  *
- * @returns the names of those that were left out: from the first on that cannot run in a transaction
+ * @returns the names of the migrations that did not run: those from the first non-transactional one
+ *   on
  * @throws PartFailure
  */
 export async function rehearse (
@@ -78,7 +86,8 @@ export async function rehearse (
   for (let attempt = 1;; attempt++) {
     try {
       return await connection.use(source, async client => {
-        // What an earlier run left in the session. A pool that was passed in is left as its owner set it up.
+        // Removes what an earlier run left in the session. The settings of a pool that the caller
+        // passed stay.
         if (typeof source === 'string') await client.query('discard temp; reset all')
         return takenBack(client, { parts: await parts(client), end, lockTimeout }).catch(
           async (error: unknown) => {
@@ -123,7 +132,7 @@ async function takenBack (
   return [...left]
 }
 
-// Only after the rollback does the catalog have the names of what was dropped.
+// Only after the rollback does the catalog have the names of dropped relations.
 async function withDropped (client: SqlClient, error: unknown): Promise<unknown> {
   if (!(error instanceof PartFailure && error.cause instanceof StepFailure)) return error
   const { at, cause: { migration, cause } } = error
@@ -151,7 +160,7 @@ async function runPart (
   const end = migrations.findIndex(({ isNonTransactional }) => isNonTransactional)
   const [tried, untried] = end < 0 ? [migrations, []] : [migrations.slice(0, end), migrations.slice(end)]
   for (const [index, migration] of tried.entries()) {
-    // An earlier one may have left another path or role.
+    // An earlier migration may have left another path or role.
     if (index > 0) { for (const text of [becomeOwner, ...mark]) buffer.add(text) }
     try {
       await migration.migration.up(trx)
@@ -163,7 +172,8 @@ async function runPart (
       )
       if ((row as { state?: string } | undefined)?.state !== 'check')
         throw new TransactionEnded(
-          'the migration ended the transaction that it ran in, and what it did until then stays: take commit and rollback out of it'
+          'the migration ended its transaction, so its earlier statements stay committed: ' +
+            'remove commit and rollback from it'
         )
       if (!isBordered) continue
       for (const text of asideFor(assertBorder(schema))) buffer.add(text)

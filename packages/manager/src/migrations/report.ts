@@ -1,7 +1,7 @@
 import type { TenantsReport, MigrationFailure } from './migrate-report.ts'
 import { StepFailure } from './run-in-transaction.ts'
 
-/** Nobody yet. */
+/** Returns a report in which all counts are zero. */
 export function tally (): { -readonly [K in keyof TenantsReport]: TenantsReport[K] } {
   return { migrated: 0, current: 0, skipped: 0, failed: 0, left: 0 }
 }
@@ -21,7 +21,7 @@ export function failureOf (
   }
 }
 
-/** What failed, and where, for a person. */
+/** Returns a sentence about what failed and where. */
 export function sentence (
   { slug, shard, migration, error }: MigrationFailure,
   where: string = slug === undefined ? `the shared tables of shard '${shard}'` : `tenant ${slug}`

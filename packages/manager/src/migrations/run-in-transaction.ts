@@ -9,11 +9,11 @@ import { becomeOwner, recordApplied, recordUndone, type AppliedMigration } from 
 import type { MigrationTarget } from './migration-target.ts'
 import type { LoadedMigration } from './read-migrations.ts'
 
-/** A migration that failed, and why; its transaction, if it had one, was rolled back. */
+/** A failed migration and its error. Its transaction, if any, was rolled back. */
 export class StepFailure extends Error {
   readonly migration: LoadedMigration
   override readonly cause: Error
-  /** Whether some of it has run, and stays: it ran outside a transaction. */
+  /** Whether some statements stay committed, because they ran outside a transaction. */
   readonly isPartial: boolean
 
   constructor (migration: LoadedMigration, cause: unknown, isPartial = false) {
@@ -25,36 +25,38 @@ export class StepFailure extends Error {
   }
 }
 
-// The server refuses to change the type of a column that a policy uses, and names the policy in the detail.
+// Explains PostgreSQL's refusal to change the type of a column that a policy uses. The error's
+// detail has the policy's name.
 function explained (error: Error): Error {
   const detail = 'detail' in error && typeof error.detail === 'string' ? error.detail : ''
   const [, policy] = /\b(tenancy_(?:tenant|system|legacy))\b/.exec(detail) ?? []
   if (sqlState(error) !== '0A000' || policy === undefined) return error
   const how =
-    `drop that policy first, in the same migration (drop policy ${policy} on …): \`tenancy migrate\` makes it anew before the migration commits, and until then no row is to be seen`
+    `drop that policy first, in the same migration (drop policy ${policy} on …). \`tenancy migrate\` ` +
+    'creates it again before the migration commits; until then, no row is visible'
   return Object.assign(new Error(`${error.message} (${detail}): ${how}`, { cause: error }), { code: '0A000' })
 }
 
 export interface TransactionalRun {
   readonly target: MigrationTarget
   readonly direction: 'up' | 'down'
-  /** In the order in which they run. */
+  /** In order of execution. */
   readonly migrations: readonly LoadedMigration[]
-  /** What had run here when the caller looked; raises TN409 where that is not so any more. */
+  /** Applied migrations that the caller has read. The claim raises TN409 if this has changed. */
   readonly seen: readonly AppliedMigration[]
   /** In milliseconds. */
   readonly lockTimeout: number
-  /** Whether to take the tenant's lock, where it can be had in the same transaction. */
+  /** Whether to take the tenant's lock, if the same transaction can take it. */
   readonly isLocking: boolean
-  /** A statement before the first migration, as the owner. */
+  /** A statement that the owner runs before the first migration. */
   readonly start?: string
   /** Runs after the last migration, in the same transaction, as the login. */
   readonly finish?: ((client: SqlClient) => Promise<void>) | undefined
 }
 
 /**
- * Runs migrations in one place, as the owner, in one transaction: all or none, and the ledger with them. Where they change the
- * schema only, and it is one migration, the whole of it is one message.
+ * Runs migrations on one target as the owner, in one transaction with their ledger entries. A
+ * single migration that only changes the schema is one message.
  *
  * ```sql
  * begin;
@@ -66,7 +68,7 @@ export interface TransactionalRun {
  * commit
  * ```
  *
- * @throws StepFailure, and the database's own error where it failed before the first migration
+ * @throws StepFailure, or PostgreSQL's error if it failed before the first migration
  */
 export async function runInTransaction (
   client: SqlClient,
@@ -79,19 +81,20 @@ export async function runInTransaction (
     await db.transaction().execute(async trx => {
       if (start !== undefined) buffer.add(start)
       for (const [index, migration] of migrations.entries()) {
-        // Sent before the next one begins: the answer then tells which of them failed.
+        // Flush before the next migration begins, so that an error belongs to the current one.
         if (index > 0) {
           await buffer.flush()
-          // An earlier one may have left another path, role or setting.
+          // An earlier migration may have left another path, role or setting.
           for (const text of target.again({ lockTimeout })) buffer.add(text)
         }
         current = migration
         await (direction === 'up' ? migration.migration.up(trx) : migration.migration.down?.(trx))
-        // What nobody awaited is on its way by then: a schema change is kept back, and goes with the rest.
+        // A statement that was not awaited has started by then. A schema change is buffered and
+        // sent with the rest.
         await setImmediate()
         buffer.assertIdle()
         for (const text of target.border) buffer.add(text)
-        // Whatever role it left: the ledger is the owner's.
+        // The migration may have set another role, but only the owner writes the ledger.
         buffer.add(becomeOwner)
         buffer.add(
           direction === 'up'
@@ -115,10 +118,10 @@ export async function runInTransaction (
   }
 }
 
-/** Why a place was not claimed, as `tenancy.claim_migrations()` says it. */
+/** Why `tenancy.claim_migrations()` refused a target. */
 export type ClaimRefusal = 'TN404' | 'TN409' | 'TN423'
 
-/** Whether the place was not to be had: nothing of a migration has run then. */
+/** Whether the claim was refused. No migration has run then. */
 export function isClaim (error: unknown): error is Error & { readonly code: ClaimRefusal } {
   return error instanceof Error && 'code' in error && ['TN404', 'TN409', 'TN423'].includes(String(error.code))
 }

@@ -18,26 +18,29 @@ export interface NonTransactionalRun extends Omit<TransactionalRun, 'direction' 
 }
 
 /**
- * Runs one migration outside a transaction: each of its statements is one by itself. What has come of it nobody can take back, so
- * that the ledger says when it is begun, and again how it ended; found begun and with nobody at work on it, it is not run again
- * before somebody has looked.
+ * Runs one migration outside a transaction, statement by statement. Its effects cannot be rolled
+ * back, so the ledger records its start and its end. A migration that has started without an end,
+ * and that no process runs, is not retried until an operator has checked it.
  *
  * ```sql
  * select tenancy.take_lock('tenancy migrate 7f3c', …);
- * begin; …; insert into tenancy.migration_ledger (tenant_id, name, checksum) values ('7f3c', '006_index', '…'); commit;
+ * begin; …;
+ * insert into tenancy.migration_ledger (tenant_id, name, checksum) values ('7f3c', '006_index', '…');
+ * commit;
  * set role …; set search_path = "tenant_7f3c", pg_temp; set lock_timeout = 1000;
  * create index concurrently notes_color on notes (color);
  * begin; …; select tenancy.record_migration('7f3c', '006_index', '…'); commit
  * ```
  *
- * @throws StepFailure, and an error of the code TN423 while others are at work there
+ * @throws StepFailure, or an error with code TN423 while another process works there
  */
 export async function runOutsideTransaction (
   client: SqlClient,
   { migration, ...input }: NonTransactionalRun
 ): Promise<void> {
   const { target, isLocking } = input
-  // Of the session: a statement goes on in the server when this process is killed, and keeps its lock until it has ended.
+  // Session locks, because a statement continues on the server after this process is killed. It
+  // keeps its lock until it has ended.
   const names = [`tenancy migrate ${target.tenant}`,
     ...(isLocking && target.hasRegistry ? [tenantLock(target.tenant)] : [])]
   await locked(client, names, async () => {
@@ -53,7 +56,7 @@ export async function runOutsideTransaction (
       start: recordStart(target.tenant, migration)
     })
     await runStatements(client, { migration, ...input, earlier: earlier?.error ?? '' })
-    // The rest is what every migration ends with; its statements have run.
+    // Its statements have run. This transaction runs the stamp, the ledger entry and `finish`.
     await runInTransaction(client, {
       ...input,
       direction: 'up',
@@ -77,7 +80,7 @@ async function locked (
     }
     await work()
   } finally {
-    // A connection that is lost has lost them too.
+    // A lost connection has released its locks already.
     for (const [name, key] of had) await giveLock(client, name, key).catch(() => {})
   }
 }
@@ -94,13 +97,14 @@ async function runStatements (
     await asOwner(client, target, lockTimeout, async () => {
       const there = await look()
       before = new Set(there.filter(index => !isNamed(earlier, index)).map(({ oid }) => oid))
-      // Else `create index` would find its name taken, and with `if not exists` pass over it.
+      // Otherwise `create index` would fail because the name exists, or skip it with `if not
+      // exists`.
       for (const index of there.filter(index => isNamed(earlier, index))) await dropDead(client, index)
       await runUp(client, { target, migration, lockTimeout, ...rest }, () => {
         isPartial = true
       })
     })
-    if ((await left()).length > 0) throw new Error('it returned as if all were well')
+    if ((await left()).length > 0) throw new Error('the migration returned without an error')
   } catch (error) {
     throw new StepFailure(
       migration,
@@ -110,7 +114,11 @@ async function runStatements (
   }
 }
 
-/** @param done told of each statement that stays, whatever comes after it */
+/**
+ * Runs the migration's `up`.
+ *
+ * @param done called after each statement whose effect stays if a later one fails
+ */
 async function runUp (
   client: SqlClient,
   { target: { isBordered, schema }, migration: { migration } }: NonTransactionalRun,
@@ -146,7 +154,7 @@ async function runUp (
   if (runner instanceof BorderAlone) await runner.assertUnchanged()
 }
 
-/** Sends each statement as it comes. */
+/** Sends each statement as is. */
 class Loose implements StatementRunner {
   readonly #ask: StatementRunner['run']
   readonly #done: () => void
@@ -158,7 +166,7 @@ class Loose implements StatementRunner {
 
   async run (text: string, values: readonly unknown[]): ReturnType<StatementRunner['run']> {
     const result = await this.#ask(text, values)
-    // A setting ends with the session's work here.
+    // A setting only lasts until the session is restored, so it does not count.
     if (result.command !== 'SET') this.#done()
     return result
   }
@@ -176,7 +184,7 @@ class Loose implements StatementRunner {
   }
 }
 
-/** As the owner of the tables, where they are; afterwards the session is as it was. */
+/** Runs `work` as the owner with the target's search path, then restores the session. */
 async function asOwner (
   client: SqlClient,
   { nonTransactionalPath }: MigrationTarget,
@@ -184,19 +192,24 @@ async function asOwner (
   work: () => Promise<void>
 ): Promise<void> {
   const { rows: [was] } = await client.query<{ role: string; path: string; timeout: string }>(
-    "select pg_catalog.current_setting('role') as role, pg_catalog.current_setting('search_path') as path, pg_catalog.current_setting('lock_timeout') as timeout"
+    `
+    select pg_catalog.current_setting('role') as role, pg_catalog.current_setting('search_path') as path,
+      pg_catalog.current_setting('lock_timeout') as timeout`
   )
   const set =
     "pg_catalog.set_config('search_path', $1, false), pg_catalog.set_config('lock_timeout', $2, false)"
   const { rows: [there] } = await client.query<{ path: string }>(`select ${nonTransactionalPath} as path`)
   await client.query(
-    `select pg_catalog.set_config('role', pg_catalog.pg_get_userbyid(nspowner), false), ${set} from pg_catalog.pg_namespace where nspname = 'tenancy'`,
+    `
+    select pg_catalog.set_config('role', pg_catalog.pg_get_userbyid(nspowner), false), ${set}
+    from pg_catalog.pg_namespace where nspname = 'tenancy'`,
     [there?.path, `${lockTimeout}`]
   )
   try {
     await work()
   } finally {
-    // What it began and did not end would hold back all that follows. The error that matters is the one before.
+    // Ends a transaction that the migration left open, otherwise the following statements would
+    // fail. Errors here are ignored, because the first error is the cause.
     await client.query('rollback').catch(() => {})
     await client.query(`select pg_catalog.set_config('role', $3, false), ${set}`, [was?.path ?? '',
       was?.timeout ?? '0', was?.role ?? 'none']).catch(() => {})
@@ -210,7 +223,8 @@ interface Failed {
   readonly left: () => Promise<InvalidIndex[]>
 }
 
-// What it left is named in the ledger: there the next attempt looks for what it has to drop.
+// Records the failure with the names of invalid indexes, because the next attempt reads them from
+// the ledger to drop them.
 async function recorded (
   client: SqlClient,
   { target, migration, isPartial, left }: Failed,
@@ -221,7 +235,7 @@ async function recorded (
     const indexes = await left()
     const more = [
       ...(indexes.length > 0 ? [`it left ${named(indexes)}, which the next attempt drops`] : []),
-      ...(isPartial ? ['what it had committed by then stays, and is run again by the next call'] : [])
+      ...(isPartial ? ['its earlier statements stay committed, and the next call runs them again'] : [])
     ]
     const told = more.length === 0
       ? error
@@ -231,7 +245,8 @@ async function recorded (
     await recordFailure(client, target.tenant, migration, told)
     return told
   } catch {
-    // A lost connection takes the answer with it: the ledger goes on to say that the migration was begun.
+    // After a lost connection the ledger cannot be written. It still says that the migration has
+    // started.
     return error
   }
 }
@@ -245,7 +260,8 @@ async function unknownEnd (
   const ledger = 'tenancy.migration_ledger'
   const where = `where tenant_id = ${quoteText(tenant)} and name = ${quoteText(name)}`
   return [
-    `migration '${name}' was begun outside a transaction at ${triedAt.toISOString()}, and whoever ran it is gone: nobody knows what it has done.`,
+    `migration '${name}' started outside a transaction at ${triedAt.toISOString()}, and its process died, ` +
+    'so its result is unknown.',
     ...(indexes.length > 0
       ? [
         `There is ${named(indexes)}: ${
@@ -253,7 +269,9 @@ async function unknownEnd (
         }.`
       ]
       : []),
-    `Look, and then, as the owner's login, either let it run again: delete from ${ledger} ${where}; or take it for run: update ${ledger} set applied_at = now() ${where}`
+    "Check what it has done. Then, as the owner's login, " +
+    `either let it run again: delete from ${ledger} ${where}; ` +
+    `or record it as applied: update ${ledger} set applied_at = now() ${where}`
   ].join(' ')
 }
 
@@ -263,7 +281,10 @@ function named (indexes: readonly InvalidIndex[]): string {
   }`
 }
 
-/** Whether what {@link named} wrote has it, and not one whose name begins or ends alike. */
+/**
+ * Whether a text of {@link named} contains exactly this index. The delimiters exclude names of
+ * which this one is a part.
+ */
 function isNamed (text: string, { name }: InvalidIndex): boolean {
   return text.includes(` ${name},`)
 }

@@ -5,9 +5,10 @@ import { runInTransaction, type TransactionalRun } from './run-in-transaction.ts
 import { runOutsideTransaction } from './run-outside-transaction.ts'
 
 /**
- * Runs what is pending in one place, in its order: what runs in transactions together, and each of the others by itself.
+ * Runs the pending migrations of one target in order. Consecutive transactional ones share a
+ * transaction; each other one runs alone.
  *
- * @param ran told of those that have run, group by group
+ * @param ran called with the migrations of each group after it has run
  */
 export async function runPending (
   client: SqlClient,

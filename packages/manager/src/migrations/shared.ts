@@ -21,8 +21,8 @@ export interface SharedInput {
 }
 
 /**
- * Runs what is pending of the shared set on one shard, and protects the tables of `options.tables`, all in one transaction:
- * no tenant table is ever there without its policy.
+ * Runs the pending migrations of the shared set on one shard and protects the tables of
+ * `options.tables`, in one transaction. So a tenant table is never visible without its policy.
  */
 export async function migrateShared (
   context: ManagerContext,
@@ -37,7 +37,8 @@ export async function migrateShared (
       async client => ({ shard, applied: [], ...await inspectTables(client, context) }),
       shard
     )
-  // At first, and whenever `kysely-ctl` has run since: what that has run would fail, or run twice.
+  // At the first run, and whenever `kysely-ctl` has run since. Migrations that it applied would
+  // otherwise fail or run twice.
   const isNews = await connection.use(
     target.source,
     client => adoptKyselyHistory(client, context.options.tables.schema, migrations),
@@ -56,7 +57,8 @@ export async function migrateShared (
         report = { shard, applied: pending.map(({ name }) => name), ...await inspectTables(client, context) }
       }
     }) ?? []
-    // Somebody else may have run some of them meanwhile.
+    // Only the migrations that this call ran; another process may have run some of the pending
+    // ones.
     return { ...report, applied }
   } catch (error) {
     if (error instanceof StepFailure && !error.migration.isNonTransactional)
@@ -68,7 +70,10 @@ export async function migrateShared (
   }
 }
 
-/** Protects the tables that are there. One that is listed and not there yet is for a later migration to make: it is then protected in that one's transaction. */
+/**
+ * Protects the listed tables that exist. A missing one is protected in the transaction of the later
+ * migration that creates it.
+ */
 export async function protectListed (
   client: SqlClient,
   { options: { tables: input, rls, adoption } }: ManagerContext
@@ -94,15 +99,17 @@ async function tablesOf (client: SqlClient, schema: string): Promise<ReadonlySet
   const { rows } = await client.query<{ name: string }>(
     `
     select relname::text as name from pg_catalog.pg_class
-    where relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1)) and relkind in ('r', 'p') and not relispartition`,
+    where relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1))
+      and relkind in ('r', 'p') and not relispartition`,
     [schema]
   )
   return new Set(rows.map(({ name }) => name))
 }
 
 /**
- * Holds the tables that are there against the lists. `unprotected` are those that hold rows of tenants, by the tenant column or by
- * a foreign key to a tenant table, and that have no forced policy: listed or not.
+ * Compares the existing tables with the lists. `unprotected` are tables that have rows of tenants
+ * but no forced policy, listed or not. They are found by the tenant column or by a foreign key to a
+ * tenant table.
  */
 export async function inspectTables (
   client: SqlClient,
@@ -115,20 +122,29 @@ export async function inspectTables (
     `
     select c.relname::text as name, c.relname = any($2::text[] || $3::text[]) as listed,
       c.relname = any($2::text[]) or (c.relname <> all($3::text[]) and (
-        exists (select from pg_catalog.pg_attribute where attrelid = c.oid and attname = any($4::text[]) and attnum > 0 and not attisdropped)
+        exists (
+          select from pg_catalog.pg_attribute
+          where attrelid = c.oid and attname = any($4::text[]) and attnum > 0 and not attisdropped
+        )
         or exists (select from pg_catalog.pg_constraint k join pg_catalog.pg_class p on p.oid = k.confrelid
-          where k.conrelid = c.oid and k.contype = 'f' and p.relnamespace = c.relnamespace and p.relname = any($2::text[])))) as holds,
-      c.relrowsecurity and c.relforcerowsecurity and exists (select from pg_catalog.pg_policy where polrelid = c.oid) as protected
+          where k.conrelid = c.oid and k.contype = 'f' and p.relnamespace = c.relnamespace
+            and p.relname = any($2::text[])))) as holds,
+      c.relrowsecurity and c.relforcerowsecurity
+        and exists (select from pg_catalog.pg_policy where polrelid = c.oid) as protected
     from pg_catalog.pg_class c
-    where c.relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1)) and c.relkind in ('r', 'p') and not c.relispartition
-      -- What an extension made is nobody's to list.
-      and (c.relname = any($2::text[] || $3::text[]) or not exists (select from pg_catalog.pg_depend where classid = 'pg_catalog.pg_class'::regclass and objid = c.oid and deptype = 'e'))
+    where c.relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1))
+      and c.relkind in ('r', 'p') and not c.relispartition
+      -- Tables of extensions need not be listed.
+      and (c.relname = any($2::text[] || $3::text[]) or not exists (
+        select from pg_catalog.pg_depend
+        where classid = 'pg_catalog.pg_class'::regclass and objid = c.oid and deptype = 'e'
+      ))
     order by c.relname`,
     [tables.schema, tenant, [...tables.shared, ...tables.global], columns]
   )
   return {
     unlisted: rows.filter(row => !row.listed).map(({ name }) => name),
-    // Where all queries are rewritten, a policy is not what keeps tenants apart.
+    // With strategy `row`, the rewriter separates the tenants, not a policy.
     unprotected: rows.filter(row => row.holds && !row.protected && !(row.listed && isolation === 'row')).map((
       { name }
     ) => name)

@@ -4,18 +4,18 @@ import { Connection } from './connection.ts'
 import type { LedgerEntry } from './ledger.ts'
 import { listMeant, makePlan, readSets, withOwnLedgers } from './plan.ts'
 
-/** How far one set of tables has come. */
+/** The migration state of one set of tables. */
 export interface MigrationState {
-  /** The newest migration that has run; undefined before the first. */
+  /** The newest applied migration; undefined before the first. */
   readonly version: string | undefined
   readonly isBehind: boolean
-  /** What has not run, in order. */
+  /** Pending migrations in order. */
   readonly pending: readonly string[]
-  /** What has run and is newer than all that this process knows. */
+  /** Applied migrations that are newer than all that this process has. */
   readonly ahead: readonly string[]
-  /** Why nothing may run: a file that was changed or taken away after it had run. */
+  /** Why no migration may run: a file was changed or removed after its migration had run. */
   readonly problem: string | undefined
-  /** The last attempt, where it failed. */
+  /** The last failed attempt. */
   readonly failure: { readonly migration: string; readonly error: string; readonly at: Date } | undefined
 }
 
@@ -28,20 +28,23 @@ export interface TenantMigrationState extends MigrationState {
   readonly slug: string
 }
 
-/** How far the migrations have come everywhere. */
+/** The migration state of all shards and tenants. */
 export interface MigrationStatus {
   /** The shared set, for each shard. */
   readonly shared: readonly ShardMigrationState[]
-  /** Tenants of the strategies `schema` and `database` that are active or suspended. Own databases are asked; one that cannot be read has a `problem`. */
+  /**
+   * Active and suspended tenants with strategy `schema` or `database`. Tenants' own databases are
+   * read; one that is unreachable has a `problem`.
+   */
   readonly tenants: readonly TenantMigrationState[]
-  /** The shards that cannot be reached; `shared` and `tenants` say nothing of them. */
+  /** Unreachable shards. `shared` and `tenants` do not include them. */
   readonly unreachable: readonly UnreachableState[]
 }
 
 export interface UnreachableState {
   readonly shard: string
   readonly error: string
-  /** How many tenants of the strategies `schema` and `database` could not be looked at. */
+  /** Number of tenants with strategy `schema` or `database` whose state is unknown. */
   readonly tenants: number
 }
 
@@ -70,10 +73,10 @@ export async function migrationStatus (context: ManagerContext): Promise<Migrati
   }
 }
 
-/** How many databases of tenants are asked at once. */
+/** Number of tenants' databases read at once. */
 const jobs = 4
 
-const notEnded = 'was begun outside a transaction, and has not ended'
+const notEnded = 'started outside a transaction, and has not ended'
 
 function told (
   { entry: { applied, failure }, pending, ahead, problem }: LedgerState & { readonly entry: LedgerEntry }

@@ -1,15 +1,25 @@
 import { endOfComment } from '@fastify-tenancy/postgres/client'
 
-// In this order: what is quoted, or a comment, has no statements in it.
-const tokens =
-  /--[^\n\r]*|\/\*|[eE]'[^'\\]*(?:(?:\\[^]|'')[^'\\]*)*'|'[^']*'|"[^"]*"|\$(?<tag>(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[^]*?\$\k<tag>\$|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|\S/g
+// Comments and quoted text come first, because they contain no statements.
+const tokens = new RegExp(
+  [
+    /--[^\n\r]*|\/\*/,
+    /[eE]'[^'\\]*(?:(?:\\[^]|'')[^'\\]*)*'|'[^']*'|"[^"]*"/,
+    /\$(?<tag>(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[^]*?\$\k<tag>\$/,
+    /[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|\S/
+  ].map(({ source }) => source).join('|'),
+  'g'
+)
 const maybe = /\b(?:begin|start|commit|end|rollback|abort|prepare)\b/i
-const ending =
-  /^(?:begin|start transaction|commit|end|rollback(?! (?:(?:work|transaction) )?to )|abort|prepare transaction) /
+const rollback = /rollback(?! (?:(?:work|transaction) )?to )/.source
+const ending = new RegExp(
+  `^(?:begin|start transaction|commit|end|${rollback}|abort|prepare transaction) `
+)
 
 /**
- * The first statement of a text that begins or ends a transaction, in its first words; `rollback to savepoint` does neither.
- * What a function or a `do` block says is not looked at: there the server itself refuses it.
+ * Returns the first words of the first statement that begins or ends a transaction; `rollback to
+ * savepoint` does neither. Bodies of functions and `do` blocks are skipped, because PostgreSQL
+ * itself refuses transaction control there.
  */
 export function transactionWords (text: string): string | undefined {
   if (!maybe.test(text)) return undefined
@@ -18,7 +28,8 @@ export function transactionWords (text: string): string | undefined {
   let before = ''
   for (const token of significant(text)) {
     const word = token.toLowerCase()
-    // The body of a function in SQL has statements of its own, up to the `end` that is no case's.
+    // The body of a SQL function has statements of its own, up to the `end` that does not close a
+    // `case`.
     if (word === 'atomic' && before === 'begin') depth = 1
     else if (depth > 0 && word === 'case') depth++
     else if (depth > 0 && word === 'end') depth--

@@ -1,4 +1,4 @@
-/** How many at once, and when to stop. */
+/** Number of workers, and when to stop. */
 export interface WaveInput {
   readonly jobs: number
   readonly canary: number
@@ -8,12 +8,13 @@ export interface WaveInput {
 }
 
 /**
- * Works through `items` in their order with several workers: the canaries first, then wave after wave, each finished before the
- * next begins. After more than `maxFailures`, after one among the canaries, and once the signal is aborted, what runs is finished
- * and nothing more begun. An error of `work` itself ends everything likewise and is thrown.
+ * Processes `items` in order with several workers: first the canaries, then wave after wave, each
+ * completed before the next. Stops after more than `maxFailures`, after a failed canary, or when
+ * the signal is aborted. Items in progress are completed. An error thrown by `work` also stops and
+ * is thrown.
  *
- * @param work answers whether it went well
- * @returns how many were not begun
+ * @param work returns whether the item succeeded
+ * @returns the number of items that were not begun
  */
 export async function inWaves<T> (
   items: readonly T[],

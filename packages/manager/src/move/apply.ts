@@ -9,12 +9,18 @@ import { NeedsFullCopyError } from './errors.ts'
 import { updateInOrder } from './update-in-order.ts'
 
 /**
- * Makes the target's rows what `pg_temp.changed` says they are, and compares. All in one statement: foreign keys are asked at its end, and what
- * they do on a deletion finds nothing then, since who referred to a row that is gone is gone as well, or refers to another.
+ * Writes the changes of `pg_temp.changed` into the target, then compares the changed rows with the
+ * source.
+ *
+ * Deletions and insertions are one statement, because PostgreSQL then checks foreign keys at its
+ * end. `on delete` actions find no row, because each referring row was deleted or changed, too.
  *
  * ```sql
  * with d0 as (delete from only "public"."notes" t using pg_temp.changed c where … returning 1),
- * i0 as (insert into "public"."notes" as t (…) select … from pg_temp.changed where … and (select count(*) from d0) >= 0 …)
+ * i0 as (
+ *   insert into "public"."notes" as t (…)
+ *   select … from pg_temp.changed where … and (select count(*) from d0) >= 0 …
+ * )
  * select
  * ```
  */
@@ -48,11 +54,15 @@ export async function applyChanges (
   if (restore !== '') await to.client.query(restore)
   for (const both of tables) {
     const { rows: [row] } = await to.client.query<{ count: number }>(differing(to, both))
-    if (row?.count !== 0) throw new NeedsFullCopyError(`table '${both.table.name}' came out with other rows`)
+    if (row?.count !== 0)
+      throw new NeedsFullCopyError(`table '${both.table.name}' differs after the changes were applied`)
   }
 }
 
-/** How many changes others' writes may wait for. More are copied, with all rows: that stops nobody. */
+/**
+ * Most changes to apply while writes of other tenants queue. Above this, all rows are copied again,
+ * because a full copy blocks no write.
+ */
 const most = 20_000
 
 // unique_violation, exclusion_violation
@@ -60,12 +70,14 @@ function handsOver (error: unknown): boolean {
   return ['23505', '23P01'].includes(sqlState(error) ?? '')
 }
 
-// Its deletion would take other rows along, or be refused for them.
+// Whether deleting and re-inserting a row is impossible, because foreign keys refer to it with an
+// `on delete` action or would refuse the deletion.
 function mustUpdateInPlace (both: TablePair): boolean {
   return isKeyed(both) && both.table.isActedOn
 }
 
-// A row that is there again leaves first, so that unique values can change hands. Not where its deletion would take other rows along.
+// Deletes changed rows before they are inserted again, so that a unique value can pass from one row
+// to another. Tables that must be updated in place only lose the rows that the source deleted.
 function deleteFrom ({ placement, tables }: CopyEndpoint, both: TablePair): string {
   const { table } = both
   const mine = rowsOf(placement, tables, table)
@@ -77,7 +89,7 @@ function deleteFrom ({ placement, tables }: CopyEndpoint, both: TablePair): stri
 
 function insertInto ({ placement, tables }: CopyEndpoint, both: TablePair, index: number): string {
   const { table } = both
-  // A key may be written in two ways: 1 and 1.0, or a citext.
+  // `distinct`, because one key can be recorded in two spellings: 1 and 1.0, or a citext.
   const lines = `(select ${isKeyed(both) ? 'distinct ' : ''}c.line from pg_temp.changed c where c.tab = ${
     quoteText(table.name)
   } and c.line is not null and (select pg_catalog.count(*) from d${index}) >= 0)`
@@ -86,14 +98,14 @@ function insertInto ({ placement, tables }: CopyEndpoint, both: TablePair, index
   const set = table.columns.filter(({ name, isFixed }) => !isFixed && !key.includes(name)).map(({ name }) =>
     `${quoteName(name)} = excluded.${quoteName(name)}`
   )
-  // Somebody else's row of the same key stays as it is, and ours is then missed.
+  // Another tenant's row with this key stays unchanged. The comparison then finds our row missing.
   const action = set.length === 0
     ? 'nothing'
     : `update set ${set.join(', ')} where ${rowsOf(placement, tables, table)}`
   return insertFrom(placement, table, lines, ` on conflict (${key.map(quoteName).join(', ')}) do ${action}`)
 }
 
-// How many rows are not, to the character, what was read in the source.
+// Returns a query that counts the rows whose text differs from the line read in the source.
 function differing ({ placement, tables }: CopyEndpoint, both: TablePair): string {
   const { table, like } = both
   const own = `c.tab = ${quoteText(table.name)}`
@@ -107,14 +119,16 @@ function differing ({ placement, tables }: CopyEndpoint, both: TablePair): strin
   }
   const [there, told] = [`select line from (${linesOf(placement, tables, table, like)}) lines`,
     `select c.line from pg_temp.changed c where ${own}`]
-  return `select count(*)::int as count from ((${there} except all ${told}) union all (${told} except all ${there})) differing`
+  return `select count(*)::int as count
+    from ((${there} except all ${told}) union all (${told} except all ${there})) differing`
 }
 
 /**
- * Switches off, up to the end of the transaction, what the user's triggers would do to rows that are only brought up to date (`updated_at = now()`):
- * they ran in the source. Those of inserts run, as for every copy.
+ * Disables, until the end of the transaction, the user's update and delete triggers (such as
+ * `updated_at = now()`), because they already ran in the source. Insert triggers run, as in every
+ * copy.
  *
- * @returns the statement that switches them on again
+ * @returns the statement that enables them again
  */
 async function quietTriggers (
   { client, placement }: CopyEndpoint,
@@ -123,8 +137,11 @@ async function quietTriggers (
   const { rows } = await client.query<{ table: string; name: string; enabled: string }>(
     `
     select c.relname::text as table, t.tgname::text as name, t.tgenabled::text as enabled
-    from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = $1 and c.relname = any($2) and not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & 24 <> 0
+    from pg_catalog.pg_trigger t
+    join pg_catalog.pg_class c on c.oid = t.tgrelid
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1 and c.relname = any($2) and not t.tgisinternal
+      and t.tgenabled in ('O', 'A') and t.tgtype & 24 <> 0
       and t.tgfoid is distinct from pg_catalog.to_regprocedure('tenancy.record_change()')`,
     [placement.schema, [...changes.keys()]]
   )
@@ -134,12 +151,12 @@ async function quietTriggers (
         quoteName(name)
       }`
     ).join('; ')
-  // In shared tables, others' writes queue behind this up to the commit.
+  // In tenant tables, writes of other tenants queue behind this lock until the commit.
   if (
     rows.length > 0 && placement.isShared &&
     [...changes.values()].reduce((sum, count) => sum + count, 0) > most
   )
-    throw new NeedsFullCopyError('others would wait for too long')
+    throw new NeedsFullCopyError('writes of other tenants would be blocked for too long')
   if (rows.length > 0) await client.query(`set local lock_timeout = '500ms'; ${each(() => 'disable')}`)
   return each(enabled => enabled === 'A' ? 'enable always' : 'enable')
 }

@@ -16,33 +16,44 @@ import { inTransactionOn } from '../tenant-rows/session.ts'
 import { readTables, rowsOf, type TransferTable } from '../tenant-rows/tables.ts'
 import { keyOf } from './stage.ts'
 
-/** How long one attempt may queue for the lock of a table, behind which writers queue. In milliseconds. */
+/**
+ * Longest wait of one attempt for a table's lock, in milliseconds. Writers queue behind the
+ * attempt.
+ */
 const lockTimeout = 500
 
-/** The same where a trigger goes: readers queue behind it, those of other tenants, too. And how long they then have the table for themselves. */
+/**
+ * Longest wait to drop a trigger, in milliseconds. Shorter, because readers of all tenants queue
+ * behind this lock. Also the first and longest delay between attempts.
+ */
 const goingTimeout = 50
 const rest = { first: 250, longest: 5_000 }
 
 const events = ['insert', 'update', 'delete', 'truncate'] as const
 
-/** Whether a home can be written while it is copied. Where nobody can be locked out, a tenant moves only while it is suspended and not served. */
+/**
+ * Whether the source can be written while it is copied. Strategy `database` without a login that
+ * the manager can lock out moves only while suspended and not served.
+ */
 export async function isServed (context: ManagerContext, source: TenantPlacement): Promise<boolean> {
   return source.isolation !== 'database' || hasServer(source as Tenant, context)
 }
 
 /**
- * Has the source write down, from here on, which of the tenant's rows change. Again does no harm.
+ * Creates the triggers that record in `tenancy.move_changes` which rows of the tenant change.
+ * Idempotent.
  *
- * Making a trigger locks its table against writers: when it is there, every transaction that has written to the table before has ended, and
- * a snapshot that is taken afterwards sees what those did. Nothing more has to be waited for.
+ * Creating a trigger locks the table against writers. Once the trigger exists, every transaction
+ * that wrote to the table before has ended. So a snapshot taken afterwards sees those writes.
  *
  * ```sql
  * create or replace trigger tenancy_move_1f3a0c22_update after update on "public"."notes" for each row
- * when (old."tenant_id" = '7f3c…'::text or new."tenant_id" = '7f3c…'::text) execute function tenancy.record_change('7f3c…', 'notes', 'id');
+ * when (old."tenant_id" = '7f3c…'::text or new."tenant_id" = '7f3c…'::text)
+ * execute function tenancy.record_change('7f3c…', 'notes', 'id');
  * alter table "public"."notes" enable always trigger tenancy_move_1f3a0c22_update
  * ```
  *
- * @throws FST_TENANCY_TENANT_CONFLICT when a table's lock was not to be had
+ * @throws FST_TENANCY_TENANT_CONFLICT if a table's lock was not granted in time
  */
 export async function addCaptureTriggers (context: ManagerContext, source: TenantPlacement): Promise<void> {
   if (!await isServed(context, source)) return
@@ -55,14 +66,15 @@ export async function addCaptureTriggers (context: ManagerContext, source: Tenan
     )
     await withClient(placement.pool, async client => {
       if (source.isolation === 'database') {
-        // It holds the locks that the triggers need, for as long as nobody decides it.
+        // A prepared transaction holds locks that the triggers need until it is committed or rolled
+        // back.
         const { rows: [database] } = await client.query<{ name: string }>(
           'select pg_catalog.current_database()::text as name'
         )
         await assertNonePrepared(client, { name: database?.name ?? '' })
         await inTransaction(client, () => ensureMoveLog(client))
       }
-      // Of a move that was cut short before it copied.
+      // Rows left by a move that was interrupted before it copied.
       await client.query('delete from tenancy.move_changes where tenant_id = $1', [source.id])
       for (const table of tables)
         await locked(context, client, table.name, triggersOn(placement, tables, table))
@@ -70,7 +82,7 @@ export async function addCaptureTriggers (context: ManagerContext, source: Tenan
   })
 }
 
-/** Takes away what {@link addCaptureTriggers} made. Again does no harm. */
+/** Removes the triggers of {@link addCaptureTriggers} and the changes they recorded. Idempotent. */
 export async function removeCaptureTriggers (
   context: ManagerContext,
   source: TenantPlacement
@@ -81,7 +93,9 @@ export async function removeCaptureTriggers (
       const { rows } = await client.query<{ table: string; name: string }>(
         `
       select c.relname::text as table, t.tgname::text as name
-      from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+      from pg_catalog.pg_trigger t
+      join pg_catalog.pg_class c on c.oid = t.tgrelid
+      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
       where n.nspname = $1 and t.tgname = any($2) and t.tgparentid = 0 order by 1`,
         [placement.schema, namesOf(placement.tenant)]
       )
@@ -100,8 +114,8 @@ export async function removeCaptureTriggers (
 }
 
 /**
- * Whether every change of these tables has been written down, as far as triggers that are there can say: each is at work, and writes down what is
- * the primary key now.
+ * Whether the triggers record every change of these tables: each trigger exists, is enabled and
+ * records the columns of the current primary key.
  */
 export async function isCaptured (
   client: SqlClient,
@@ -111,10 +125,15 @@ export async function isCaptured (
   const { rows: [row] } = await client.query<{ count: number }>(
     `
     select count(*)::int as count
-    from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    from pg_catalog.pg_trigger t
+    join pg_catalog.pg_class c on c.oid = t.tgrelid
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     join pg_catalog.json_to_recordset($2::json) e (name text, args json) on e.name = c.relname
     where n.nspname = $1 and t.tgname = any($3) and t.tgenabled = 'A' and t.tgargs = (
-      select string_agg(pg_catalog.convert_to(arg, pg_catalog.getdatabaseencoding()) || '\\x00'::bytea, ''::bytea order by place)
+      select string_agg(
+        pg_catalog.convert_to(arg, pg_catalog.getdatabaseencoding()) || '\\x00'::bytea, ''::bytea
+        order by place
+      )
       from pg_catalog.json_array_elements_text(e.args) with ordinality u (arg, place))`,
     [placement.schema,
       JSON.stringify(tables.map(table => ({ name: table.name, args: argumentsOf(placement, table) }))),
@@ -123,7 +142,7 @@ export async function isCaptured (
   return row?.count === tables.length * events.length
 }
 
-// All of a table's or none, each attempt under a bounded wait.
+// Creates all triggers of a table or none. Each attempt waits for at most `lockTimeout`.
 async function locked (
   context: ManagerContext,
   client: SqlClient,
@@ -131,7 +150,7 @@ async function locked (
   statements: readonly string[]
 ): Promise<void> {
   const { waitTimeout } = context.options
-  const lockRetry = new LockRetry(client, { lockTimeout, lockRetry: waitTimeout, onWait: () => {} })
+  const lockRetry = new LockRetry(client, { lockTimeout, lockWaitBudget: waitTimeout, onWait: () => {} })
   await lockRetry.attempt(table, () => attempt(client, lockTimeout, statements)).catch(
     async (error: unknown) => {
       if (!(error instanceof SetupInvalidError)) throw error
@@ -177,7 +196,7 @@ async function notHad (client: SqlClient, table: string, wait: number): Promise<
       prepared.map(({ gid }) => `'${gid}'`).join(', ')
     } may hold it: commit prepared or rollback prepared`
   return tenantConflict(
-    `the lock of table '${table}', for the triggers that follow a move, was not to be had for ${
+    `cannot lock table '${table}' for the triggers of a move: it stayed locked for ${
       wait / 1000
     } s: ${what}, then call again`
   )
@@ -190,7 +209,8 @@ function triggersOn (
 ): string[] {
   const { name, tenantColumn } = table
   const mine = (row: 'old' | 'new'): string => rowsOf(placement, tables, table, row)
-  // Without the column, the row alone does not say whose it is: everybody's keys are written down, and the tenant's rows looked up by them.
+  // Without a tenant column, a row does not show which tenant owns it. So the keys of all tenants'
+  // changes are recorded, and the tenant's rows are looked up by these keys.
   const isTold = placement.isShared && tenantColumn !== undefined
   const when = { insert: mine('new'), update: `${mine('old')} or ${mine('new')}`, delete: mine('old') }
   const call = `execute function tenancy.record_change(${
@@ -202,7 +222,8 @@ function triggersOn (
     const each = event === 'truncate'
       ? 'for each statement'
       : `for each row${isTold ? ` when (${when[event]})` : ''}`
-    // Always: also for what is replicated into the table, or written as if it were.
+    // `enable always`, so that the trigger also fires for replicated writes and for
+    // `session_replication_role = 'replica'`.
     return [`create or replace trigger ${trigger} after ${event} on ${on} ${each} ${call}`,
       `alter table ${on} enable always trigger ${trigger}`]
   })
@@ -212,7 +233,7 @@ function argumentsOf ({ tenant }: RowPlacement, table: TransferTable): string[] 
   return [tenant, table.name, ...keyOf(table).map(({ name }) => name)]
 }
 
-// Two tenants may be on their way out of the same tables at once.
+// The tenant is part of the name, because two tenants may be moved out of the same tables at once.
 function namesOf (tenant: string): string[] {
   const hash = createHash('sha256').update(tenant).digest('hex').slice(0, 16)
   return events.map(event => `tenancy_move_${hash}_${event}`)

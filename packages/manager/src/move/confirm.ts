@@ -43,7 +43,8 @@ function confirmSteps (
 ): OperationStep<object>[] {
   return [
     { name: 'wait', run: () => wait(context, source) },
-    // Left by a move that could not take them away: they would write down each row that is now removed.
+    // An earlier move may have failed to drop the triggers. They would record every row that the
+    // next step deletes.
     {
       name: 'release',
       run: async () => source.isolation === 'database' ? undefined : removeCaptureTriggers(context, source)
@@ -51,11 +52,14 @@ function confirmSteps (
     { name: 'data', run: () => removeCopy(context, tenant, source, target) },
     { name: 'role', run: () => narrowRole(context, source, target) },
     { name: 'ledger', run: () => removeLedgers(context, target) },
-    { name: 'forget', run: () => withClient(context.shards.get('default'), client => forget(client, tenant)) }
+    {
+      name: 'forget',
+      run: () => withClient(context.shards.get('default'), client => forget(context, client, tenant))
+    }
   ]
 }
 
-/** Removes the old copy of a tenant that goes anyway. */
+/** Removes the copy that is not in use, of a tenant that is being deleted or purged. */
 export async function removeOldCopy (context: ManagerContext, tenant: TenantRecord): Promise<void> {
   const client = context.shards.get('default')
   const move = await readMove(client, tenant.id)
@@ -64,7 +68,7 @@ export async function removeOldCopy (context: ManagerContext, tenant: TenantReco
   await forgetMove(client, tenant.id)
 }
 
-// Who still reads there has passed the lock before it was there.
+// A transaction that began before the lockout may still read the old copy.
 async function wait (
   { options: { waitTimeout: timeout }, shards }: ManagerContext,
   { isolation, placement: { shard } }: TenantPlacement
@@ -72,7 +76,10 @@ async function wait (
   if (isolation !== 'database') await waitForOlder(shards.get(shard), { timeout })
 }
 
-/** The one role that a tenant has in a database keeps no more than its new home needs. */
+/**
+ * Revokes from the tenant's role, which is the same one before and after the move, what its new
+ * placement does not need.
+ */
 async function narrowRole (
   context: ManagerContext,
   source: TenantPlacement,
@@ -93,7 +100,7 @@ async function narrowRole (
   })
 }
 
-// What the ledgers say of places that the tenant has no tables in any more.
+// Deletes ledger entries for databases in which the tenant has no tables any more.
 async function removeLedgers (
   { shards }: ManagerContext,
   { id, isolation, placement }: TenantPlacement
@@ -105,7 +112,7 @@ async function removeLedgers (
   }
 }
 
-async function forget (client: SqlClient, { id }: TenantRecord): Promise<void> {
+async function forget (context: ManagerContext, client: SqlClient, { id }: TenantRecord): Promise<void> {
   await forgetMove(client, id)
-  await audit(client, id, 'move-confirm')
+  await audit(context, client, id, 'move-confirm')
 }

@@ -9,14 +9,17 @@ import { retried } from '../tenant-rows/retried.ts'
 import { inTransactionOn } from '../tenant-rows/session.ts'
 import { readTables, type TransferTable } from '../tenant-rows/tables.ts'
 
-/** One end of a copy: a home with its tables, and a session in it. */
+/** One end of a copy: a placement, its tables and a connection to its database. */
 export interface CopyEndpoint {
   readonly placement: RowPlacement
   readonly client: pg.PoolClient
   readonly tables: readonly TransferTable[]
 }
 
-/** Runs `work` in a transaction in each of the two homes, that of the source on one snapshot; in one for both where they are in one database. */
+/**
+ * Runs `work` in one transaction for each of the two placements; the source's reads a single
+ * snapshot. If both are in one database, they share one transaction.
+ */
 export async function withEndpoints<T> (
   context: ManagerContext,
   { source, target }: Move,
@@ -36,7 +39,8 @@ export async function withEndpoints<T> (
       withPlacement(context, source, from =>
         withPlacement(context, target, to =>
           to.pool === from.pool
-            // Within one database, rows need not come here: one session reads and writes.
+            // Within one database, one connection reads and writes, so rows do not pass through
+            // this process.
             ? inTransactionOn(to, { ...options, isRepeatable: true }, async client => {
               await endWithClient(client)
               return work(await side(from, client), await side(to, client))
@@ -50,11 +54,11 @@ export async function withEndpoints<T> (
 }
 
 /**
- * Has the server end what it does for this transaction when nobody is there any more to hear of it: a statement whose client is gone, because its pause
- * is over or its process dead, would otherwise run to its end, and keep its locks.
+ * Makes the server cancel this transaction's statements when the client has disconnected, after the
+ * pause expired or the process died. Otherwise a statement would run to its end and keep its locks.
  */
 async function endWithClient (client: pg.PoolClient): Promise<void> {
-  // An embedded server, and a system that cannot notice, refuse the first setting.
+  // PGlite and platforms without socket polling reject `client_connection_check_interval`.
   await client.query(`
     do $$ begin
       perform pg_catalog.set_config('client_connection_check_interval', '1s', true);
@@ -62,7 +66,7 @@ async function endWithClient (client: pg.PoolClient): Promise<void> {
     set local tcp_keepalives_idle = 15; set local tcp_keepalives_interval = 5`)
 }
 
-/** The snapshot on which a session reads. */
+/** Returns the snapshot that the connection's transaction reads. */
 export async function readSnapshot ({ client }: CopyEndpoint): Promise<string> {
   const { rows: [row] } = await client.query<{ snapshot: string }>(
     'select pg_catalog.pg_current_snapshot()::text as snapshot'
@@ -70,7 +74,10 @@ export async function readSnapshot ({ client }: CopyEndpoint): Promise<string> {
   return row?.snapshot ?? ''
 }
 
-/** The lines of a query, one by one. Not begun before they are read: one connection has one COPY at a time. */
+/**
+ * Yields the lines of a query. COPY starts at the first read, because a connection runs one COPY at
+ * a time.
+ */
 export async function* streamed (
   client: pg.PoolClient,
   query: string,

@@ -27,7 +27,11 @@ import { catchUpObstacle, moveObstacle } from './fit.ts'
 import { schemaFingerprint } from './schema-fingerprint.ts'
 import { unvalidatedProblem } from './unvalidated.ts'
 
-/** Checks, before anybody is locked out, that the rows can go where they are to go. */
+/**
+ * Checks, before the tenant is locked out, that the target accepts its rows.
+ *
+ * @returns the reference tables that the target lacks
+ */
 export async function assertMovable (
   context: ManagerContext,
   { source, target }: Move
@@ -72,33 +76,39 @@ export async function assertMovable (
             ) > 0
         )
           refuse(
-            'rows of the tenant are in the tables that it is to move to already: look what they are, and remove them'
+            'the tables of the target already contain rows of the tenant: ' +
+              'check them and remove them, then move the tenant again'
           )
         return { missing: target.isolation === 'database' ? await missingShared(client, listed) : [] }
       })
   )
 }
 
-// Tables that all tenants read are where the others are, and not in a database of the tenant's own unless its migrations make them.
+// Reference tables are in the shared databases. A tenant's own database has them only if its
+// migrations create them.
 async function missingShared (client: SqlClient, { schema, shared }: ResolvedTables): Promise<string[]> {
   const { rows } = await client.query<{ name: string }>(
-    "select name from unnest($2::text[]) name where pg_catalog.to_regclass(pg_catalog.format('%I.%I', $1::text, name)) is null order by 1",
+    `
+    select name from unnest($2::text[]) name
+    where pg_catalog.to_regclass(pg_catalog.format('%I.%I', $1::text, name)) is null
+    order by 1`,
     [schema, [...shared]]
   )
   return rows.map(({ name }) => name)
 }
 
-/** What the target is a copy of. */
+/** Describes the state of the source that was copied. */
 export interface Copied {
-  /** The source's snapshot. */
+  /** The source's snapshot, as text. */
   readonly seen: string
-  /** What the tables were then: see {@link schemaFingerprint}. */
+  /** Fingerprint of the tables at that time: see {@link schemaFingerprint}. */
   readonly fingerprint: string
 }
 
 /**
- * Copies a tenant's rows, as they are at one moment, from one home to the other in one transaction of the target's, and compares both, table by
- * table: by number and by checksum. What a copy that was cut short has left in the target goes first.
+ * Copies a tenant's rows, as of one snapshot, from the source to the target in one transaction.
+ * Rows that an interrupted copy left in the target are deleted first. Both sides are compared table
+ * by table, by row count and checksum.
  */
 export async function copyPlacement (
   context: ManagerContext,
@@ -137,10 +147,11 @@ export async function copyPlacement (
       const after = await digestLines(to.client, linesOf(to.placement, to.tables, there, table))
       if (before.rows !== after.rows || before.sha256 !== after.sha256) {
         refuse(
-          `table '${table.name}' came out with other rows (${after.rows} of ${before.rows}, or another checksum): ${
-            namedTriggers(await readTriggers(to.client, to.placement, to.tables, 'insert')) ??
-              'a rule or a default'
-          } changes or adds rows, and has to let a copy be`
+          `table '${table.name}' differs after the copy (${after.rows} of ${before.rows} rows, or ` +
+            `another checksum): ${
+              namedTriggers(await readTriggers(to.client, to.placement, to.tables, 'insert')) ??
+                'a rule or a default'
+            } changes or adds rows: make it ignore copies`
         )
       }
     }
@@ -148,7 +159,8 @@ export async function copyPlacement (
   })
 }
 
-// In shared tables, others wait while triggers are off: not for many rows.
+// Returns the triggers to disable for the copy. None for many rows in tenant tables, because writes
+// of other tenants wait while triggers are disabled.
 async function quietable (from: CopyEndpoint, to: CopyEndpoint): Promise<UserTrigger[]> {
   const triggers = await readTriggers(from.client, from.placement, from.tables, 'insert')
   if (triggers.length === 0 || !to.placement.isShared) return triggers

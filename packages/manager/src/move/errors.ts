@@ -1,11 +1,17 @@
 import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
 
-/** 409, for operators: a tenant cannot be moved, or its move took longer than it may pause for. It is served from where it was; the copy is gone. */
+/**
+ * 409, for operators: a tenant cannot be moved, or the move needed more than its pause. The tenant
+ * is served from its source, and the copy was removed.
+ */
 export const MoveFailedError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_MOVE_FAILED',
   409,
   'The tenant was not moved'
 )
 
-/** Why changes cannot be brought over one by one. Nobody else's business: all rows are copied again then. */
+/**
+ * Why changes cannot be applied row by row. Internal: the caller catches it and copies all rows
+ * again.
+ */
 export class NeedsFullCopyError extends Error {}

@@ -4,8 +4,9 @@ import type { ManagerContext } from '../context/context.ts'
 import { hasServer } from '../placement/tenant-server.ts'
 
 /**
- * Refuses to copy what might be written meanwhile: an embedded database, and one that the options' function answered a pool for, know no
- * login that could be locked out.
+ * Refuses to move a served tenant whose database has no login that the manager can lock out: an
+ * embedded one, or a pool that the application's function returned. It could be written during the
+ * copy.
  *
  * @throws FST_TENANCY_TENANT_CONFLICT
  */
@@ -13,6 +14,7 @@ export async function assertLockable (context: ManagerContext, tenant: TenantRec
   if (tenant.isolation !== 'database' || tenant.status === 'suspended') return
   if (await hasServer(tenant, context)) return
   throw tenantConflict(
-    'nothing can lock the tenant out of its database while it is copied (it is embedded, or a pool of your own): suspend the tenant first, and move it when no process serves it any more'
+    'the tenant cannot be locked out of its database while it is copied, because the database is embedded ' +
+      'or a pool of your own: suspend the tenant, wait until no process serves it any more, then move it'
   )
 }

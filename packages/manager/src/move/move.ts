@@ -16,24 +16,28 @@ import { assertMovable, copyPlacement, type Copied } from './copy-placement.ts'
 import { assertLockable } from './lockable.ts'
 import { Pause } from './pause.ts'
 import { catchUp, replayChanges } from './replay.ts'
+import type { MoveStepName } from './steps.ts'
 import { assertElsewhere, destination, type MoveInput } from './target.ts'
 import { clearLedgerCopy, restoreAccess, undoMove } from './undo.ts'
 
-/** A tenant that has moved. */
+/** A tenant after its move. */
 export interface MovedTenant extends TenantRecord {
-  /** For how long it was locked out, in milliseconds; 0 where nothing was copied. */
+  /** How long it was locked out, in milliseconds; 0 if nothing was copied. */
   readonly paused: number
-  /** What is left to do: triggers that could not be taken away, which {@link Manager.confirmMove} tries again, and shared tables that its own database does not have. */
+  /**
+   * What is left to do: drop triggers that the move failed to drop ({@link Manager.confirmMove}
+   * tries again), or create reference tables that the tenant's own database lacks.
+   */
   readonly note?: string
 }
 
-/** What later steps need of earlier ones. */
+/** Results of a move's steps that later steps need. */
 interface MoveState extends Copied {
-  /** When the tenant was locked out: ISO. */
+  /** When the tenant was locked out, as an ISO date. */
   readonly pausedAt: string
   readonly paused: number
   readonly note?: string
-  /** Shared tables that the new home does not have. */
+  /** Reference tables that the target lacks. */
   readonly missing: readonly string[]
 }
 
@@ -48,16 +52,17 @@ export async function moveTenant (
   const client = context.shards.get('default')
   const unfinished = await openOperation(client, tenant.id)
   const old = await readMove(client, tenant.id)
-  // One that was cut short before it wrote down where to has everything before it.
+  // An interrupted move without a row in `tenancy.moves` has done nothing yet, so it starts from
+  // the beginning.
   if (unfinished?.kind !== 'move' || old === undefined) {
     if (old?.isSwitched)
-      throw tenantConflict('the tenant was moved, and its old copy is still there: confirm that move first')
+      throw tenantConflict('the tenant was moved, and its old copy still exists: confirm that move first')
     assertElsewhere(tenant, target)
     await assertLockable(context, tenant)
     if (isSamePlacement(tenant, target)) return { ...await switchRules(context, tenant, target), paused: 0 }
   } else if (!isSamePlacement(old.target, target)) {
     throw tenantConflict(
-      'a move of this tenant to another place is not finished: call that again, or cancel it first'
+      'a move of this tenant to another target is not finished: finish it with the same target, or cancel it'
     )
   }
   let isAtWork = false
@@ -79,9 +84,9 @@ export async function moveTenant (
     const notes = [...note === undefined ? [] : [note], ...missing.length === 0
       ? []
       : [
-        `the tenant's own database does not have the shared tables ${
+        `the tenant's own database lacks the shared tables ${
           missing.join(', ')
-        }: make them there, in its migrations, or statements that read them fail`
+        }: create them in its migrations, otherwise statements that read them fail`
       ]]
     return {
       ...await findTenant(context, tenant),
@@ -89,19 +94,23 @@ export async function moveTenant (
       ...(notes.length > 0 && { note: notes.join('; ') })
     }
   } catch (error) {
-    // What cannot be taken back now is taken up, or cancelled, by the next call. The first error is the one that matters.
+    // If the undo fails, the next call resumes or cancels the move. The first error is reported,
+    // because it is the cause.
     if (isAtWork) await undoMove(context, tenant).catch(() => {})
     throw error
   }
 }
 
-/** Each step may have happened already. What is where, the first one writes down. */
+/**
+ * Returns the steps of a move. Each is idempotent. The first one writes source and target to
+ * `tenancy.moves`.
+ */
 function moveSteps (
   context: ManagerContext,
   tenant: TenantRecord,
   target: TenantPlacement,
   pause: Pause
-): OperationStep<MoveState>[] {
+): OperationStep<MoveState, MoveStepName>[] {
   const { id } = tenant
   const client = context.shards.get('default')
   const placements = async (): Promise<Move> => {
@@ -121,7 +130,8 @@ function moveSteps (
   }
   const catchUpWithChanges = async (): Promise<void> => {
     const { source } = await placements()
-    // A move that was taken back only in part may have left the lock: whoever begins again with the copy has the tenant served.
+    // A partly undone move may have left the lockout in place. Lift it, because the tenant is
+    // served during the copy.
     await restoreAccess(context, tenant.status, source)
     await addCaptureTriggers(context, source)
   }
@@ -134,7 +144,7 @@ function moveSteps (
   }
   const wait = async (): Promise<void> => {
     const { source } = await placements()
-    // Sessions of a database of the tenant's own were ended by its fence.
+    // For strategy `database`, the lockout terminated the sessions itself.
     if (source.isolation !== 'database')
       await waitForOlder(context.shards.get(source.placement.shard), {
         timeout: Math.min(context.options.waitTimeout, pause.left())
@@ -171,7 +181,8 @@ function moveSteps (
   ]
 }
 
-// From the change of the record on, the target is the tenant's home. The source stays locked for ever, or until it is moved back.
+// From the change of the tenant's record on, the target is its placement. The source stays locked
+// out until the tenant moves back or its old copy is removed.
 async function switchPlacement (context: ManagerContext, { source, target }: Move): Promise<void> {
   await lockOut(context, source, 'moved')
   const now = await findTenant(context, source)
@@ -185,13 +196,14 @@ async function switchPlacement (context: ManagerContext, { source, target }: Mov
 
 async function open (context: ManagerContext, { target }: Move): Promise<void> {
   const now = await findTenant(context, target)
-  // Not before the switch: a move that is taken back has changed nothing.
+  // Only after the switch, so that undoing an unfinished move finds the ledger unchanged.
   if (target.isolation === 'database' && context.options.migrations.tenant !== undefined)
     await copyOwnLedger(context, now)
   await restoreAccess(context, now.status, target)
 }
 
-// The tenant has moved, and its old tables belong to others, who read them: what is left there fails nothing.
+// Reports a failure as a note, because the tenant has moved already. The triggers are on tables
+// that other tenants use, so their lock may not be granted.
 async function release (
   context: ManagerContext,
   source: TenantPlacement
@@ -202,15 +214,15 @@ async function release (
   } catch (error) {
     return {
       note: withoutPasswords(
-        `the triggers that followed the move are still there (${
+        `the triggers of the move still exist (${
           error instanceof Error ? error.message : String(error)
-        }): confirm the move, or see the doctor, D516`
+        }): confirm the move, which drops them, or see finding D516 of the doctor`
       )
     }
   }
 }
 
-/** From rls to row, or back: the rows stay where they are. */
+/** Changes between `rls` and `row`; the rows stay in place. */
 async function switchRules (
   context: ManagerContext,
   { id }: TenantRecord,
@@ -225,7 +237,7 @@ async function switchRules (
   })
 }
 
-// What `tenants.decrypt` reads may be a URL with a password: it is nobody's to write down.
+// Omits the database, because `tenants.decrypt` may return a URL with a password from it.
 function describe ({ isolation, placement: { shard } }: TenantPlacement): string {
   return isolation === 'database' ? isolation : `${isolation}:${shard}`
 }

@@ -1,6 +1,6 @@
 import { MoveFailedError } from './errors.ts'
 
-/** How long a tenant may be without service: counted from the first call of {@link begin}. */
+/** The time budget of a move's lockout, which starts with the first call of {@link begin}. */
 export class Pause {
   readonly #length: number
   #end: { readonly at: number; readonly signal: AbortSignal } | undefined
@@ -10,17 +10,25 @@ export class Pause {
     this.#length = length
   }
 
-  /** @returns what is aborted when the pause has been too long */
+  /**
+   * Starts the pause at the first call.
+   *
+   * @returns a signal that aborts when the pause expires
+   */
   begin (): AbortSignal {
     return this.#begun().signal
   }
 
-  /** In milliseconds. */
+  /** Returns the remaining milliseconds. Starts the pause, too. */
   left (): number {
     return Math.max(this.#begun().at - Date.now(), 0)
   }
 
-  /** @throws FST_TENANCY_MOVE_FAILED when something that the pause has to hold would take longer, in milliseconds */
+  /**
+   * Checks that work which took so many milliseconds fits into the pause.
+   *
+   * @throws FST_TENANCY_MOVE_FAILED if it does not fit
+   */
   assertLonger (took: number): void {
     if (took > this.#length) throw this.#tooShort()
   }
@@ -38,9 +46,9 @@ export class Pause {
 
   #tooShort (): Error {
     return new MoveFailedError(
-      `the tenant would have been without service for more than ${
+      `the tenant would have been locked out for more than ${
         this.#length / 1000
-      } s: move it when it is less busy, or allow a longer pause`
+      } s: move it when it is less busy, or set a longer pause`
     )
   }
 }

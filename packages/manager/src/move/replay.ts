@@ -17,20 +17,22 @@ import type { Pause } from './pause.ts'
 import { schemaFingerprint } from './schema-fingerprint.ts'
 import { stageChanges } from './stage.ts'
 
-/** How many changes the pause may begin with, while fewer can be had. */
+/** A round with at most this many changes is small enough to begin the pause. */
 const few = 1_000
 
 export interface Replayed extends Copied {
-  /** How many rows were brought over. */
+  /** Number of rows applied. */
   readonly changes: number
   /** Whether all rows were copied again. */
   readonly isCopy: boolean
 }
 
 /**
- * Brings over what changes while the tenant is served, until little is left for its pause, or as much comes in as goes over.
+ * Applies changes while the tenant is served, until few are left or the number no longer halves
+ * from round to round.
  *
- * @throws FST_TENANCY_MOVE_FAILED when the pause would be too short for what is left, or for the count of the rows
+ * @throws FST_TENANCY_MOVE_FAILED if the pause is too short for the remaining changes, or for
+ *   counting the rows
  */
 export async function catchUp (
   context: ManagerContext,
@@ -45,14 +47,14 @@ export async function catchUp (
     copied = { seen: round.seen, fingerprint: round.fingerprint }
     if (round.isCopy) {
       copies++
-      // What came in while all was copied is brought over like everything else.
+      // Changes made during a full copy are applied by further rounds.
       before = Infinity
       if (copies < 2) continue
     } else if (round.changes > few && round.changes <= before / 2) {
       before = round.changes
       continue
     }
-    // As much again is to be expected of the pause.
+    // The round within the pause is expected to be as large as this one.
     if (round.isCopy || round.changes > few) pause.assertLonger(took)
     pause.assertLonger(await timeCounts(context, move))
     return copied
@@ -60,10 +62,11 @@ export async function catchUp (
 }
 
 /**
- * Makes the target, which is a copy of an earlier snapshot, one of a snapshot of now, and compares each row that was brought over. What does not
- * go change by change is copied as a whole.
+ * Brings the target from an earlier snapshot of the source to the current one, and compares each
+ * applied row. Copies all rows again if the changes cannot be applied row by row.
  *
- * @param signal given for the last time, when nobody writes any more: sequences go along, and all rows are counted. Ends it.
+ * @param signal passed in the last round, when the tenant is locked out: sequences are carried over
+ *   and all rows are counted. Aborting it ends the round.
  * @throws FST_TENANCY_MOVE_FAILED
  */
 export async function replayChanges (
@@ -91,17 +94,18 @@ export async function replayChanges (
       if (problem !== undefined) throw new MoveFailedError(problem)
       if (isCaughtUp && !await isCaptured(from.client, from.placement, from.tables))
         throw new MoveFailedError(
-          "the triggers that follow the tenant's changes are not all there any more: move it again"
+          "the triggers that record the tenant's changes are incomplete: move the tenant again"
         )
       if (await schemaFingerprint(from, to) !== fingerprint)
-        throw new NeedsFullCopyError('a table was changed as a whole')
+        throw new NeedsFullCopyError('a table was altered, truncated or rewritten')
       const snapshot = await readSnapshot(from)
       const changes = isCaughtUp ? await stageChanges(from, to, seen) : new Map<string, number>()
       if (changes.size > 0) await applyChanges(from, to, changes)
       const count = [...changes.values()].reduce((sum, rows) => sum + rows, 0)
       return { seen: snapshot, fingerprint, changes: count, isCopy: false }
     })
-    // When the locks of the above are gone: in shared tables, others write. Nobody reads the target yet.
+    // Counts in a second transaction, after the first released its locks, because other tenants
+    // write to tenant tables. No request reads the target yet.
     if (signal !== undefined) {
       const carry = await withEndpoints(context, move, signal, async (from, to) => {
         await assertCounts(from, to)
@@ -115,7 +119,8 @@ export async function replayChanges (
           isHere: from.client === to.client
         }
       })
-      // Others who draw from a shared one wait no longer than it takes.
+      // A transaction of its own, so that tenants that use a sequence of a tenant table wait only
+      // briefly.
       await retried(
         signal,
         () =>
@@ -130,8 +135,8 @@ export async function replayChanges (
   }
 }
 
-// unique_violation, exclusion_violation: values changed hands between rows that others refer to; foreign_key_violation; generated_always; no arbiter
-// that is asked at once
+// 23505 and 23P01: a unique value passed between rows that foreign keys refer to. 23503 is
+// foreign_key_violation, 428C9 generated_always. 55000: `on conflict` rejects a deferrable key.
 function needsFullCopy (error: unknown): boolean {
   return error instanceof NeedsFullCopyError ||
     ['23505', '23P01', '23503', '428C9', '55000'].includes(sqlState(error) ?? '')
@@ -146,7 +151,7 @@ async function assertCounts (from: CopyEndpoint, to: CopyEndpoint): Promise<void
       )
 }
 
-/** How long the count within the pause will take, in milliseconds. */
+/** Returns how many milliseconds counting the rows takes, to predict the count within the pause. */
 async function timeCounts (context: ManagerContext, move: Move): Promise<number> {
   return withEndpoints(context, move, undefined, async (from, to) => {
     const begun = performance.now()
@@ -155,7 +160,7 @@ async function timeCounts (context: ManagerContext, move: Move): Promise<number>
   })
 }
 
-// Of two databases at once. One connection has one statement at a time.
+// Counts two databases in parallel. A single connection runs one statement at a time.
 async function bothCounts (
   from: CopyEndpoint,
   to: CopyEndpoint

@@ -6,10 +6,13 @@ import { fromOf, rowsOf, type TableColumn, type TransferTable } from '../tenant-
 import { streamed, type CopyEndpoint } from './copy-endpoints.ts'
 import { NeedsFullCopyError } from './errors.ts'
 
-/** Rows whose present state one look at the source brings: each may be large. */
+/** Rows read from the source at once. Small, because each row may be large. */
 const page = 100
 
-/** The columns by which a row is found again; none where there is no primary key, or one that the row's other values make. */
+/**
+ * Returns the primary key's columns. Empty without a primary key, or if one of its columns is
+ * generated from other columns.
+ */
 export function keyOf ({ order, columns }: Pick<TransferTable, 'order' | 'columns'>): readonly TableColumn[] {
   const key = order.map(name => columns.find(column => column.name === name)).filter(column =>
     column !== undefined
@@ -18,9 +21,11 @@ export function keyOf ({ order, columns }: Pick<TransferTable, 'order' | 'column
 }
 
 /**
- * The condition under which a row that is called `t` has a key of the source's. `part` is the text of its n-th column, from 0.
+ * Returns the condition under which the row `t` has a key of the source. `part` returns the text of
+ * the n-th key column, from 0.
  *
- * @param like the source's table, where `table` is the target's: the primary keys of the two may have other columns, or these in another order
+ * @param like the source's table, if `table` is the target's. Their primary keys may have other
+ *   columns or another order.
  */
 export function hasKey (
   table: TransferTable,
@@ -35,11 +40,12 @@ export function hasKey (
 }
 
 /**
- * Brings into a temporary table of the target's session what has changed in the source since a snapshot: each row's key, with its line as it is now, or
- * without one where the row is gone; and all lines of a table without a primary key in which anything has changed.
+ * Fills `pg_temp.changed` in the target's session with the changes of the source since a snapshot.
+ * For each changed row, it holds the key and the current line, or no line if the row was deleted. A
+ * changed table without a primary key is staged with all of its lines.
  *
- * @returns how many lines and keys, by table
- * @throws Unreplayable where a table was emptied as a whole
+ * @returns the number of lines and keys by table
+ * @throws NeedsFullCopyError if a table was truncated
  */
 export async function stageChanges (
   from: CopyEndpoint,
@@ -47,7 +53,10 @@ export async function stageChanges (
   seen: string
 ): Promise<Map<string, number>> {
   await to.client.query(
-    'create temporary table changed (n int generated always as identity primary key, tab text not null, key text[], line text) on commit drop'
+    `
+    create temporary table changed (
+      n int generated always as identity primary key, tab text not null, key text[], line text
+    ) on commit drop`
   )
   const changes = `
     select distinct table_name as tab, key from tenancy.move_changes
@@ -62,7 +71,9 @@ export async function stageChanges (
       lines =>
         to.client.query(
           `
-      insert into pg_temp.changed (tab, key) select r.tab, r.key from ${batch} lines (line), pg_catalog.json_to_record(lines.line::json) r (tab text, key text[])`,
+      insert into pg_temp.changed (tab, key)
+      select r.tab, r.key
+      from ${batch} lines (line), pg_catalog.json_to_record(lines.line::json) r (tab text, key text[])`,
           [lines]
         )
     )
@@ -71,14 +82,14 @@ export async function stageChanges (
     'delete from pg_temp.changed where key is null returning tab'
   )
   for (const table of from.tables.filter(({ name }) => whole.some(({ tab }) => tab === name))) {
-    if (keyOf(table).length > 0) throw new NeedsFullCopyError(`table '${table.name}' was emptied`)
+    if (keyOf(table).length > 0) throw new NeedsFullCopyError(`table '${table.name}' was truncated`)
     await stageTable(from, to, table)
   }
   await stageRows(from, to)
   const { rows } = await to.client.query<{ tab: string; count: number }>(
     'select tab, count(*)::int as count from pg_temp.changed group by tab'
   )
-  // Of a table that has nothing left, no line tells.
+  // A truncated table without rows has no entry in `pg_temp.changed`, but must be applied, too.
   return new Map([...whole.map(({ tab }) => [tab, 0] as const), ...rows.map(({ tab, count }) =>
     [tab, count] as const
   )])
@@ -98,7 +109,8 @@ async function stageRows (from: CopyEndpoint, to: CopyEndpoint): Promise<void> {
   for (let last = 0;;) {
     const { rows } = await to.client.query<{ n: number; tab: string; key: string }>(
       `
-      select n, tab, pg_catalog.array_to_json(key)::text as key from pg_temp.changed where n > $1 and key is not null order by n limit ${page}`,
+      select n, tab, pg_catalog.array_to_json(key)::text as key
+      from pg_temp.changed where n > $1 and key is not null order by n limit ${page}`,
       [last]
     )
     for (const table of from.tables) {
@@ -106,16 +118,18 @@ async function stageRows (from: CopyEndpoint, to: CopyEndpoint): Promise<void> {
       if (keys.length === 0) continue
       const found = await from.client.query<{ n: number; line: string }>(
         `
-        select k.n, ${
-          lineOf(table)
-        } as line from rows from (pg_catalog.unnest($1::int[]), pg_catalog.unnest($2::json[])) k (n, key) join ${
+        select k.n, ${lineOf(table)} as line
+        from rows from (pg_catalog.unnest($1::int[]), pg_catalog.unnest($2::json[])) k (n, key) join ${
           fromOf(from.placement, table)
         } t on ${hasKey(table, index => `k.key->>${index}`)}
         where ${rowsOf(from.placement, from.tables, table)}`,
         [keys.map(({ n }) => n), keys.map(({ key }) => key)]
       )
       await to.client.query(
-        'update pg_temp.changed c set line = r.line from rows from (pg_catalog.unnest($1::int[]), pg_catalog.unnest($2::text[])) r (n, line) where c.n = r.n',
+        `
+        update pg_temp.changed c set line = r.line
+        from rows from (pg_catalog.unnest($1::int[]), pg_catalog.unnest($2::text[])) r (n, line)
+        where c.n = r.n`,
         [found.rows.map(({ n }) => n), found.rows.map(({ line }) => line)]
       )
     }

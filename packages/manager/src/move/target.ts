@@ -5,15 +5,18 @@ import * as v from 'valibot'
 import type { ManagerContext } from '../context/context.ts'
 import type { TenantPlacement } from '../placement/tenant-placement.ts'
 
-/** Where {@link Manager.move} moves a tenant to; what is not said stays. */
+/** Where {@link Manager.move} moves a tenant. Omitted properties keep their current value. */
 export interface MoveInput {
   readonly isolation?: Isolation
   readonly shard?: string
-  /** The name of its database, or what `tenants.decrypt` makes its URL of. For strategy `database`. @default 'tenant_<id>' */
+  /**
+   * Name of the tenant's database, or the input from which `tenants.decrypt` makes its URL. For
+   * strategy `database`. @default 'tenant_<id>'
+   */
   readonly database?: string
   /**
-   * The longest that the tenant may be without service: what has not been copied and compared by then is taken back, and the tenant is
-   * served from where it was. @default '1m'
+   * The longest time that the tenant may be locked out. If copying and comparing take longer, the
+   * move is undone and the tenant is served from its source. @default '1m'
    */
   readonly pause?: string
 }
@@ -32,8 +35,9 @@ export interface Destination {
 }
 
 /**
+ * Returns the checked target and pause of a move.
+ *
  * @throws FST_TENANCY_OPTION_INVALID
- * @throws FST_TENANCY_TENANT_CONFLICT where the tenant is there already
  */
 export function destination (
   { shards }: ManagerContext,
@@ -54,7 +58,11 @@ export function destination (
   return { target: { id, isolation, placement }, pause }
 }
 
-/** @throws FST_TENANCY_TENANT_CONFLICT */
+/**
+ * Refuses a target in which the tenant already is.
+ *
+ * @throws FST_TENANCY_TENANT_CONFLICT
+ */
 export function assertElsewhere (tenant: TenantPlacement, { isolation, placement }: TenantPlacement): void {
   const isThere = tenant.isolation === isolation && (isolation === 'database'
     ? tenant.placement.database === placement.database

@@ -13,8 +13,11 @@ import { hasServer } from '../placement/tenant-server.ts'
 import { assertPlacementFree } from '../removal/outside.ts'
 import { removeData, removeRole } from '../removal/remove-placement.ts'
 import { removeCaptureTriggers } from './capture.ts'
+import { repeatedSteps } from './steps.ts'
 
-/** Takes a move back that has not come to its switch: the copy goes, and the tenant is served from where it was. */
+/**
+ * Undoes a move that has not switched yet: removes the copy and serves the tenant from its source.
+ */
 export async function undoMove (context: ManagerContext, ref: TenantRef): Promise<TenantRecord> {
   return withTenant(context, ref, ['move'], async tenant => {
     const client = context.shards.get('default')
@@ -22,15 +25,16 @@ export async function undoMove (context: ManagerContext, ref: TenantRef): Promis
     const operation = await openOperation(client, tenant.id)
     if (move === undefined) {
       if (operation === undefined) throw tenantConflict('the tenant is not being moved')
-      // Cut short before anything was made.
+      // The move was interrupted before it created anything.
       await abandonOperation(client, tenant.id)
       return tenant
     }
     if (move.isSwitched) throw tenantConflict('the tenant has moved: move it back, or confirm the move')
     const isChecked = operation?.done.includes('check') === true
     if (isChecked) {
-      // First of all it is served again, from a home that is then written: what was copied is not enough to go on with.
-      await forgetSteps(client, tenant.id, ['capture', 'snapshot', 'catch-up', 'lockout', 'wait', 'replay'])
+      // Restore access first. The source can then be written, so the copied rows no longer suffice
+      // to resume, and the journal must run these steps again.
+      await forgetSteps(client, tenant.id, repeatedSteps)
       await restoreAccess(context, tenant.status, move.source)
       await removeCaptureTriggers(context, move.source)
     }
@@ -38,19 +42,22 @@ export async function undoMove (context: ManagerContext, ref: TenantRef): Promis
     if (isOurs && move.target.isolation === 'schema')
       await assertPlacementFree(context, move.target, keepsRole(context, move.target, move.source))
     if (isOurs) await removeCopy(context, tenant, move.target, move.source).catch(leaveOthers)
-    // The schema's ledger was in the place of that of the database, which is the tenant's again.
+    // The entry of the schema replaced that of the tenant's own database, which is in use again.
     if (move.source.isolation === 'database' && context.options.migrations.tenant !== undefined)
       await copyOwnLedger(context, { ...tenant, ...move.source })
     await withClient(client, async client => {
       await forgetMove(client, tenant.id)
       await abandonOperation(client, tenant.id)
-      await audit(client, tenant.id, 'move-cancel')
+      await audit(context, client, tenant.id, 'move-cancel')
     })
     return findTenant(context, { id: tenant.id })
   })
 }
 
-/** Has a tenant served from a home, or only as far as one that is suspended is. Again does no harm. */
+/**
+ * Serves a tenant from a placement. A suspended tenant gets the lockout `suspended` instead.
+ * Idempotent.
+ */
 export async function restoreAccess (
   context: ManagerContext,
   status: TenantRecord['status'],
@@ -59,7 +66,8 @@ export async function restoreAccess (
   await (status === 'suspended' ? lockOut(context, placement, 'suspended') : liftLockout(context, placement))
 }
 
-// Before it was checked, what is in shared tables, or in a database that is marked as nobody's, may be somebody else's.
+// Before the step `check`, rows in tenant tables may belong to another tenant. So may a database
+// without this tenant's mark.
 async function isMarked (
   context: ManagerContext,
   tenant: TenantRecord,
@@ -73,7 +81,9 @@ function leaveOthers (error: unknown): void {
   if (!(error instanceof TenantConflictError)) throw error
 }
 
-/** Removes one of a tenant's two homes, and the role that nothing but it needed. */
+/**
+ * Removes one of a tenant's two placements, and its role unless the kept placement needs that role.
+ */
 export async function removeCopy (
   context: ManagerContext,
   tenant: TenantRecord,
@@ -85,7 +95,7 @@ export async function removeCopy (
     await removeRole(context, { ...tenant, ...gone })
 }
 
-/** Whether the role of a home that goes is that of the one that stays. */
+/** Whether the placement that is kept uses the role of the one that is removed. */
 export function keepsRole (context: ManagerContext, gone: TenantPlacement, kept: TenantPlacement): boolean {
   return hasRole(context, kept) && gone.placement.shard === kept.placement.shard
 }
@@ -94,7 +104,10 @@ function hasRole ({ options: { rls } }: ManagerContext, { isolation }: TenantPla
   return isolation === 'schema' || (isolation === 'rls' && rls.context === 'role')
 }
 
-/** Where the default shard's copy of the ledger of a tenant's own database would pass for that of its schema. */
+/**
+ * Deletes the default shard's copy of the ledger of a tenant's own database, which would be
+ * mistaken for the ledger of its new schema.
+ */
 export async function clearLedgerCopy ({ shards }: ManagerContext, { source, target }: Move): Promise<void> {
   if (
     source.isolation !== 'database' || target.isolation !== 'schema' || target.placement.shard !== 'default'

@@ -7,24 +7,45 @@ interface Unvalidated {
   readonly table: string
   readonly name: string
   readonly kind: 'c' | 'f' | 'n'
-  /** Of a check, its expression. */
+  /** The expression of a check constraint. */
   readonly check: string | null
   readonly columns: readonly string[]
   readonly parent: string | null
   readonly parentColumns: readonly string[] | null
 }
 
-// Names are quoted in the server, because the parent may be in another schema.
+// The server quotes the names, because the parent may be in another schema.
 const constraints = `
-  select c.relname::text as table, k.conname::text as name, k.contype::text as kind, pg_catalog.pg_get_expr(k.conbin, k.conrelid) as check,
-    array(select a.attname::text from unnest(k.conkey) with ordinality u (num, place) join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.num order by place) as columns,
-    (select pg_catalog.format('%I.%I', (select nspname from pg_catalog.pg_namespace where oid = p.relnamespace), p.relname) from pg_catalog.pg_class p where p.oid = k.confrelid) as parent,
-    array(select a.attname::text from unnest(k.confkey) with ordinality u (num, place) join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.num order by place) as "parentColumns"
-  from pg_catalog.pg_constraint k join pg_catalog.pg_class c on c.oid = k.conrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-  where n.nspname = $1 and c.relname = any($2) and not k.convalidated and k.contype in ('c', 'f', 'n') and coalesce((pg_catalog.to_jsonb(k) ->> 'conenforced')::bool, true)
+  select c.relname::text as table, k.conname::text as name, k.contype::text as kind,
+    pg_catalog.pg_get_expr(k.conbin, k.conrelid) as check,
+    array(
+      select a.attname::text
+      from unnest(k.conkey) with ordinality u (num, place)
+      join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.num
+      order by place
+    ) as columns,
+    (
+      select pg_catalog.format('%I.%I', n.nspname, p.relname)
+      from pg_catalog.pg_class p join pg_catalog.pg_namespace n on n.oid = p.relnamespace
+      where p.oid = k.confrelid
+    ) as parent,
+    array(
+      select a.attname::text
+      from unnest(k.confkey) with ordinality u (num, place)
+      join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.num
+      order by place
+    ) as "parentColumns"
+  from pg_catalog.pg_constraint k
+  join pg_catalog.pg_class c on c.oid = k.conrelid
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  where n.nspname = $1 and c.relname = any($2) and not k.convalidated and k.contype in ('c', 'f', 'n')
+    and coalesce((pg_catalog.to_jsonb(k) ->> 'conenforced')::bool, true)
   order by 1, 2`
 
-/** Which rows of the tenant break a constraint that was never validated, in a sentence: no other home would take them. Undefined where none do. */
+/**
+ * Returns which constraint that is NOT VALID is broken by rows of the tenant, or undefined. No
+ * other placement would accept these rows.
+ */
 export async function unvalidatedProblem (
   { client, placement, tables }: CopyEndpoint
 ): Promise<string | undefined> {
@@ -40,7 +61,9 @@ export async function unvalidatedProblem (
       } limit 1`
     )
     if (broken !== undefined)
-      return `rows of table '${constraint.table}' break its constraint '${constraint.name}', which is NOT VALID and takes no such row anew: mend the rows, or drop the constraint in both homes`
+      return `rows of table '${constraint.table}' break its constraint '${constraint.name}', which is ` +
+        'NOT VALID and rejects them as new rows: correct the rows, ' +
+        'or drop the constraint in source and target'
   }
   return undefined
 }

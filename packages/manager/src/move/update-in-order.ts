@@ -4,13 +4,17 @@ import { fromOf, rowsOf } from '../tenant-rows/tables.ts'
 import { changedRow, type TablePair } from './changed-row.ts'
 import type { CopyEndpoint } from './copy-endpoints.ts'
 
-/** Rows that wait for each other in a row of thousands would be tried thousands of times each. What is left then is copied with all the rest. */
+/**
+ * Most passes over the remaining rows. A chain of thousands of dependent rows would need thousands
+ * of passes; such rows are copied with all others instead.
+ */
 const passes = 20
 
 /**
- * The statement that updates, one by one, those changed rows of a table that may not leave it for a moment, for as long as one more can be: of two
- * rows that share a unique value in turn (`is_default`), the one that gives it up comes before the one that gets it. What needs rows that
- * are not there yet is left as it is.
+ * Returns the statement that updates, row by row, changed rows that cannot be deleted and
+ * re-inserted because of `on delete`. It repeats until no further row can be updated. So the row
+ * that releases a unique value (`is_default`) precedes the row that receives it. Rows that depend
+ * on missing rows stay unchanged.
  */
 export function updateInOrder ({ placement, tables }: CopyEndpoint, both: TablePair): string {
   const { table } = both
@@ -22,7 +26,7 @@ export function updateInOrder ({ placement, tables }: CopyEndpoint, both: TableP
   const values = set.map(({ name, type, isJson }) =>
     `${quoteName(name)} = r.${quoteName(name)}${isJson ? `::${type}` : ''}`
   )
-  // With the block's label, the variables are none of the table's columns.
+  // The block's label qualifies the variables, so that no column name can shadow them.
   const body = `
 <<hand_over>>
 declare

@@ -6,22 +6,35 @@ import { tellChange } from '../context/announce-change.ts'
 import type { ManagerContext } from '../context/context.ts'
 import { withClient } from '../context/shard-pools.ts'
 
-/** Writes down what was done to a tenant; the login is the actor. Never a secret. */
+/**
+ * Adds an entry to `tenancy.audit`. The actor is the name given to {@link Manager.as}, or else the login.
+ * With a given actor, `details.login` keeps the login. The details must not contain secrets.
+ */
 export async function audit (
+  { actor }: Pick<ManagerContext, 'actor'>,
   client: SqlClient,
   tenant: string,
   action: string,
   details: object = {}
 ): Promise<void> {
-  await client.query('insert into tenancy.audit (tenant_id, action, details) values ($1, $2, $3)', [tenant,
-    action, JSON.stringify(details)])
+  if (actor === undefined) {
+    await client.query('insert into tenancy.audit (tenant_id, action, details) values ($1, $2, $3)', [tenant,
+      action, JSON.stringify(details)])
+    return
+  }
+  await client.query(
+    `insert into tenancy.audit (tenant_id, action, details, actor)
+    values ($1, $2, $3::jsonb || jsonb_build_object('login', session_user), $4)`,
+    [tenant, action, JSON.stringify(details), actor]
+  )
 }
 
 /**
- * Changes a tenant's record if it is still as it was read, and writes that down, both or neither. Then every process is told.
+ * Changes a tenant's record if its version is still the one that was read, and adds an audit entry,
+ * in one transaction. Then notifies every process.
  *
- * @param also more to write in the same transaction
- * @throws FST_TENANCY_TENANT_CONFLICT when somebody else has changed it since
+ * @param also writes more in the same transaction
+ * @throws FST_TENANCY_TENANT_CONFLICT if the record was changed since
  */
 export async function changeTenant (
   context: ManagerContext,
@@ -36,7 +49,7 @@ export async function changeTenant (
     client =>
       inTransaction(client, async () => {
         const tenant = await postgresRegistry(client).update(old.id, old.version, changes)
-        await audit(client, old.id, action, details)
+        await audit(context, client, old.id, action, details)
         await also?.(client)
         return tenant
       })

@@ -5,7 +5,11 @@ import type { ManagerContext } from '../context/context.ts'
 import { tenantLock } from '../context/locks.ts'
 import { openOperation, type OperationKind } from './journal.ts'
 
-/** @throws FST_TENANCY_TENANT_UNKNOWN */
+/**
+ * Returns a tenant by its id or slug.
+ *
+ * @throws FST_TENANCY_TENANT_UNKNOWN
+ */
 export async function findTenant (
   { registry }: Pick<ManagerContext, 'registry'>,
   input: TenantRef
@@ -20,11 +24,12 @@ export async function findTenant (
 }
 
 /**
- * Runs work on a tenant while nobody else does any.
+ * Runs `work` under the tenant's lock.
  *
- * @param resumes kinds of operation that may be unfinished: the work ends them, or goes with them.
+ * @param resumes kinds of unfinished operations that `work` ends or continues
  * @throws FST_TENANCY_TENANT_UNKNOWN
- * @throws FST_TENANCY_TENANT_CONFLICT where somebody is at work on it, or an operation of another kind is not finished
+ * @throws FST_TENANCY_TENANT_CONFLICT if another process holds the lock, or an operation of another
+ *   kind is not finished
  */
 export async function withTenant<T> (
   context: ManagerContext,

@@ -1,34 +1,34 @@
 import { tenantConflict } from '@fastify-tenancy/core'
 import { sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 
-/** What takes several steps, and so can be cut short. */
+/** Operations of several steps, which can be interrupted. */
 export type OperationKind = 'create' | 'delete' | 'purge' | 'move' | 'confirm' | 'import' | 'restore'
 
-/** An operation of one tenant, as `tenancy.operations` keeps it. */
+/** An operation of one tenant, as stored in `tenancy.operations`. */
 export interface JournalEntry {
   readonly id: string
   readonly kind: OperationKind
   readonly input: Readonly<Record<string, unknown>>
-  /** Names of the steps that are done, in order. */
+  /** Names of the finished steps, in order. */
   readonly done: readonly string[]
-  /** Facts that later steps need. */
+  /** Results of steps that later steps need. */
   readonly state: Readonly<Record<string, unknown>>
-  /** Why it stopped, where it did. */
+  /** Why the operation stopped; null if it did not. */
   readonly error: string | null
 }
 
-/** What {@link beginOperation} writes down. Never a secret. */
+/** Input of {@link beginOperation}. It must not contain secrets. */
 export interface NewOperation {
   readonly tenant: string
   readonly kind: OperationKind
   readonly input: object
-  /** Kinds that are given up for this one: a delete ends what a create had begun. */
+  /** Kinds of unfinished operations that this one ends. A delete ends a create. */
   readonly replaces?: readonly OperationKind[]
 }
 
 const columns = 'id::text, kind, input, done, state, error'
 
-/** The operation of a tenant that is not finished. */
+/** Returns the unfinished operation of a tenant. */
 export async function openOperation (client: SqlClient, tenant: string): Promise<JournalEntry | undefined> {
   const { rows: [row] } = await client.query<JournalEntry>(
     `select ${columns} from tenancy.operations where tenant_id = $1 and finished_at is null`,
@@ -38,9 +38,10 @@ export async function openOperation (client: SqlClient, tenant: string): Promise
 }
 
 /**
- * Begins an operation, or takes up the one of the same kind that was cut short. Call it under the tenant's lock.
+ * Begins an operation, or resumes an interrupted one of the same kind. The caller must hold the
+ * tenant's lock.
  *
- * @throws FST_TENANCY_TENANT_CONFLICT that names the operation of another kind which is not finished.
+ * @throws FST_TENANCY_TENANT_CONFLICT with the name of an unfinished operation of another kind
  */
 export async function beginOperation (
   client: SqlClient,
@@ -59,11 +60,13 @@ export async function beginOperation (
       `insert into tenancy.operations (tenant_id, kind, input) values ($1, $2, $3) returning ${columns}`,
       [tenant, kind, JSON.stringify(input)]
     )
-    if (row === undefined) throw new Error('the operation was not written down')
+    if (row === undefined) throw new Error('the insert into tenancy.operations returned no row')
     return row
   } catch (error) {
     if (sqlState(error) === '23505')
-      throw tenantConflict('somebody else has just begun to work on this tenant')
+      throw tenantConflict(
+        'another process has just begun an operation on this tenant: call again when it has ended'
+      )
     throw error
   }
 }
@@ -74,7 +77,7 @@ function resumed (operation: JournalEntry, kind: OperationKind): JournalEntry {
   return operation
 }
 
-/** Writes down that a step is done, with the facts that it gave. */
+/** Records that a step is done, with its results. */
 export async function recordStep (
   client: SqlClient,
   { id }: JournalEntry,
@@ -82,12 +85,15 @@ export async function recordStep (
   facts: object
 ): Promise<void> {
   await client.query(
-    'update tenancy.operations set done = done || $2::text, state = state || $3, error = null, updated_at = now() where id = $1',
+    `
+    update tenancy.operations
+    set done = done || $2::text, state = state || $3, error = null, updated_at = now()
+    where id = $1`,
     [id, step, JSON.stringify(facts)]
   )
 }
 
-/** Writes down why an operation stopped; it stays unfinished. */
+/** Records why an operation stopped. It stays unfinished. */
 export async function recordError (
   client: SqlClient,
   { id }: JournalEntry,
@@ -104,7 +110,10 @@ export async function recordError (
   )
 }
 
-/** A text that is kept, without the passwords of URLs in it: an error of a driver or of the user's may name where it wanted to go. */
+/**
+ * Returns the text with passwords in URLs masked. Errors of drivers or user code may contain a
+ * connection URL.
+ */
 export function withoutPasswords (text: string): string {
   return text.replace(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s:@/]*):[^\s/]+@/gi, '$1:***@').replace(
     /([?&](?:ssl)?password=)[^\s&"'#]+/gi,
@@ -118,15 +127,17 @@ export async function finishOperation (client: SqlClient, { id }: JournalEntry):
   ])
 }
 
-/** Ends whatever operation of a tenant is not finished, for one that will never be. */
+/** Ends an unfinished operation of a tenant that will never be completed. */
 export async function abandonOperation (client: SqlClient, tenant: string): Promise<void> {
   await client.query(
-    'update tenancy.operations set finished_at = now(), updated_at = now() where tenant_id = $1 and finished_at is null',
+    `
+    update tenancy.operations set finished_at = now(), updated_at = now()
+    where tenant_id = $1 and finished_at is null`,
     [tenant]
   )
 }
 
-/** Takes back that steps are done: an operation that goes on does them again. */
+/** Marks steps as not done, so that a resumed operation runs them again. */
 export async function forgetSteps (
   client: SqlClient,
   tenant: string,
@@ -134,7 +145,12 @@ export async function forgetSteps (
 ): Promise<void> {
   await client.query(
     `
-    update tenancy.operations set done = array(select name from unnest(done) with ordinality u (name, place) where name <> all($2) order by place), updated_at = now()
+    update tenancy.operations
+    set done = array(
+        select name from unnest(done) with ordinality u (name, place)
+        where name <> all($2) order by place
+      ),
+      updated_at = now()
     where tenant_id = $1 and finished_at is null`,
     [tenant, steps]
   )

@@ -4,11 +4,11 @@ import * as v from 'valibot'
 
 import type { TenantPlacement } from '../placement/tenant-placement.ts'
 
-/** The two homes of a tenant that moves, or that has moved and was not confirmed: `tenancy.moves`. */
+/** The two placements of a tenant whose move is unfinished or not confirmed: `tenancy.moves`. */
 export interface Move {
   readonly source: TenantPlacement
   readonly target: TenantPlacement
-  /** Whether the tenant lives at the target already. */
+  /** Whether the target is the tenant's current placement. */
   readonly isSwitched: boolean
 }
 
@@ -22,7 +22,9 @@ const placement = v.object({
 
 export async function readMove (client: SqlClient, id: string): Promise<Move | undefined> {
   const { rows: [row] } = await client.query<{ source: string; target: string; switched: boolean }>(
-    'select source::text, target::text, switched_at is not null as switched from tenancy.moves where tenant_id = $1',
+    `
+    select source::text, target::text, switched_at is not null as switched
+    from tenancy.moves where tenant_id = $1`,
     [id]
   )
   if (row === undefined) return undefined

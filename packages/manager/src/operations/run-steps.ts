@@ -4,32 +4,48 @@ import type { ManagerContext } from '../context/context.ts'
 import { tenantLock } from '../context/locks.ts'
 import { beginOperation, finishOperation, recordError, recordStep, type OperationKind } from './journal.ts'
 
-/** One step of an operation. It may have happened already, when a process died before it was written down. */
-export interface OperationStep<S extends object> {
-  /** Unique within the operation, and never changed: a later version takes up what an earlier one began. */
-  readonly name: string
-  /** @returns small facts that later steps need, as JSON keeps them; never a secret */
+/**
+ * A step of an operation. It must be idempotent, because a process can die between the step and its
+ * journal entry.
+ */
+export interface OperationStep<S extends object, Name extends string = string> {
+  /**
+   * Unique within the operation. Never rename a step, because a later version may resume the
+   * operation.
+   */
+  readonly name: Name
+  /**
+   * @returns small results that later steps need, serializable as JSON. They must not contain
+   *   secrets.
+   */
   readonly run: (state: S) => Promise<Partial<S> | void>
 }
 
 export interface OperationPlan<S extends object> {
-  /** As its steps were planned on: refused where it was changed before its lock was had. */
+  /**
+   * The record for which the steps were planned. The operation is refused if the record changed
+   * before the lock was acquired.
+   */
   readonly tenant: TenantRecord
   readonly kind: OperationKind
-  /** For people who read the journal; a resumed operation runs on what its caller gives. Never a secret. */
+  /**
+   * Shown in the journal; a resumed operation uses the input of its current caller. It must not
+   * contain secrets.
+   */
   readonly input?: object
-  /** What the first step begins with. What was written down before goes over it. */
+  /** State for the first step. Recorded results override it. */
   readonly state: S
   readonly steps: readonly OperationStep<S>[]
-  /** Kinds that are given up for this one. */
+  /** Kinds of unfinished operations that this one ends. */
   readonly replaces?: readonly OperationKind[]
 }
 
 /**
- * Runs the steps of an operation that are not done yet, each written down in a commit of its own. A crash anywhere leaves
- * an operation that the same call takes up. Nobody else works on the tenant meanwhile.
+ * Runs the unfinished steps of an operation under the tenant's lock, and records each in its own
+ * transaction. After a crash, the same call resumes the operation.
  *
- * @throws FST_TENANCY_TENANT_CONFLICT when somebody does, has changed it since it was read, or has not finished an operation of another kind.
+ * @throws FST_TENANCY_TENANT_CONFLICT if another process holds the lock, the record was changed
+ *   since, or an operation of another kind is not finished
  */
 export async function runSteps<S extends object> (
   context: ManagerContext,
@@ -41,10 +57,11 @@ export async function runSteps<S extends object> (
     'another process is at work on this tenant at this moment',
     async held => {
       const client = shards.get('default')
-      // What was decided before the lock was had holds only for the tenant as it was then: one that is to be purged may just have been resumed.
+      // Decisions made before the lock was acquired hold only for that version of the record. A
+      // tenant that is to be purged may just have been resumed.
       if ((await registry.findById(tenant.id))?.version !== tenant.version)
         throw tenantConflict(
-          'somebody else has just changed the tenant: look at it, then call again'
+          'the tenant was changed meanwhile: check its status, then call again'
         )
       const operation = await beginOperation(client, { tenant: tenant.id, kind, input, replaces })
       let state: S = { ...first, ...operation.state }
@@ -57,7 +74,8 @@ export async function runSteps<S extends object> (
           held.assertHeld()
           await recordStep(client, operation, name, facts)
         } catch (error) {
-          // The step's error is the one that matters, also where the database is gone.
+          // The step's error is thrown even if recording it fails, for example because the database
+          // is unreachable.
           await recordError(client, operation, name, error).catch(() => {})
           throw error
         }

@@ -3,7 +3,8 @@ import { tenantConflict, type TenantStatus } from '@fastify-tenancy/core'
 /*
  * provisioning → active ⇄ suspended → deleting → deleted
  *
- * A failed create goes from provisioning to deleting, and a deletion is taken back from deleting to what was before.
+ * A failed create leads from provisioning to deleting. Taking a deletion back leads from deleting
+ * to the status before it.
  */
 const next: Readonly<Record<TenantStatus, readonly TenantStatus[]>> = {
   provisioning: ['active', 'deleting'],
@@ -18,15 +19,24 @@ const possible: Readonly<Record<TenantStatus, string>> = {
   active: 'is active: it can be suspended or deleted',
   suspended: 'is suspended: it can be resumed or deleted',
   deleting: 'is being deleted: it can be resumed or purged',
-  deleted: 'is deleted, for good'
+  deleted: 'is deleted and cannot be restored'
 }
 
-/** @throws FST_TENANCY_TENANT_CONFLICT that says what is possible, where a tenant cannot go from one status to the other. */
+/**
+ * Refuses a status change that is not possible. The message says which changes are.
+ *
+ * @throws FST_TENANCY_TENANT_CONFLICT
+ */
 export function assertTransition (from: TenantStatus, to: TenantStatus): void {
   if (!next[from].includes(to)) throw tenantConflict(`the tenant ${possible[from]}`)
 }
 
-/** A refusal of work that only some statuses allow, which says what is possible. */
+/**
+ * Refuses an operation that only some statuses allow. The message says which operations are
+ * possible.
+ *
+ * @throws FST_TENANCY_TENANT_CONFLICT
+ */
 export function assertStatus (status: TenantStatus, ...allowed: readonly TenantStatus[]): void {
   if (!allowed.includes(status)) throw tenantConflict(`the tenant ${possible[status]}`)
 }

@@ -3,7 +3,7 @@ import type { TenantRecord } from '@fastify-tenancy/core'
 import type { LifecycleStep } from '../context/lifecycle-options.ts'
 import type { OperationStep } from './run-steps.ts'
 
-/** The user's steps of one operation, as the journal knows them: `user:<name>`. */
+/** Returns the user's steps of an operation, named `user:<name>` in the journal. */
 export function userSteps<S extends object> (
   steps: readonly LifecycleStep[],
   verb: 'create' | 'purge',

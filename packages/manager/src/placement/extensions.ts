@@ -7,21 +7,24 @@ import type { ManagerContext } from '../context/context.ts'
 export interface Installed {
   readonly name: string
   readonly schema: string
-  /** Whether it brings types, operators or access methods, or a column's default uses it. */
+  /** Whether it has types, operators or access methods, or a column's default uses it. */
   readonly isStructural: boolean
 }
 
-// undefined_object, undefined_function, invalid_schema_name: what a missing extension looks like.
+// undefined_object, undefined_function, invalid_schema_name: errors of a missing extension.
 const missingCodes = new Set(['42704', '42883', '3F000'])
 
-/** The schemas of extensions of the default shard: what is on the path in a tenant's own database too, whether it is there or not. */
+/**
+ * Returns the schemas of the default shard's extensions. They are on the search path in a tenant's
+ * own database, too, even if missing there.
+ */
 export async function extensionSchemas (
   { options: { tables }, shards }: ManagerContext
 ): Promise<readonly string[]> {
   return readExtensionSchemas(shards.get('default'), tables.extensionSchemas)
 }
 
-/** Extensions that the default shard has and a tenant's own database does not. */
+/** Returns extensions that the default shard has and a tenant's own database lacks. */
 export async function missingExtensions (
   { shards }: ManagerContext,
   own: SqlClient
@@ -31,9 +34,11 @@ export async function missingExtensions (
       select from pg_catalog.pg_depend d
       where d.refclassid = 'pg_catalog.pg_extension'::regclass and d.refobjid = e.oid and d.deptype = 'e'
         and (d.classid in ('pg_catalog.pg_operator'::regclass, 'pg_catalog.pg_am'::regclass)
-          or (d.classid = 'pg_catalog.pg_type'::regclass and exists (select from pg_catalog.pg_type t where t.oid = d.objid and t.typrelid = 0))
+          or (d.classid = 'pg_catalog.pg_type'::regclass
+            and exists (select from pg_catalog.pg_type t where t.oid = d.objid and t.typrelid = 0))
           or (d.classid = 'pg_catalog.pg_proc'::regclass and exists (select from pg_catalog.pg_depend u
-            where u.classid = 'pg_catalog.pg_attrdef'::regclass and u.refclassid = d.classid and u.refobjid = d.objid)))) as "isStructural"
+            where u.classid = 'pg_catalog.pg_attrdef'::regclass
+              and u.refclassid = d.classid and u.refobjid = d.objid)))) as "isStructural"
     from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace order by 1`
   const [{ rows: wanted }, { rows: there }] = [await shards.get('default').query<Installed>(text),
     await own.query<Installed>(text)]
@@ -42,7 +47,10 @@ export async function missingExtensions (
   )
 }
 
-/** The error of work in a tenant's own database, with the extensions that are missing there where that can be the reason. */
+/**
+ * Returns the error of work in a tenant's own database. If missing extensions can be the cause, the
+ * error names them.
+ */
 export async function explainMissing (
   context: ManagerContext,
   own: SqlClient,
@@ -55,7 +63,8 @@ export async function explainMissing (
   const install = missing.map(({ name, schema }) => `create extension ${name} schema ${schema}`).join('; ')
   const why = error instanceof Error ? error.message : String(error)
   return new SetupInvalidError(
-    `the database '${database}' does not have every extension of the shared one, and its tables cannot be made (${why}): install them in template1, or there (${install}), then call again`,
+    `the tables of database '${database}' cannot be created (${why}), because it lacks extensions of the ` +
+      `default shard: install them in template1, or in that database (${install}), then call again`,
     { cause: error }
   )
 }

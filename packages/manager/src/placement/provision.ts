@@ -12,7 +12,7 @@ import { openManagerPool, withClient } from '../context/shard-pools.ts'
 import { explainMissing, extensionSchemas } from './extensions.ts'
 import { ended, tenantServer } from './tenant-server.ts'
 
-/** Whether a tenant needs anything made before it can be served. */
+/** Whether objects must be created before a tenant can be served. */
 export function needsProvisioning (
   { isolation }: Pick<TenantRecord, 'isolation'>,
   { rls }: ResolvedManagerOptions
@@ -20,7 +20,7 @@ export function needsProvisioning (
   return isolation === 'schema' || isolation === 'database' || (isolation === 'rls' && rls.context === 'role')
 }
 
-/** Makes what a tenant's strategy needs: its role, its schema or its database. Runs again without harm. */
+/** Creates what a tenant's strategy needs: its role, schema or database. Idempotent. */
 export async function provisionTenant (context: ManagerContext, tenant: TenantRecord): Promise<void> {
   if (!needsProvisioning(tenant, context.options)) return
   if (tenant.isolation === 'database') return provisionDatabase(context, tenant)
@@ -59,7 +59,7 @@ async function provisionDatabase (context: ManagerContext, tenant: TenantRecord)
         throw await explainMissing(context, client, databaseNameOf(tenant), error)
       }))
   const server = await tenantServer(tenant, context)
-  // A pool of the caller's is to a database that is there.
+  // The database of a pool that the application passed exists already.
   if ('pool' in server) return server.isOwn ? ended(server.pool, pool => build(pool)) : build(server.pool)
   const { login, name, ownerUrl, serverUrl } = server
   await ended(

@@ -5,21 +5,21 @@ import type pg from 'pg'
 import type { ManagerContext } from '../context/context.ts'
 import { withTenantDatabase } from './tenant-server.ts'
 
-/** Whose rows, and which of its homes: a tenant that moves has two. */
+/** A tenant and one of its placements. A tenant that is being moved has two. */
 export type TenantPlacement = Pick<Tenant, 'id' | 'isolation' | 'placement'>
 
-/** Where the rows of one tenant are. */
+/** The location of one tenant's rows. */
 export interface RowPlacement {
   readonly tenant: string
   /** The owner's connections to the database. */
   readonly pool: pg.Pool
   /** The schema of the tables. */
   readonly schema: string
-  /** Whether other tenants' rows are in the same tables. */
+  /** Whether the tables are tenant tables, which contain rows of other tenants, too. */
   readonly isShared: boolean
 }
 
-/** Opens a tenant's home for as long as `work` takes. */
+/** Runs `work` with the connections to a tenant's placement. */
 export async function withPlacement<T> (
   context: ManagerContext,
   tenant: TenantPlacement,
@@ -42,7 +42,7 @@ export async function withPlacement<T> (
   })
 }
 
-/** Whether two homes are the same tables. */
+/** Whether two placements are the same tables. */
 export function isSamePlacement (a: TenantPlacement, b: TenantPlacement): boolean {
   if ((a.isolation === 'database') !== (b.isolation === 'database')) return false
   if (a.isolation === 'database') return (a.placement.database ?? '') === (b.placement.database ?? '')

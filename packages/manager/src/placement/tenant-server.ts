@@ -7,27 +7,30 @@ import type pg from 'pg'
 import type { ManagerContext } from '../context/context.ts'
 import { openManagerPool } from '../context/shard-pools.ts'
 
-/** A tenant's own database: its login, and how the owner's login gets there. */
+/** A tenant's own database: its login, and the URLs of the owner's login. */
 export interface TenantServer {
   readonly login: { readonly user: string; readonly password?: string }
   readonly name: string
-  /** The owner's login, on the tenant's database. */
+  /** URL of the owner's login to the tenant's database. */
   readonly ownerUrl: string
-  /** The owner's login, on another database of the same server. */
+  /** URL of the owner's login to another database of this server. */
   readonly serverUrl: string
 }
 
-/** A tenant's own database on which nothing is made: an embedded one, or one that the options' function answered. */
+/**
+ * A tenant's own database in which the manager creates no logins: an embedded one, or a pool that
+ * the options' function returned.
+ */
 export interface TenantServerPool {
   readonly pool: pg.Pool
-  /** Whether it was opened here, for the caller to end. */
+  /** Whether the manager opened the pool, so that the caller must end it. */
   readonly isOwn: boolean
 }
 
 /**
- * Where a tenant's own database is.
+ * Returns the location of a tenant's own database.
  *
- * @throws FST_TENANCY_SETUP_INVALID where the options do not say
+ * @throws FST_TENANCY_SETUP_INVALID if the options do not have it
  */
 export async function tenantServer (
   tenant: Tenant,
@@ -42,12 +45,13 @@ export async function tenantServer (
   const input = ownerUrl ?? appUrl
   if (typeof input !== 'string')
     throw new SetupInvalidError(
-      'databases of tenants are made with the login of options.database.ownerUrl: give it'
+      'databases of tenants are created with the login of options.database.ownerUrl: set it to a URL'
     )
   const [owner, server] = [new URL(input), new URL(input)]
   const isSameServer = owner.host === url.host
   owner.hostname = server.hostname = url.hostname
-  // Apart from the name: a host without a port would leave the owner's own.
+  // Assign hostname and port separately: assigning a host without a port would keep the owner's
+  // port.
   owner.port = server.port = url.port
   owner.pathname = url.pathname
   if (!isSameServer) server.pathname = '/postgres'
@@ -61,10 +65,10 @@ export async function tenantServer (
 }
 
 /**
- * Whether a tenant's own database has a login that can be made, locked out and dropped. An embedded database has none,
- * and neither has one for which the options' function answered a pool.
+ * Whether a tenant's own database has a login that can be created, locked out and dropped. An
+ * embedded database and a pool from the options' function have none.
  *
- * @throws FST_TENANCY_SETUP_INVALID where the options do not say where the database is
+ * @throws FST_TENANCY_SETUP_INVALID if the options do not have the database's location
  */
 export async function hasServer (
   tenant: Tenant,
@@ -75,14 +79,14 @@ export async function hasServer (
   return typeof source === 'string' && !isEmbedded(source)
 }
 
-// A tenant that is locked out of, moved from or removed from a database that cannot be found would be neither.
+// Fails, because a tenant in an unknown database could be neither locked out nor moved nor removed.
 function noTenants (): Error {
   return new SetupInvalidError(
-    'the tenant has a database of its own, and options.database.tenants does not say where: add it to the configuration'
+    'the tenant has its own database, but options.database.tenants is not set: add it to the configuration'
   )
 }
 
-/** Opens the owner's connections to a tenant's own database for as long as `work` takes. */
+/** Runs `work` with the owner's connections to a tenant's own database. */
 export async function withTenantDatabase<T> (
   tenant: Tenant,
   context: Pick<ManagerContext, 'options' | 'shards'>,
@@ -93,7 +97,7 @@ export async function withTenantDatabase<T> (
   return server.isOwn ? ended(server.pool, work) : work(server.pool)
 }
 
-/** Ends a pool when `work` has settled. */
+/** Runs `work`, then ends the pool. */
 export async function ended<T> (pool: pg.Pool, work: (pool: pg.Pool) => Promise<T>): Promise<T> {
   try {
     return await work(pool)

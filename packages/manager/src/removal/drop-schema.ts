@@ -1,21 +1,28 @@
 import { inTransaction, quoteName, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { assertNoDependents, readDependentsOf, refuseDependents } from '@fastify-tenancy/postgres/placement'
 
-// Partitions before what they are part of, so that one statement never takes a whole tree; views first, because they depend on tables. Each object
-// that a drop removes takes a lock: the relation, its types, indexes and TOAST, and its constraints with their triggers.
+// Partitions precede their partitioned table, so that one statement never drops a whole tree. Views
+// come first, because they depend on tables. Each dropped object takes a lock: the relation, its
+// types, indexes, TOAST, constraints and their triggers.
 const relations = `
   with recursive part (oid, depth) as (
-    select c.oid, 0 from pg_class c where c.relnamespace = $1::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+    select c.oid, 0 from pg_class c
+    where c.relnamespace = $1::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
       and not exists (select from pg_inherits where inhrelid = c.oid)
     union all
     select i.inhrelid, part.depth + 1 from part join pg_inherits i on i.inhparent = part.oid
   )
-  select c.oid::text, c.relname::text as name, c.relkind::text as kind, pg_has_role(current_user, c.relowner, 'usage') as lockable,
+  select c.oid::text, c.relname::text as name, c.relkind::text as kind,
+    pg_has_role(current_user, c.relowner, 'usage') as lockable,
     (6 + 2 * (select count(*) from pg_index where indrelid = c.oid)
-      + 3 * (select count(*) from pg_depend where refclassid = 'pg_class'::regclass and refobjid = c.oid))::int as locks,
+      + 3 * (select count(*) from pg_depend
+        where refclassid = 'pg_class'::regclass and refobjid = c.oid))::int as locks,
     pg_catalog.current_setting('max_locks_per_transaction')::int as room
   from part join pg_class c on c.oid = part.oid and c.relnamespace = $1::regnamespace
-  where c.relkind <> 'S' or not exists (select from pg_depend where classid = 'pg_class'::regclass and objid = c.oid and deptype in ('a', 'i'))
+  where c.relkind <> 'S' or not exists (
+    select from pg_depend
+    where classid = 'pg_class'::regclass and objid = c.oid and deptype in ('a', 'i')
+  )
   group by c.oid, c.relname, c.relkind, c.relowner
   order by c.relkind not in ('v', 'm'), max(part.depth) desc, c.oid`
 
@@ -23,11 +30,14 @@ interface Relation {
   readonly oid: string
   readonly name: string
   readonly kind: 'r' | 'p' | 'v' | 'm' | 'f' | 'S'
-  /** Whether the login may lock it by name: a superuser's table in the schema can be dropped by the schema's owner, and not locked. */
+  /**
+   * Whether the login may lock it by name. The schema's owner can drop a superuser's table in the
+   * schema, but not lock it.
+   */
   readonly lockable: boolean
-  /** How many locks its drop takes, at most. */
+  /** Most locks that dropping it takes. */
   readonly locks: number
-  /** How many locks the server keeps for one transaction. */
+  /** Number of locks that the server guarantees to one transaction. */
   readonly room: number
 }
 
@@ -41,8 +51,9 @@ const kinds = {
 } as const
 
 /**
- * Drops a schema with all that is in it and nothing else: relations in portions, each in a transaction whose locks fit
- * `max_locks_per_transaction`, then the rest. Idempotent; a drop that was cut short is continued by the next call.
+ * Drops a schema with its contents and nothing else: relations in chunks, each in a transaction
+ * whose locks fit `max_locks_per_transaction`, then the rest. Idempotent; the next call resumes an
+ * interrupted drop.
  *
  * ```sql
  * begin; lock table "tenant_7f3c"."notes" in access exclusive mode; -- then the look at pg_depend
@@ -51,7 +62,8 @@ const kinds = {
  * ```
  *
  * @param onDropped called with the number of relations dropped so far
- * @throws FST_TENANCY_TENANT_CONFLICT that names what outside the schema depends on it, before anything is dropped
+ * @throws FST_TENANCY_TENANT_CONFLICT with the names of dependent objects outside the schema,
+ *   before anything is dropped
  */
 export async function dropSchemaObjects (
   client: SqlClient,
@@ -66,9 +78,9 @@ export async function dropSchemaObjects (
   for (let dropped = 0;;) {
     const { rows } = await client.query<Relation>(relations, [quoteName(schema)])
     if (rows.length === 0) break
-    for (const portion of chunks(rows)) {
-      await inTransaction(client, () => dropRelations(client, schema, portion))
-      dropped += portion.length
+    for (const chunk of chunks(rows)) {
+      await inTransaction(client, () => dropRelations(client, schema, chunk))
+      dropped += chunk.length
       onDropped(dropped)
     }
   }
@@ -78,7 +90,10 @@ export async function dropSchemaObjects (
   })
 }
 
-/** Relations in their order, as many in each portion as one transaction has locks for, and one at the least. */
+/**
+ * Splits relations, in order, into chunks whose locks fit one transaction. A chunk has at least one
+ * relation.
+ */
 function chunks (all: readonly Relation[]): Relation[][] {
   const done: Relation[][] = []
   let taken = Infinity
@@ -99,7 +114,8 @@ async function dropRelations (
   relations: readonly Relation[]
 ): Promise<void> {
   const name = ({ name }: Relation): string => `${quoteName(schema)}.${quoteName(name)}`
-  // From the lock on, no session can make a view or a foreign key on it: the look below is then still true at the drop.
+  // After the lock, no session can create a view or foreign key on the relation. So the following
+  // check still holds at the drop.
   for (const relation of relations.filter(({ kind, lockable }) => lockable && ['r', 'p', 'v'].includes(kind)))
     await client.query(`lock table ${name(relation)} in access exclusive mode`)
   refuseDependents(schema, await readDependentsOf(client, schema, relations.map(({ oid }) => oid)))

@@ -8,17 +8,23 @@ import { readMove } from '../operations/moves.ts'
 import type { TenantPlacement } from '../placement/tenant-placement.ts'
 import { ended } from '../placement/tenant-server.ts'
 
-/** What a purge of a tenant meets outside the tenant's own schema. */
+/** Objects outside the tenant's own schema that a purge affects. */
 export interface Outside {
-  /** Objects that a drop would take along: `view public.report`. */
+  /** Objects that the drop would also drop: `view public.report`. */
   readonly dependents: readonly string[]
-  /** Privileges of the tenant's role on other objects: `table public.report`. They end with the role. */
+  /**
+   * Privileges of the tenant's role on other objects: `table public.report`. They end with the
+   * role.
+   */
   readonly grants: readonly string[]
-  /** The same in other databases, where they keep the role from being dropped: `table public.report in database warehouse`. */
+  /**
+   * Privileges in other databases, because of which PostgreSQL refuses to drop the role: `table
+   * public.report in database warehouse`.
+   */
   readonly grantsElsewhere: readonly string[]
 }
 
-/** What a purge of a tenant, or of one of its homes, meets. Changes nothing. */
+/** Returns the objects outside of a tenant's placements that a purge affects. Read-only. */
 export async function readOutside (context: ManagerContext, tenant: TenantRecord): Promise<Outside> {
   const move = await readMove(context.shards.get('default'), tenant.id)
   const placements: readonly TenantPlacement[] = move === undefined ? [tenant] : [move.source, move.target]
@@ -28,14 +34,18 @@ export async function readOutside (context: ManagerContext, tenant: TenantRecord
   return { dependents: join('dependents'), grants: join('grants'), grantsElsewhere: join('grantsElsewhere') }
 }
 
-/** @throws FST_TENANCY_TENANT_CONFLICT that names what a purge of the tenant would take along, or what would keep its role */
+/**
+ * Checks that a purge of the tenant drops nothing else and can drop the role.
+ *
+ * @throws FST_TENANCY_TENANT_CONFLICT with the names of such objects
+ */
 export async function assertNothingOutside (context: ManagerContext, tenant: TenantRecord): Promise<void> {
   const move = await readMove(context.shards.get('default'), tenant.id)
   for (const placement of move === undefined ? [tenant] : [move.source, move.target])
     await assertPlacementFree(context, placement)
 }
 
-/** {@link assertNothingOutside} of one home of a tenant. */
+/** Checks one placement of a tenant like {@link assertNothingOutside}. */
 export async function assertPlacementFree (
   context: ManagerContext,
   placement: TenantPlacement,
@@ -46,7 +56,11 @@ export async function assertPlacementFree (
   if (placement.isolation !== 'database' && !isRoleKept) await assertRoleDroppable(context, placement)
 }
 
-/** @throws FST_TENANCY_TENANT_CONFLICT that names what keeps the role of a tenant from being dropped. Changes nothing. */
+/**
+ * Checks that the role of a tenant can be dropped. Changes nothing.
+ *
+ * @throws FST_TENANCY_TENANT_CONFLICT with the names of objects that prevent it
+ */
 export async function assertRoleDroppable (
   { shards }: ManagerContext,
   { id, placement: { shard } }: TenantPlacement
@@ -61,13 +75,13 @@ export function refuseGrants (...grants: readonly (readonly string[])[]): void {
   const all = grants.flat()
   if (all.length > 0)
     throw tenantConflict(
-      `privileges keep the role of the tenant from being dropped: ${
+      `the role of the tenant cannot be dropped, because it has privileges on ${
         all.join(', ')
-      }; revoke them, then call again`
+      }: revoke them, then call again`
     )
 }
 
-/** The tenant's role in the database of this connection. */
+/** Returns the tenant's role in the database of this connection. */
 export async function roleOf (client: SqlClient, id: string): Promise<string> {
   const { rows: [row] } = await client.query<{ name: string }>(
     'select pg_catalog.current_database()::text as name'
@@ -75,7 +89,8 @@ export async function roleOf (client: SqlClient, id: string): Promise<string> {
   return tenantRole(id, row?.name ?? '')
 }
 
-// A login can take back what its own roles granted, and nothing else: only the server knows what is left then.
+// A login can revoke only what its own roles granted. Try it and roll back, because only PostgreSQL
+// can tell what remains.
 async function tryDrop (client: SqlClient, role: string): Promise<string[]> {
   const { rows: [found] } = await client.query('select from pg_catalog.pg_roles where rolname = $1', [role])
   if (found === undefined) return []
@@ -89,7 +104,8 @@ async function tryDrop (client: SqlClient, role: string): Promise<string[]> {
 }
 
 /**
- * Takes from a role what it was granted in this database, and drops what it owns: to be called in a transaction, after a look at the latter.
+ * Revokes what a role was granted in this database, and drops the objects that it owns. Call it in
+ * a transaction, after a check of the latter.
  *
  * ```sql
  * grant "tenant_7f3c_1f3a0c22" to session_user; drop owned by "tenant_7f3c_1f3a0c22"
@@ -98,7 +114,8 @@ async function tryDrop (client: SqlClient, role: string): Promise<string[]> {
 export async function dropOwned (client: SqlClient, role: string): Promise<void> {
   const { rows: [row] } = await client.query<{ member: boolean; options: boolean }>(
     `
-    select pg_catalog.pg_has_role(session_user, oid, 'usage') as member, pg_catalog.current_setting('server_version_num')::int >= 160000 as options
+    select pg_catalog.pg_has_role(session_user, oid, 'usage') as member,
+      pg_catalog.current_setting('server_version_num')::int >= 160000 as options
     from pg_catalog.pg_roles where rolname = $1`,
     [role]
   )
@@ -130,28 +147,35 @@ interface Shared {
   readonly isOwner: boolean
 }
 
-// What the role owns or may use in this database: `drop owned by` drops the former, whatever schema it is in.
+// Returns what the role owns or may use in this database. `drop owned by` drops owned objects in
+// any schema.
 async function readShared (client: SqlClient, role: string, schema: string): Promise<Shared[]> {
   const { rows } = await client.query<Shared>(
     `
     select named.type || ' ' || named.identity as what, d.deptype = 'o' as "isOwner"
-    from pg_catalog.pg_shdepend d join pg_catalog.pg_roles r on r.oid = d.refobjid join pg_catalog.pg_database db on db.oid = d.dbid
+    from pg_catalog.pg_shdepend d
+    join pg_catalog.pg_roles r on r.oid = d.refobjid
+    join pg_catalog.pg_database db on db.oid = d.dbid
     cross join lateral pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) named
-    where d.refclassid = 'pg_catalog.pg_authid'::regclass and r.rolname = $1 and db.datname = pg_catalog.current_database() and d.deptype in ('o', 'a')
-      and named.identity is not null and coalesce(named.schema, named.name, '') <> $2 and d.classid <> 'pg_catalog.pg_default_acl'::regclass
+    where d.refclassid = 'pg_catalog.pg_authid'::regclass and r.rolname = $1
+      and db.datname = pg_catalog.current_database() and d.deptype in ('o', 'a')
+      and named.identity is not null and coalesce(named.schema, named.name, '') <> $2
+      and d.classid <> 'pg_catalog.pg_default_acl'::regclass
     order by 1`,
     [role, schema]
   )
   return rows
 }
 
-// Another database's objects have names only there.
+// Object names of another database can only be read there.
 async function readElsewhere (client: SqlClient, url: string | undefined, role: string): Promise<string[]> {
   const { rows } = await client.query<{ database: string; count: number }>(
     `
     select db.datname::text as database, count(*)::int as count from pg_catalog.pg_shdepend d
     join pg_catalog.pg_roles r on r.oid = d.refobjid join pg_catalog.pg_database db on db.oid = d.dbid
-    where d.refclassid = 'pg_catalog.pg_authid'::regclass and r.rolname = $1 and db.datname <> pg_catalog.current_database() group by 1 order by 1`,
+    where d.refclassid = 'pg_catalog.pg_authid'::regclass and r.rolname = $1
+      and db.datname <> pg_catalog.current_database()
+    group by 1 order by 1`,
     [role]
   )
   const found: string[] = []
@@ -175,7 +199,7 @@ async function namesThere (url: string, database: string, role: string): Promise
       pool => withClient(pool, async client => (await readShared(client, role, '')).map(({ what }) => what))
     )
   } catch {
-    // Not a database that this login may connect to: the count is all that can be said.
+    // The login may not connect to that database. The message then has only the number of objects.
     return []
   }
 }

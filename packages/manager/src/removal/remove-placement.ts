@@ -13,7 +13,8 @@ import { assertRoleDroppable, dropOwned, roleOf } from './outside.ts'
 import { removeRows, withGlobalTables } from './remove-rows.ts'
 
 /**
- * Removes the data of a tenant from one of its homes: its rows from shared tables, its schema, or its database. Again does no harm.
+ * Removes the data of a tenant from one of its placements: its rows in tenant tables, its schema,
+ * or its database. Idempotent.
  *
  * ```sql
  * delete from only "public"."tasks" t where …      -- rls, row
@@ -36,7 +37,7 @@ export async function removeData (context: ManagerContext, tenant: TenantPlaceme
   )
 }
 
-/** Removes what global tables say of a tenant, on every shard. */
+/** Removes a tenant's rows from global tables on every shard. */
 export async function removeGlobalRows (context: ManagerContext, { id }: Pick<Tenant, 'id'>): Promise<void> {
   const { options: { tables }, shards } = context
   for (const shard of shards.names) {
@@ -55,7 +56,7 @@ export async function removeGlobalRows (context: ManagerContext, { id }: Pick<Te
   }
 }
 
-/** Removes the role or the login that statements of a tenant ran as. Data that was kept loses its grants to it. */
+/** Removes the role or login of a tenant. Data that is kept loses its grants to it. */
 export async function removeRole (context: ManagerContext, tenant: TenantRecord): Promise<void> {
   if (tenant.isolation === 'database') return removeLogin(context, tenant)
   await assertRoleDroppable(context, tenant)
@@ -79,7 +80,8 @@ async function dropSchema (context: ManagerContext, tenant: TenantPlacement): Pr
 }
 
 async function dropDatabase (context: ManagerContext, tenant: TenantPlacement): Promise<void> {
-  // An embedded database, or one of the caller's: it is not ours to drop. Its tables stay, empty.
+  // An embedded database, or a pool of the application's: the manager may not drop it. Its tables
+  // are emptied.
   if (!await hasServer(tenant as Tenant, context)) {
     await withPlacement(
       context,
@@ -98,21 +100,25 @@ async function dropDatabase (context: ManagerContext, tenant: TenantPlacement): 
   await ended(openManagerPool(server.serverUrl), pool =>
     withClient(pool, async client => {
       const { rows: [database] } = await client.query<{ comment: string | null }>(
-        "select pg_catalog.shobj_description(oid, 'pg_database') as comment from pg_catalog.pg_database where datname = $1",
+        `
+        select pg_catalog.shobj_description(oid, 'pg_database') as comment
+        from pg_catalog.pg_database where datname = $1`,
         [server.name]
       )
-      // What a creation that was cut short has left under no name of its own.
+      // Left by an interrupted creation, before it was renamed.
       await client.query(`drop database if exists ${quoteName(unreadyDatabase(server.name))} with (force)`)
       if (database === undefined) return
       if (database.comment !== `fastify-tenancy: tenant ${tenant.id}`)
         throw tenantConflict(
-          `the database '${server.name}' is not marked as this tenant's: look what it is, drop it by hand, then call again`
+          `the database '${server.name}' is not marked as this tenant's: ` +
+            'check what it contains, drop it by hand, then call again'
         )
       await client.query(`drop database if exists ${quoteName(server.name)} with (force)`).catch(
         async (error: unknown) => {
           if (sqlState(error) !== '42501') throw error
-          // A session of the tenant's login, which only its role's members may end: perhaps one that is just ending, and not listed any more.
-          // Without force, the server waits for it.
+          // A session of the tenant's login prevents the drop, and only members of its role may end
+          // it. It may be terminating and not listed any more. Without `force`, PostgreSQL waits
+          // for it.
           await endSessions(client, server.name, server.login.user)
           await client.query(`drop database if exists ${quoteName(server.name)}`)
         }
@@ -120,7 +126,7 @@ async function dropDatabase (context: ManagerContext, tenant: TenantPlacement): 
     }))
 }
 
-// A login that serves several tenants, or the application, stays.
+// Keeps a login that other tenants or the application use.
 async function removeLogin (context: ManagerContext, tenant: Tenant): Promise<void> {
   const { options: { database }, shards } = context
   if (!hasOwnLogins(database.tenants) || !await hasServer(tenant, context)) return
@@ -139,7 +145,7 @@ function usersOf ({ shards }: ManagerContext, shard: string): (string | undefine
     )]
 }
 
-// Where the data was kept, what the login was granted is in its database.
+// If the data was kept, the login's grants are in the tenant's database.
 async function onDatabase (
   { ownerUrl, serverUrl }: TenantServer,
   work: (client: SqlClient) => Promise<void>
@@ -152,7 +158,8 @@ async function onDatabase (
 }
 
 /**
- * Drops a login with what it was granted in this database. Again does no harm. One that has privileges in another database stays: it serves others too.
+ * Drops a login with its grants in this database. Idempotent. A login with privileges in another
+ * database is kept, because it is used there, too.
  *
  * ```sql
  * drop owned by "tenant_7f3c"; drop role "tenant_7f3c"

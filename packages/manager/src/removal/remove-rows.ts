@@ -8,24 +8,25 @@ import { fromOf, readTables, rowsOf, type TransferTable } from '../tenant-rows/t
 import { namedTriggers, readTriggers } from '../tenant-rows/triggers.ts'
 import { wholeProblem } from '../tenant-rows/whole.ts'
 
-/** Rows that one statement removes: a lock on each, held for a moment. */
+/** Rows deleted by one statement, which briefly locks each of them. */
 const batch = 10_000
 
 export interface RemoveInput {
   readonly listed: ResolvedTables
-  /** Told after each statement. */
+  /** Called after each statement. */
   readonly onRemoved?: (table: string, rows: number) => void
 }
 
 /**
- * Removes a tenant's rows from the tables of a home, children first.
+ * Removes a tenant's rows from the tables of a placement, children first.
  *
  * ```sql
  * delete from only "public"."tasks" t where t."tenant_id" = '7f3c…'::uuid
- *   and t.ctid = any(array(select t.ctid from only "public"."tasks" t where t."tenant_id" = '7f3c…'::uuid limit 10000))
+ *   and t.ctid = any(array(
+ *     select t.ctid from only "public"."tasks" t where t."tenant_id" = '7f3c…'::uuid limit 10000))
  * ```
  *
- * @throws FST_TENANCY_TENANT_CONFLICT when rows of other tables still point at them
+ * @throws FST_TENANCY_TENANT_CONFLICT if rows of other tables still refer to them
  */
 export async function removeRows (
   client: SqlClient,
@@ -41,16 +42,17 @@ export async function removeRows (
     } catch (error) {
       if (sqlState(error) !== '23503') throw error
       throw tenantConflict(
-        `rows of other tables still point at the tenant's (${
+        `rows of other tables still refer to the tenant's (${
           error instanceof Error ? error.message : ''
-        }): remove those in a step of options.lifecycle.steps, then call again`
+        }): remove them in a step of options.lifecycle.steps, then call again`
       )
     }
   }
   for (const table of tables) await assertGone(client, placement, tables, table)
 }
 
-// A trigger that marks rows instead, or a rule, would have it look as if they were gone.
+// Checks that the rows are gone. A rule, or a trigger that only marks rows as deleted, makes a
+// delete look successful.
 async function assertGone (
   client: SqlClient,
   placement: RowPlacement,
@@ -63,13 +65,16 @@ async function assertGone (
   if (left === undefined) return
   const triggers = namedTriggers(await readTriggers(client, placement, [table], 'delete'))
   throw tenantConflict(
-    `rows of table '${table.name}' are still there after their deletion: ${
+    `rows of table '${table.name}' still exist after their deletion: ${
       triggers ?? 'a rule of the table, or another writer'
     } keeps them; disable it, then call again`
   )
 }
 
-/** The lists with the global tables that have a column for the tenant as tenant tables: what they say of it goes with it. */
+/**
+ * Returns the lists with global tables that have a tenant column as tenant tables, because their
+ * rows of the tenant are removed, too.
+ */
 export async function withGlobalTables (client: SqlClient, listed: ResolvedTables): Promise<ResolvedTables> {
   const { auto: _, ...tables } = await listTables(client, listed)
   const more = (await scanTables(client, listed)).filter(({ list }) => list === 'global')
@@ -92,7 +97,7 @@ async function removeGroup (
   const from = fromOf(placement, table)
   const isMine = rowsOf(placement, tables, table)
   if (others.length > 0 || table.parents.some(({ table: parent }) => parent === table.name)) {
-    // They point at each other: keys are checked when the statement has ended.
+    // Circular references: PostgreSQL checks foreign keys at the end of the statement.
     const deletes = group.map((each, index) =>
       `d${index} as (delete from ${fromOf(placement, each)} t where ${
         rowsOf(placement, tables, each)
@@ -105,16 +110,20 @@ async function removeGroup (
     for (const [index, { name }] of group.entries()) onRemoved(name, row?.[`d${index}`] ?? 0)
     return
   }
-  // The tenant's condition stands outside, too: in a partitioned table, one ctid is a row of each partition.
-  const statement =
-    `delete from ${from} t where ${isMine} and t.ctid = any(array(select t.ctid from ${from} t where ${isMine} limit ${batch}))`
+  // The tenant's condition is repeated, because in a partitioned table one ctid matches a row in
+  // each partition.
+  const statement = `delete from ${from} t where ${isMine} and t.ctid = any(array(` +
+    `select t.ctid from ${from} t where ${isMine} limit ${batch}))`
   for (let rows = batch; rows >= batch;) {
     rows = (await client.query(statement)).rowCount ?? 0
     onRemoved(table.name, rows)
   }
 }
 
-/** The tables in groups, those that nothing points at first. The last is one of many where they point at each other in a ring. */
+/**
+ * Returns tables in groups, those without referring tables first. Tables with circular references
+ * form the last group.
+ */
 export function childrenFirst<T extends Pick<TransferTable, 'name' | 'parents'>> (
   tables: readonly T[]
 ): T[][] {

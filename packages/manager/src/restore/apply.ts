@@ -19,12 +19,12 @@ import { RestoreRefusedError } from './errors.ts'
 import { rowsOutside } from './outside.ts'
 import { stageRows, type RestoredTable, type TableChanges } from './stage-rows.ts'
 
-/** What a restore changed, by table. Tables whose rows were equal are left out. */
+/** Changed rows by table. Tables with equal rows are omitted. */
 export type RestoredRows = Readonly<Record<string, TableChanges>>
 
 /**
- * Makes a tenant's rows those of an export, in one transaction: what fails is taken back as a whole. Equal rows stay
- * untouched. Each table is then counted and compared with the checksum of the export.
+ * Changes a tenant's rows to those of an export, in one transaction. Equal rows are not written.
+ * Each table is then compared with the export, by count and checksum.
  *
  * @throws FST_TENANCY_RESTORE_REFUSED
  */
@@ -77,7 +77,7 @@ async function assertSameForm (
     throw new RestoreRefusedError(
       `the source is at migration ${migration ?? 'none'} and the tenant at ${
         current ?? 'none'
-      }: migrate one of the two to the other's level first`
+      }: migrate both to the same version first`
     )
   }
   const problem = schemaMismatch(exported, tables, migration)
@@ -85,7 +85,7 @@ async function assertSameForm (
   const missing = tables.find(({ name }) => !exported.some(table => table.name === name))
   if (missing !== undefined) {
     throw new RestoreRefusedError(
-      `table '${missing.name}' is not in the source, so nothing says what its rows were: export with it`
+      `table '${missing.name}' is not in the source, so its earlier rows are unknown: use an export with it`
     )
   }
 }
@@ -135,13 +135,14 @@ async function verify (
     const { rows, sha256 } = await digestLines(client, linesOf(placement, tables, table, like))
     if (rows !== expected?.rows || sha256 !== expected.sha256) {
       throw new RestoreRefusedError(
-        `table '${table.name}' came out with other rows than the source has: triggers of the table add or change rows`
+        `table '${table.name}' differs from the source after the restore: its triggers add or change rows`
       )
     }
   }
 }
 
-// The checksums were compared when the export was read; a file that changes meanwhile changes its checksum.
+// The checksum was compared when the export was read. If the file changes meanwhile, its checksum
+// changes, too.
 async function* checkedLines ({ folder, manifest }: Export, name: string): AsyncGenerator<string> {
   const table = manifest.tables.find(candidate => candidate.name === name)
   if (table === undefined) return
@@ -167,7 +168,9 @@ function refused (error: unknown): never {
   const target = [table && `table '${table}'`, constraint && `constraint '${constraint}'`].filter(Boolean)
     .join(', ')
   throw new RestoreRefusedError(
-    `the rows do not fit the tables${target === '' ? '' : ` (${target})`}: look at the cause`,
+    `the rows do not fit the tables${
+      target === '' ? '' : ` (${target})`
+    }: see the cause for PostgreSQL's message`,
     { cause: error }
   )
 }

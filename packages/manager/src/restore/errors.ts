@@ -1,6 +1,6 @@
 import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
 
-/** 409, for operators: a tenant cannot be restored from this source. Its rows are as they were before. */
+/** 409, for operators: a tenant cannot be restored from this source. Its rows are unchanged. */
 export const RestoreRefusedError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_RESTORE_REFUSED',
   409,

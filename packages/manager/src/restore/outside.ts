@@ -8,19 +8,20 @@ import { stagedName, type RestoredTable, type TableChanges } from './stage-rows.
 
 interface ReferringKey {
   readonly name: string
-  /** The referring table, quoted, with its schema. */
+  /** The referring table, qualified and quoted. */
   readonly from: string
-  /** Its name where it is in the schema of the home. */
+  /** Its name if it is in the placement's schema. */
   readonly table: string | null
   readonly columns: readonly string[]
   readonly parentColumns: readonly string[]
 }
 
 /**
- * Finds rows outside the tenant's own that refer to rows which the restore removes: rows of tables that hold no rows of
- * tenants, and rows of other tenants. A foreign key would remove them, change them or refuse the restore.
+ * Finds rows of other tenants and of tables without tenants that refer to rows which the restore
+ * removes. A foreign key would delete or change them, or refuse the restore.
  *
- * @returns a phrase for each foreign key with such rows: `3 rows of public.invoices (invoices_customer_id_fkey)`
+ * @returns a phrase for each foreign key with such rows: `3 rows of public.invoices
+ *   (invoices_customer_id_fkey)`
  */
 export async function rowsOutside (
   client: SqlClient,
@@ -34,7 +35,7 @@ export async function rowsOutside (
   for (const both of restored.filter(isRemoved)) {
     for (const key of await keysTo(client, placement, both.table)) {
       const own = tables.find(({ name }) => name === key.table)
-      // All rows of a place of the tenant's own are the tenant's.
+      // In a placement of its own, all rows belong to the tenant.
       if (own !== undefined && !placement.isShared) continue
       const pairs = key.columns.map((column, index) =>
         `t.${quoteName(key.parentColumns[index] ?? '')} = r.${quoteName(column)}`
@@ -54,7 +55,7 @@ export async function rowsOutside (
   return found
 }
 
-// Without a primary key all rows of a table that differs leave it for a moment.
+// All rows of a changed table without a primary key are deleted and inserted again.
 function leaves (both: RestoredTable): string {
   if (!isKeyed(both)) return 'true'
   return `exists (select from pg_temp.changed c
@@ -63,7 +64,8 @@ function leaves (both: RestoredTable): string {
 
 function unreadable ({ from, name }: ReferringKey): Error {
   return new RestoreRefusedError(
-    `the restore removes rows to which ${from} may refer (${name}), and this login may not read that table: grant it SELECT, then restore again`
+    `the restore removes rows to which ${from} may refer (${name}), but this login may not read that ` +
+      'table: grant it SELECT, then restore again'
   )
 }
 

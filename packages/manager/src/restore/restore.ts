@@ -17,16 +17,16 @@ import type { Export } from '../tenant-rows/read-export.ts'
 import { applyExport, type RestoredRows } from './apply.ts'
 import { isDatabaseUrl, withSource } from './source.ts'
 
-/** What {@link Manager.restore} may be told. */
+/** Options of {@link Manager.restore}. */
 export interface RestoreInput {
   /** The folder of an export of this tenant, or the URL of a restored copy of its database. */
   readonly from: string
 }
 
-/** What {@link Manager.restore} did. */
+/** The result of {@link Manager.restore}. */
 export interface RestoreReport {
   readonly tenant: TenantRecord
-  /** Rows by table; tables whose rows were equal are left out. */
+  /** Changed rows by table; tables with equal rows are omitted. */
   readonly rows: RestoredRows
 }
 
@@ -36,7 +36,7 @@ interface RestoreState {
 
 const schema = v.strictObject({ from: nonEmptyString }, 'must be an object')
 
-/** Makes a tenant's rows what they are in a source, in place. The tenant is locked out meanwhile. */
+/** Changes a tenant's rows to those of a source, in place, under a lockout. */
 export async function restoreTenant (
   context: ManagerContext,
   ref: TenantRef,
@@ -58,7 +58,8 @@ async function run (
   const client = context.shards.get('default')
   const rows = digestOf(source.manifest)
   const unfinished = await openOperation(client, tenant.id)
-  // The rows of a restore are written all or none, so one of another source is given up by beginning this one.
+  // A restore writes all rows or none. So an interrupted restore from another source can be
+  // abandoned.
   if (unfinished?.kind === 'restore' && unfinished.input['rows'] !== rows)
     await abandonOperation(client, tenant.id)
   let isRestored = unfinished?.kind === 'restore' && unfinished.input['rows'] === rows &&
@@ -79,7 +80,8 @@ async function run (
     })
     return { tenant: await findTenant(context, tenant), rows: state.rows }
   } catch (error) {
-    // Once the rows are restored, the same call finishes the rest. Before that nothing was changed, and the tenant is served again.
+    // After the rows were restored, the same call finishes the rest. Before that, nothing was
+    // changed, so the tenant is served again.
     if (!isRestored) await takeBack(context, tenant).catch(() => {})
     throw error
   }
@@ -96,7 +98,7 @@ function stepsOf (
     { name: 'lock', run: () => lockOut(context, tenant, 'moving') },
     {
       name: 'wait',
-      // The lock of a database of the tenant's own has ended its sessions.
+      // For strategy `database`, the lockout terminated the sessions itself.
       run: async () => {
         if (tenant.isolation !== 'database')
           await waitForOlder(shards.get(tenant.placement.shard), { timeout })
@@ -119,14 +121,17 @@ function stepsOf (
   ]
 }
 
-/** Deletes the cache's generation token in Redis, without which every value of the tenant is a miss. */
+/**
+ * Deletes the cache's generation token in Redis, so that every cached value of the tenant is a
+ * miss.
+ */
 async function flushCache (context: ManagerContext, { id }: TenantRecord): Promise<void> {
   const redis = await context.redis.get()
   await redis?.ready()
   await redis?.del(tenantKey(id, 'cache-epoch'))
 }
 
-// The record is written anew, so that every process looks the tenant up again.
+// Updates the record, whose change makes every process load the tenant again.
 async function record (
   context: ManagerContext,
   { id }: TenantRecord,
@@ -145,7 +150,7 @@ async function takeBack (context: ManagerContext, { id }: TenantRecord): Promise
   await abandonOperation(client, id)
 }
 
-/** Which rows a source has, whenever it was exported. */
+/** Returns a hash of the source's rows that does not depend on the date of the export. */
 function digestOf ({ tables }: Manifest): string {
   return createHash('sha256').update(
     JSON.stringify(tables.map(({ name, rows, sha256 }) => [name, rows, sha256]))

@@ -15,16 +15,16 @@ import { readExport, type Export } from '../tenant-rows/read-export.ts'
 import { writeExport } from '../transfer/export.ts'
 import { RestoreRefusedError } from './errors.ts'
 
-/** Whether `from` names a database, and not a folder. */
+/** Whether `from` is the URL of a database; otherwise it is a folder. */
 export function isDatabaseUrl (from: string): boolean {
   return /^postgres(?:ql)?:\/\//.test(from)
 }
 
 /**
- * Reads the rows that a tenant is restored to: from an export's folder, or from another database, whose rows of the tenant
- * are exported into a temporary folder first. The folder is removed when `work` has settled.
+ * Runs `work` with the rows to restore, from an export's folder or another database. The latter's
+ * rows of the tenant are first exported into a temporary folder, which is removed afterwards.
  *
- * @throws FST_TENANCY_RESTORE_REFUSED for rows of another tenant, and for the database that the tenant lives in
+ * @throws FST_TENANCY_RESTORE_REFUSED for rows of another tenant, or the tenant's current database
  */
 export async function withSource<T> (
   context: ManagerContext,
@@ -59,7 +59,8 @@ async function readOwn (
   const { tenant } = source.manifest
   if (tenant.id !== id) {
     throw new RestoreRefusedError(
-      `the export is of tenant '${tenant.slug}' (${tenant.id}), and not of '${slug}' (${id}): name the tenant's own export`
+      `the export is of tenant '${tenant.slug}' (${tenant.id}), not of '${slug}' (${id}): ` +
+        'use an export of this tenant'
     )
   }
   return source
@@ -75,12 +76,13 @@ async function exportFrom (
   const here = await withPlacement(context, tenant, ({ pool }) => readIdentity(pool))
   if (there === here)
     throw new RestoreRefusedError(
-      'the URL leads to the database in which the tenant lives: name the restored copy'
+      "the URL leads to the tenant's current database: use the URL of the restored copy"
     )
   const record = await recordThere(pool, tenant)
   if (record === undefined && tenant.isolation !== 'database' && tenant.placement.shard === 'default') {
     throw new RestoreRefusedError(
-      `the database of the URL does not know tenant '${tenant.slug}' (${tenant.id}): name a copy of a time at which the tenant was there`
+      `the database of the URL has no tenant '${tenant.slug}' (${tenant.id}): ` +
+        'use a copy of a time at which the tenant existed'
     )
   }
   const placed = record ?? tenant
@@ -88,18 +90,21 @@ async function exportFrom (
     { context, tenant: placed, folder, signal: undefined },
     placementOf(context, placed, pool)
   )
-  // A copy of a shard, or of a tenant's own database, has no record that would prove that the tenant was there.
+  // A copy of a shard or of a tenant's own database has no registry, which would prove that the
+  // tenant existed.
   if (record === undefined && tables.every(({ rows }) => rows === 0)) {
     throw new RestoreRefusedError(
-      `the database of the URL has no row of tenant '${tenant.slug}': name the copy that has its rows`
+      `the database of the URL has no row of tenant '${tenant.slug}': use the copy that has its rows`
     )
   }
 }
 
 /**
- * The tenant as the copy's registry knows it; undefined where that has no record, as on a shard and in a tenant's own database.
+ * Returns the tenant's record in the copy's registry; undefined without one, as on a shard or in a
+ * tenant's own database.
  *
- * @throws FST_TENANCY_RESTORE_REFUSED where the tenant's rows were in another database than the copied one
+ * @throws FST_TENANCY_RESTORE_REFUSED if the tenant's rows were in another database when the copy
+ *   was made
  */
 async function recordThere (pool: pg.Pool, tenant: TenantRecord): Promise<TenantRecord | undefined> {
   const { rows: [row] } = await pool.query<{ has: boolean }>(
@@ -111,7 +116,8 @@ async function recordThere (pool: pg.Pool, tenant: TenantRecord): Promise<Tenant
   if (isolation === 'database' || shard !== 'default') {
     const target = isolation === 'database' ? 'a database of its own' : `shard '${shard}'`
     throw new RestoreRefusedError(
-      `when the copy was made, the rows of tenant '${tenant.slug}' were in ${target}: name the copy of that database`
+      `when the copy was made, the rows of tenant '${tenant.slug}' were in ${target}: ` +
+        'use a copy of that database'
     )
   }
   return record
@@ -131,7 +137,8 @@ function placementOf (
   }
 }
 
-// A server's start and a database's number: the same for each login that reaches the same database.
+// Returns the server's start time and the database's oid. They are equal for every login to the
+// same database.
 async function readIdentity (client: SqlClient): Promise<string> {
   const { rows: [row] } = await client.query<{ identity: string }>(`
     select pg_catalog.pg_postmaster_start_time()::text || ' ' || oid as identity

@@ -6,13 +6,13 @@ import { lineOf, linesOf } from '../tenant-rows/lines.ts'
 import { batch, eachBatch } from '../tenant-rows/load.ts'
 import { fromOf, rowsOf, type TransferTable } from '../tenant-rows/tables.ts'
 
-/** A table of the tenant, and the same table with the columns and the order of the export. */
+/** A table of the tenant, and as `like` the same table with the columns and order of the export. */
 export interface RestoredTable {
   readonly table: TransferTable
   readonly like: TransferTable
 }
 
-/** How many rows of one table are added, changed and removed. */
+/** Number of added, changed and removed rows of one table. */
 export interface TableChanges {
   readonly added: number
   readonly changed: number
@@ -23,15 +23,15 @@ export interface StageInput {
   readonly placement: RowPlacement
   readonly tables: readonly TransferTable[]
   readonly restored: readonly RestoredTable[]
-  /** The lines of a table as the export has them. */
+  /** Returns the lines of a table in the export. */
   readonly linesOf: (table: TransferTable) => AsyncIterable<string>
   readonly onRows: (table: string, rows: number) => void
 }
 
 /**
- * Compares the rows of an export with those that are there, and writes what differs into `pg_temp.changed`: a row's key
- * with its line in the export, or without a line where the export has no such row. Rows that are equal are not written.
- * A table without a primary key is written as a whole if any of its rows differs.
+ * Compares the export's rows with the current ones and writes differences into `pg_temp.changed`: a
+ * row's key with its exported line, or without a line if the export lacks the row. A table without
+ * a primary key is written as a whole if any row differs.
  *
  * ```sql
  * insert into pg_temp.changed (tab, key, line) select 'notes', key, was.line
@@ -113,7 +113,7 @@ async function compareAll (
   return { ...row, changed: 0 }
 }
 
-/** The name of a table with its schema, quoted. */
+/** Returns the qualified and quoted name of a table. */
 export function stagedName ({ schema }: RowPlacement, { name }: TransferTable): string {
   return `${quoteName(schema)}.${quoteName(name)}`
 }

@@ -9,30 +9,40 @@ import { loginsOf } from '../context/logins.ts'
 import { openManagerPool, withClient } from '../context/shard-pools.ts'
 import { repairDatabases, repairTenants } from './restored.ts'
 
-/** How {@link Manager.init} and {@link Manager.protect} work. */
+/** Options of {@link Manager.init} and {@link Manager.protect}. */
 export interface SetupInput {
-  /** A login that may do what is asked for, for this one call. @default the manager's own */
+  /** URL of a login with the required privileges, for this call only. @default the manager's own */
   readonly url?: string
-  /** The like of `url` for each shard. @default the manager's own */
+  /** Like `url`, for each shard. @default the manager's own */
   readonly shards?: Readonly<Record<string, string>>
-  /** Changes nothing, and answers the SQL that would run, plain or as a migration file of Kysely's. No secret is in it. @default false */
+  /**
+   * Changes nothing and returns the SQL that would run, plain or as a Kysely migration file. It
+   * contains no secrets. @default false
+   */
   readonly print?: ScriptFormat | false
 }
 
-/** What {@link Manager.init} may be told. */
+/** Options of {@link Manager.init}. */
 export interface InitInput extends SetupInput {
-  /** Whether tenants may get roles or schemas of their own: the login of `ownerUrl` may then create roles. @default where the manager's own options ask for them */
+  /**
+   * Whether tenants may get their own roles or schemas, for which the login of `ownerUrl` may then
+   * create roles. @default true if the manager's options require it
+   */
   readonly tenantRoles?: boolean
-  /** Whether to take from PUBLIC what no tenant's statement needs, as far as the login may. @default false */
+  /**
+   * Whether to revoke from PUBLIC what tenants' statements do not need, as far as the login may.
+   * @default false
+   */
   readonly harden?: boolean
   /**
-   * Whether the database accepts no other secrets than those of `rls.secret` afterwards. Refused while a process that runs signs
-   * with another; `'now'` does not ask. @default false: earlier secrets stay, and the report says so
+   * Whether the database afterwards accepts only the secrets of `rls.secret`. Refused while a
+   * running process signs with another secret; `'now'` skips this check. @default false: earlier
+   * secrets stay valid, and the report says so
    */
   readonly dropOldSecrets?: boolean | 'now'
   /**
-   * Makes a new installation id: for a copy of a server's files, which cannot be told from its original. A database that was
-   * copied or restored otherwise gets one in any case. @default false
+   * Creates a new installation id, for a copy of a server's files, which cannot be detected. A
+   * database that was copied or restored otherwise always gets a new one. @default false
    */
   readonly newInstallation?: boolean
 }
@@ -44,15 +54,15 @@ export interface PrintedScript {
 }
 
 export interface SetupReport {
-  /** One for each shard with `print`, and none without. */
+  /** One script for each shard with `print`, otherwise empty. */
   readonly scripts: readonly PrintedScript[]
-  /** Sentences on what the operator should know, and on what was left undone. */
+  /** Sentences about results and about work that was not done. */
   readonly remarks: readonly string[]
-  /** Those of the remarks that say what was left undone, and who may do it. */
+  /** The remarks about what was not done, and which login may do it. */
   readonly left: readonly string[]
 }
 
-/** The checks of {@link SetupInput}, for each call that takes one. */
+/** Schema entries of {@link SetupInput}, for each method with such options. */
 export const setupEntries: v.ObjectEntries = {
   url: v.optional(nonEmptyString),
   shards: v.optional(v.record(v.string(), nonEmptyString, 'must be a map of shards to URLs')),
@@ -93,8 +103,8 @@ export async function initShards (context: ManagerContext, given: InitInput): Pr
     })
     if (client instanceof Script)
       return restored
-        ? [...remarks,
-          'this database was restored, copied or renamed: when the script has run, run `tenancy init` for the roles of its tenants']
+        ? [...remarks, 'this database was restored, copied or renamed: ' +
+          'run the script, then run `tenancy init` for the roles of its tenants']
         : remarks
     const databases = {
       shard,
@@ -109,7 +119,7 @@ export async function initShards (context: ManagerContext, given: InitInput): Pr
   })
 }
 
-/** Does the same work on every shard, or prints it. The work answers its remarks. */
+/** Runs the same work on every shard, or prints it. The work returns its remarks. */
 export async function onShards (
   { options, shards }: ManagerContext,
   title: string,
@@ -132,7 +142,8 @@ export async function onShards (
       await assertNotNewer(live)
       if (print === false) return run(live)
       const script = new Script(live)
-      // What a script would set is not set here: expressions of the user's are read with the path that they will be run with.
+      // A script does not execute its own `set search_path`, but expressions in the options are
+      // already evaluated here. So set the same path.
       await live.query(`set search_path = ${quoteName(options.tables.schema)}, pg_temp`)
       try {
         await run(script)
@@ -174,10 +185,10 @@ const identity = `
     (select oid::text from pg_catalog.pg_database where datname = pg_catalog.current_database()) as oid`
 
 /**
- * Compares the database of a login that was given for one call with the shard's own. Where the shard's login cannot
- * connect yet, as before the first `init`, the names of the databases are compared.
+ * Checks that a login for one call leads to the shard's own database. If the shard's login cannot
+ * connect yet, as before the first `init`, only the names of the databases are compared.
  *
- * @throws FST_TENANCY_OPTION_INVALID when the login leads to another database
+ * @throws FST_TENANCY_OPTION_INVALID if the login leads to another database
  */
 async function assertSameDatabase (
   client: SqlClient,
@@ -192,9 +203,9 @@ async function assertSameDatabase (
     : own.oid === input?.oid && own.started === input?.started
   if (isSame) return
   throw new OptionInvalidError(
-    `the login was given for database '${input?.name}' and shard '${shard}' is database '${expected}'${
+    `the login's URL leads to database '${input?.name}', but shard '${shard}' is database '${expected}'${
       expected === input?.name ? ' of another server' : ''
-    }: name the login's URL with the shard's own host and database`
+    }: use a URL with the shard's own host and database`
   )
 }
 

@@ -1,16 +1,16 @@
-import { inTransaction, type SqlClient } from '@fastify-tenancy/postgres/client'
+import { inTransaction, isEmbeddedPool, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { ensureTenantSchema, schemaOf } from '@fastify-tenancy/postgres/placement'
 import { ensureTenantRole } from '@fastify-tenancy/postgres/roles'
 
 import type { ManagerContext } from '../context/context.ts'
 import { protectListed } from '../migrations/shared.ts'
-import { isWhole, readStandings, repairDatabase } from './restored-databases.ts'
+import { isWhole, readDatabaseStates, repairDatabase } from './restored-databases.ts'
 
 /**
- * Gives the tables and the tenants of a restored, copied or renamed database what their roles were granted in the old one: after `init` has bound schema
- * `tenancy` to the new roles.
+ * Restores policies, privileges and tenants' roles of a restored, copied or renamed database, after
+ * `init` has bound schema `tenancy` to the new roles.
  *
- * @returns a sentence for each thing that it did, or could not do
+ * @returns a sentence for each repair, done or not
  */
 export async function repairTenants (
   context: ManagerContext,
@@ -19,7 +19,7 @@ export async function repairTenants (
 ): Promise<readonly string[]> {
   const done: string[] = []
   await inTransaction(client, () => protectListed(client, context))
-  done.push('the listed tables have their policies and privileges again')
+  done.push('the policies and privileges of the listed tables were restored')
   const login = context.shards.rolesUser(shard)
   const counts = { roles: 0, schemas: 0 }
   for await (const tenant of context.registry.list({ status: ['active', 'suspended', 'deleting'] })) {
@@ -40,24 +40,25 @@ export async function repairTenants (
     }
   }
   if (counts.schemas + counts.roles > 0)
-    done.push(`${counts.schemas + counts.roles} tenants have their roles again`)
+    done.push(`the roles of ${counts.schemas + counts.roles} tenants were restored`)
   return done
 }
 
 /**
- * Repairs tenants' own databases: all of a shard that was restored, and otherwise those that are not marked, or open to every login. Those stay from a
- * call that could not repair them.
+ * Repairs tenants' own databases: all of a restored shard, otherwise those without a mark or with
+ * CONNECT for PUBLIC, which an earlier call could not repair.
  *
- * @param adminUrl the login that `init` was given
- * @returns a sentence for what it did, and for each database that it could not repair
+ * @param adminUrl the login passed to `init`
+ * @returns a sentence about the repaired databases, and one for each that was not repaired
  */
 export async function repairDatabases (
   context: ManagerContext,
   client: SqlClient,
   { shard, isRestored, adminUrl }: { shard: string; isRestored: boolean; adminUrl: string | undefined }
 ): Promise<readonly string[]> {
-  if (context.options.database.tenants === undefined) return []
-  const states = await readStandings(client)
+  // PGlite has one connection, which `client` holds: the registry would wait for it forever.
+  if (context.options.database.tenants === undefined || isEmbeddedPool(context.shards.get(shard))) return []
+  const states = await readDatabaseStates(client)
   const problems: string[] = []
   let count = 0
   for await (const tenant of context.registry.list({ status: ['active', 'suspended', 'deleting'] })) {
@@ -68,6 +69,6 @@ export async function repairDatabases (
     else problems.push(problem)
   }
   return count > 0
-    ? [...problems, `${count} tenants' own databases are open to their logins alone`]
+    ? [...problems, `${count} tenants' own databases were repaired: only their own logins may connect`]
     : problems
 }

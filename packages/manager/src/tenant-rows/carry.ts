@@ -5,26 +5,29 @@ import type { RowPlacement } from '../placement/tenant-placement.ts'
 import { isAhead, nextOf, raiseShared, setOwn, type FilledColumn, type PlacementSequence,
   type Position } from './sequences.ts'
 
-/** A sequence of the home that rows come from, as far as the one that they go to has to know it. */
+/** The facts about a source's sequence that the target needs. */
 export interface SourceSequence extends Position {
   readonly name: string
   readonly fills: readonly FilledColumn[]
   readonly step: string
-  /** Of a sequence in the same database. */
+  /** Set if the sequence is in the same database. */
   readonly oid?: string
-  /** Whether rows or functions need it at the new home. */
+  /** Whether rows or functions need the sequence in the target. */
   readonly isNeeded: boolean
 }
 
-/** What a sequence of the new home becomes. */
+/** The new state of a target's sequence. */
 export interface Carried {
   readonly target: PlacementSequence
   readonly source: SourceSequence
-  /** The position that it is taken on to; undefined where it is further already. */
+  /** The position to set; undefined if the sequence is already further. */
   readonly position: Position | undefined
 }
 
-/** The pairs of sequences of two homes: by a column that both fill, else by name where one of them fills none. */
+/**
+ * Returns the pairs of matching sequences in source and target. Two match if they fill the same
+ * column, or have the same name and at least one of them fills none.
+ */
 export function pairs (from: readonly SourceSequence[], to: readonly PlacementSequence[]): Carried[] {
   return to.flatMap(target => {
     const bySameColumn = from.filter(({ fills }) => fills.some(column => isIn(target.fills, column)))
@@ -37,7 +40,10 @@ export function pairs (from: readonly SourceSequence[], to: readonly PlacementSe
   })
 }
 
-/** Why the sequences of one home cannot be carried over to another, in a sentence; undefined where they can. */
+/**
+ * Returns why the source's sequences cannot be carried over to the target, or undefined if they
+ * can.
+ */
 export function sequenceProblem (
   from: readonly SourceSequence[],
   to: readonly PlacementSequence[],
@@ -48,28 +54,35 @@ export function sequenceProblem (
     const found = all.filter(pair => pair.source === source)
     const missing = source.fills.find(column => !to.some(({ fills }) => isIn(fills, column)))
     if (source.isNeeded && missing !== undefined)
-      return `sequence '${source.name}' fills column '${missing.column}' of table '${missing.table}', and no sequence fills it there: give the column its default there`
+      return `sequence '${source.name}' fills column '${missing.column}' of table '${missing.table}', but ` +
+        'no sequence fills it in the target: add the default to the column in the target'
     if (source.isNeeded && found.length === 0)
-      return `sequence '${source.name}' is in use, and there is none of this name there: create it there`
+      return `sequence '${source.name}' is in use, but the target has none of this name: ` +
+        'create it in the target'
     for (const { target } of found) {
       if (BigInt(source.step) > 0n !== BigInt(target.step) > 0n)
-        return `sequence '${source.name}' counts in the other direction than '${target.name}' there: make the two alike`
+        return `sequence '${source.name}' counts in the opposite direction of '${target.name}' in the ` +
+          'target: give both the same sign of increment'
       const last = BigInt(source.last)
       if (last < BigInt(target.min) || last > BigInt(target.max))
-        return `sequence '${source.name}' is at ${source.last}, beyond the bounds of '${target.name}' there: make the two alike`
+        return `sequence '${source.name}' is at ${source.last}, beyond the bounds of '${target.name}' in ` +
+          'the target: give both the same bounds'
       const next = nextOf(source, target.step)
-      // Nobody could insert any more.
+      // The next insert of any tenant would fail.
       if (isShared && !target.isCycling && (next < BigInt(target.min) || next > BigInt(target.max)))
-        return `sequence '${source.name}' has given all of its numbers, and would use up '${target.name}', from which other tenants draw: make the column and its sequence there larger`
+        return `sequence '${source.name}' is exhausted, and would exhaust '${target.name}', which other ` +
+          'tenants use: make the column and its sequence in the target larger'
     }
   }
   return undefined
 }
 
 /**
- * Takes the sequences of a new home on to where those of the old one are. A shared one is never taken beyond that, whatever ids the rows have.
+ * Advances the target's sequences to the positions of the source's. A sequence of tenant tables
+ * never goes beyond them, whatever ids the rows have.
  *
- * @param isHere whether both homes are in one database, where a sequence can be the same one
+ * @param isHere whether source and target are in one database, where a sequence can be the same
+ *   object
  */
 export async function carrySequences (
   placement: RowPlacement,
@@ -125,7 +138,10 @@ function isIn (columns: readonly FilledColumn[], { table, column }: FilledColumn
   return columns.some(other => other.table === table && other.column === column)
 }
 
-/** What a new home has to know of the sequences of an old one. In tables that are shared, those of other tables are nothing of the tenant's. */
+/**
+ * Returns the facts about the source's sequences. In tenant tables, a sequence that no listed table
+ * uses is not needed.
+ */
 export function sourceSequences (
   placement: RowPlacement,
   sequences: readonly PlacementSequence[]

@@ -1,9 +1,11 @@
 import type { TransferTable } from './tables.ts'
 
 /**
- * Groups tables so that each comes after those that it refers to; tables that refer to each other in a circle are one group.
+ * Groups tables so that each follows the tables that it refers to. Tables with circular references
+ * form one group.
  *
- * Tarjan, R. (1972), Depth-first search and linear graph algorithms: components come out in reverse topological order.
+ * Tarjan, R. (1972), Depth-first search and linear graph algorithms: components come out in reverse
+ * topological order.
  */
 export function inOrder<T extends Pick<TransferTable, 'name' | 'parents'>> (tables: readonly T[]): T[][] {
   const byName = new Map(tables.map(table => [table.name, table]))
@@ -29,7 +31,7 @@ export function inOrder<T extends Pick<TransferTable, 'name' | 'parents'>> (tabl
   return groups
 }
 
-/** Whether the rows of a group must all be there before its foreign keys are asked. */
+/** Whether all rows of a group must be inserted before PostgreSQL checks its foreign keys. */
 export function isCircular (group: readonly Pick<TransferTable, 'name' | 'parents'>[]): boolean {
   return group.length > 1 || group.some(({ name, parents }) => parents.some(({ table }) => table === name))
 }

@@ -2,13 +2,13 @@ import pg from 'pg'
 
 import { Digester, type Digest } from './digester.ts'
 
-/** The size of the buffers that rows are gathered in. Two of them serve however many rows there are. */
+/** Size in bytes of the buffers that collect rows. Two buffers suffice for any number of rows. */
 const size = 65_536
 
 /**
- * The lines of a query, as they are: JSON has no control characters, so that none is ever quoted. To be read once.
- * What is read is whole lines, and good until the next is asked for: the buffers are used again, since a stream that allocates what it passes
- * on has a process of 1,000,000 rows hold 30 MB more.
+ * The lines of a query as COPY output. JSON escapes control characters, so COPY never quotes a
+ * line. Read it once. Each chunk consists of whole lines and is valid until the next is requested,
+ * because buffers are reused: allocating each chunk costs 30 MB more for 1,000,000 rows.
  *
  * ```sql
  * copy (select … as line from …) to stdout with (format csv, quote e'\x01', delimiter e'\x02')
@@ -24,7 +24,7 @@ export class Lines {
     this.#query = query
   }
 
-  /** How many were read so far. */
+  /** Number of lines read so far. */
   get rows (): number {
     return this.#digester.rows
   }
@@ -40,13 +40,13 @@ export class Lines {
     }
   }
 
-  /** To be asked once, when all were read. */
+  /** Returns the digest of all lines. Call it once, after the last chunk. */
   digest (): Digest {
     return this.#digester.digest()
   }
 }
 
-/** The digest of the lines of a query, which go nowhere else. */
+/** Returns the digest of a query's lines and discards the lines. */
 export async function digestLines (client: pg.PoolClient, query: string): Promise<Digest> {
   const lines = new Lines(client, query)
   for await (const _ of lines.read());
@@ -57,7 +57,7 @@ interface Wire {
   readonly stream: { pause(): void; resume(): void }
 }
 
-/** A COPY whose rows are asked for. The socket rests while nobody does. */
+/** A COPY whose chunks the caller pulls. The socket is paused while no chunk is requested. */
 class Copy extends pg.Query {
   readonly #full: Buffer[] = []
   readonly #spare: Buffer<ArrayBufferLike>[] = []
@@ -71,13 +71,14 @@ class Copy extends pg.Query {
   constructor (text: string) {
     super(text, (error: Error | null | undefined) => {
       this.#end = error ? { error } : {}
-      // The end may come with the rows at which the socket was told to rest: the next statement's answer is to be heard.
+      // The end may arrive with the chunk that paused the socket. Resume it for the next
+      // statement's reply.
       this.#wire?.stream.resume()
       this.#wake()
     })
   }
 
-  /** The next whole lines; undefined at the end. */
+  /** Returns the next chunk of whole lines; undefined at the end. */
   async next (): Promise<Buffer | undefined> {
     if (this.#lent?.length === size) this.#spare.push(this.#lent)
     this.#lent = undefined
@@ -93,7 +94,7 @@ class Copy extends pg.Query {
     return this.#filled === 0 ? undefined : this.#lend(this.#take())
   }
 
-  /** Called by `pg`, with a view of its own buffer: one row. */
+  /** Called by `pg` with one row, as a view of its own buffer. */
   handleCopyData ({ chunk }: { readonly chunk: Buffer }, wire: Wire): void {
     this.#wire = wire
     if (this.#filled + chunk.length > size && this.#filled > 0) this.#put(this.#take())
@@ -115,7 +116,7 @@ class Copy extends pg.Query {
   }
 
   #lend (chunk: Buffer): Buffer {
-    // A buffer of ours comes back whole; a row that was larger goes.
+    // Keeps the whole buffer for reuse. A chunk larger than a buffer is not reused.
     this.#lent = chunk.length > size ? undefined : Buffer.from(chunk.buffer, chunk.byteOffset, size)
     return chunk
   }

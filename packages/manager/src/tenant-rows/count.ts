@@ -7,7 +7,10 @@ import { withPlacement } from '../placement/tenant-placement.ts'
 import { countRows, scanTables } from './scan.ts'
 import { fromOf, readTables, rowsOf } from './tables.ts'
 
-/** A tenant's rows by table: those of its own tables, and of every other that has a column for the tenant, on every shard. */
+/**
+ * Returns a tenant's row counts by table: its own tables, and every table on any shard with a
+ * tenant column.
+ */
 export async function countTenant (
   context: ManagerContext,
   tenant: TenantRecord
@@ -26,14 +29,17 @@ export async function countTenant (
       }
       return counts
     })).catch((error: unknown) => {
-      // A database that was never made, or is gone.
+      // The tenant's database was never created or was dropped.
       if (isDatabaseMissing(error)) return {}
       throw error
     })
   return { ...await countByColumn(context, tenant), ...own }
 }
 
-/** A tenant's rows in every table with a column for the tenant, listed or not, on every shard: `{ projects: 3, 'eu:projects': 1 }`. */
+/**
+ * Returns a tenant's row counts in every table with a tenant column, listed or not, on every shard:
+ * `{ projects: 3, 'eu:projects': 1 }`.
+ */
 export async function countByColumn (
   { options, shards }: ManagerContext,
   { id }: Pick<TenantRecord, 'id'>

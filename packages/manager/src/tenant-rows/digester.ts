@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 
-/** What went by. */
+/** Count, size and hash of lines. */
 export interface Digest {
   readonly rows: number
   readonly bytes: number
@@ -23,7 +23,7 @@ export class Digester {
     for (let at = chunk.indexOf(10); at !== -1; at = chunk.indexOf(10, at + 1)) this.#rows++
   }
 
-  /** Passes chunks on that it has added. */
+  /** Yields the source's chunks after adding them. */
   async *through (source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     for await (const chunk of source) {
       this.add(chunk)
@@ -31,7 +31,7 @@ export class Digester {
     }
   }
 
-  /** To be asked once, at the end. */
+  /** Returns the digest. Call it once, at the end. */
   digest (): Digest {
     return { rows: this.#rows, bytes: this.#bytes, sha256: this.#hash.digest('hex') }
   }

@@ -4,39 +4,39 @@ import type { RowPlacement } from '../placement/tenant-placement.ts'
 import type { Manifest, ManifestTable } from './manifest.ts'
 import { fromOf, rowsOf, type TransferTable } from './tables.ts'
 
-/** Why rows cannot go into tables by their form alone, in a sentence; undefined where they can. */
+/** Returns why rows cannot be inserted because the schemas differ, or undefined if they can. */
 export function schemaMismatch (
   incoming: readonly Pick<ManifestTable, 'name' | 'columns'>[],
   tables: readonly TransferTable[],
   migration: Manifest['migration'] = null
 ): string | undefined {
   const hint = migration === null
-    ? 'migrate one of the two first'
+    ? 'migrate both to the same version first'
     : `migrate to '${migration}', or export again`
   for (const { name, columns } of incoming) {
     const table = tables.find(table => table.name === name)
     if (table === undefined)
-      return `there is no table '${
-        name.slice(0, 63)
-      }' among the tenant tables that the rows are to go into: ${hint}`
+      return `the target has no tenant table '${name.slice(0, 63)}': ${hint}`
     for (const { name: column, type } of columns) {
       const own = table.columns.find(({ name }) => name === column)
       if (own === undefined)
-        return `table '${name}' has no column '${column.slice(0, 63)}' that tenants' rows may fill: ${hint}`
+        return `the target's table '${name}' has no writable column '${column.slice(0, 63)}': ${hint}`
       if (own.type !== type)
-        return `column '${column}' of table '${name}' is ${own.type} here, and was ${
+        return `column '${column}' of table '${name}' is ${own.type} in the target, but ${
           type.slice(0, 63)
-        }: ${hint}`
+        } in the source: ${hint}`
     }
     const more = table.columns.find(({ name }) => !columns.some(column => column.name === name))
-    if (more !== undefined) return `column '${more.name}' of table '${name}' was not there: ${hint}`
+    if (more !== undefined)
+      return `the target's table '${name}' has a column '${more.name}' that the source lacks: ${hint}`
   }
   return undefined
 }
 
 /**
- * Why rows would meet those that are there, in a sentence; undefined where they cannot. In shared tables each key must have the tenant column,
- * or nobody may have a row: whether a value is taken by another tenant is not even asked.
+ * Returns why rows may conflict with existing ones, or undefined if they cannot. In tenant tables,
+ * each key must have the tenant column, or the table must be empty. Comparing values instead would
+ * reveal other tenants' values.
  */
 export async function keyProblem (
   client: SqlClient,
@@ -56,12 +56,14 @@ export async function keyProblem (
       `select from ${quoteName(placement.schema)}.${quoteName(name)} limit 1`
     )
     if (any !== undefined)
-      return `key '${key.name}' of table '${name}' does not have the tenant column, and the table has rows: such keys may meet those of another tenant, so import into empty tables, or make the key lead with the tenant column`
+      return `key '${key.name}' of table '${name}' does not have the tenant column, and the table has ` +
+        'rows, so values may conflict with those of another tenant: import into empty tables, or add the ' +
+        'tenant column to the key'
   }
   return undefined
 }
 
-/** How many rows of the tenant are there already, in these tables. */
+/** Returns the number of the tenant's rows in these tables. */
 export async function countTableRows (
   client: SqlClient,
   placement: RowPlacement,

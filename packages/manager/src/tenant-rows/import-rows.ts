@@ -22,7 +22,7 @@ import { mostQuiet, namedTriggers, quietInserts, readTriggers } from './triggers
 import { wholeProblem } from './whole.ts'
 
 /**
- * Why an export cannot go into a home, as far as can be told before a row is written.
+ * Checks, before a row is written, that an export can be imported into a placement.
  *
  * @throws FST_TENANCY_IMPORT_REFUSED
  */
@@ -45,13 +45,13 @@ export async function assertFits (
       )
     )
     if (await countTableRows(client, placement, tables, tables.map(({ name }) => name)) > 0)
-      refuse('rows of a tenant of this id are there already: import as another id')
+      refuse('the tables already contain rows of a tenant with this id: import with another id')
   })
 }
 
 /**
- * Writes the rows of an export into a home, all or none, and reads them again: what has come out must be what the export holds, to the
- * last character. Rows that are there were written by a call that was cut short after this, and are only compared.
+ * Writes the rows of an export into a placement, all or none, and compares the result with the
+ * export. Existing rows were written by an interrupted call of this function and are only compared.
  *
  * @throws FST_TENANCY_IMPORT_REFUSED
  */
@@ -74,7 +74,7 @@ export async function importRows (
     if (!isThere) await write(context, client, { placement, tables, source })
     const stranger = await findForeignParent(client, placement, tables)
     if (stranger !== undefined)
-      refuse(`a row of table '${stranger}' points at a row that is not in the export`)
+      refuse(`a row of table '${stranger}' refers to a row that is not in the export`)
     for (const table of manifest.tables) await assertSame(client, placement, tables, table)
     const told = source.objects?.sequences ?? await rowPositions(client, placement, tables, sequences)
     if (source.objects === undefined && placement.isShared) refuse(aheadProblem(told, sequences))
@@ -91,7 +91,7 @@ export async function importRows (
     const state = sqlState(error) ?? ''
     if (!state.startsWith('22') && !state.startsWith('23')) throw error
     throw new ImportRefusedError(
-      `the rows do not fit the tables (${describe(error)}): export again, or mend what differs`,
+      `the rows do not fit the tables (${describe(error)}): correct the tables, or export again`,
       { cause: error }
     )
   })
@@ -107,7 +107,8 @@ async function write (
     source: Export
   }
 ): Promise<void> {
-  // What migrations put into a home of the tenant's own is in the export, as the tenant left it.
+  // Deletes rows that migrations inserted into the tenant's own tables. The export has them as the
+  // tenant left them.
   await emptyTables(client, placement, manifest.tables)
   const speak = await quietInserts(
     client,
@@ -134,12 +135,12 @@ async function write (
   await speak()
 }
 
-// In shared tables, others wait while triggers are off.
+// Whether triggers may be disabled. In tenant tables, writes of other tenants wait meanwhile.
 function isSmall (placement: RowPlacement, { tables }: Manifest): boolean {
   return !placement.isShared || tables.reduce((sum, { rows }) => sum + rows, 0) <= mostQuiet
 }
 
-/** Empties tables of a home of the tenant's own; shared ones stay as they are. */
+/** Truncates tables of the tenant's own placement; tenant tables are not touched. */
 export async function emptyTables (
   client: pg.PoolClient,
   placement: RowPlacement,
@@ -151,7 +152,7 @@ export async function emptyTables (
   )
 }
 
-// They were read and checked once; whoever changes the file meanwhile changes its checksum.
+// The file was checked before. If it changes during the import, its checksum changes, too.
 async function* checkedLines (folder: string, table: ManifestTable): AsyncGenerator<string> {
   const digester = new Digester()
   yield* linesOfFile(folder, table, digester)
@@ -174,10 +175,11 @@ async function assertSame (
   if (rows !== input.rows || sha256 !== input.sha256) {
     const triggers = namedTriggers(await readTriggers(client, placement, tables, 'insert'))
     refuse(
-      `table '${input.name}' came out with other rows than the export has: ${
+      `table '${input.name}' differs from the export after the import: ${
         triggers === undefined
-          ? "these rows are another import's"
-          : `${triggers} may change or add rows (disable it for the import), or these rows are another import's`
+          ? 'the rows are from another import'
+          : `${triggers} may change or add rows (disable it for the import), ` +
+            'or the rows are from another import'
       }`
     )
   }

@@ -4,15 +4,18 @@ import type { RowPlacement } from '../placement/tenant-placement.ts'
 import { fromOf, rowsOf, type TableColumn, type TransferTable } from './tables.ts'
 
 /**
- * The rows of one tenant in one table as lines of JSON, one row a line: each value is text as PostgreSQL writes it, or null.
- * So a number keeps all its digits, a timestamp its microseconds, and an array its bounds.
+ * Returns a query for one tenant's rows of one table, one JSON line per row. Each value is
+ * PostgreSQL's text output, or null, so digits, microseconds and array bounds are preserved.
  *
  * ```sql
- * select (select row_to_json(r.*)::text from (select t."body"::text as "body", t."id"::text as "id") r) as line
+ * select (
+ *   select row_to_json(r.*)::text from (select t."body"::text as "body", t."id"::text as "id") r
+ * ) as line
  * from only "public"."notes" t where t."tenant_id" = '7f3c…'::uuid order by t."id"
  * ```
  *
- * @param like whose columns, and in whose order: of another home's table, to compare the two. @default the table's own
+ * @param like table whose columns and order apply, to compare a source with a target. @default the
+ *   table itself
  */
 export function linesOf (
   placement: RowPlacement,
@@ -24,24 +27,25 @@ export function linesOf (
     rowsOf(placement, tables, table)
   }`
   const order = like.order.map(name => orderOf(name, table.columns))
-  // Without a primary key, the rows themselves give the order.
+  // Without a primary key, the lines themselves are sorted.
   return order.length > 0
     ? `${rows} order by ${order.join(', ')}`
     : `select line from (${rows}) lines order by line collate "C"`
 }
 
-/** The line of a row that is called `t`, as an expression. */
+/** Returns the SQL expression for the line of a row `t`. */
 export function lineOf (table: TransferTable, like: Pick<TransferTable, 'columns'> = table): string {
   const values = like.columns.map(({ name }) => table.columns.find(column => column.name === name)).filter(
     column => column !== undefined
   )
-  // `r.*`, because `r` alone would be a column of that name.
+  // `r.*`, because a bare `r` would refer to a column of that name.
   return `(select pg_catalog.row_to_json(r.*)::text from (select ${
     values.map(column => `${textOf(column)} as ${quoteName(column.name)}`).join(', ')
   }) r)`
 }
 
-// A cast to text need not be what the type writes: char(n) loses its spaces, and a type of the user's may have a cast of its own.
+// A cast to text may differ from the type's output: char(n) loses its trailing spaces, and a
+// user-defined type may have its own cast.
 function textOf ({ name, isPlain }: TableColumn): string {
   const column = `t.${quoteName(name)}`
   return isPlain
@@ -49,7 +53,7 @@ function textOf ({ name, isPlain }: TableColumn): string {
     : `case when ${column} is distinct from null then pg_catalog.format('%s', ${column}) end`
 }
 
-// In bytes, so that the order is the same on every server.
+// Returns an order by bytes, which is the same on every server.
 function orderOf (name: string, columns: readonly TableColumn[]): string {
   const isText = columns.find(column => column.name === name)?.isText
   return `t.${quoteName(name)}${isText ? ' collate "C"' : ''}`

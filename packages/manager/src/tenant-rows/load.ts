@@ -4,29 +4,32 @@ import type { RowPlacement } from '../placement/tenant-placement.ts'
 import { inOrder, isCircular } from './components.ts'
 import { rowsOf, type TransferTable } from './tables.ts'
 
-/** Where the lines of a table come from: a query in the same database, or a stream. */
+/** Source of a table's lines: a query in the same database, or a stream. */
 export type LineSource = { readonly query: string } | { readonly lines: AsyncIterable<string> }
 
 export interface LoadInput {
   readonly placement: RowPlacement
-  /** All tables of the home. */
+  /** All tables of the placement. */
   readonly tables: readonly TransferTable[]
-  /** Of those that are filled. */
+  /** Returns the lines of a table; undefined for a table that stays empty. */
   readonly sourceOf: (table: TransferTable) => LineSource | undefined
-  /** Called with the rows so far. */
+  /** Called with the number of rows so far. */
   readonly onRows?: (table: string, rows: number) => void
 }
 
 /**
- * Fills tables from lines, each table after those that it refers to. Tables that refer to each other, or to themselves, are filled by one
- * statement, since foreign keys are asked at a statement's end.
+ * Inserts lines into tables, each table after the tables that it refers to. Tables with circular
+ * references are filled by one statement, because PostgreSQL checks foreign keys at the end of a
+ * statement.
  *
  * ```sql
  * insert into "public"."notes" ("tenant_id", "body", "id") overriding system value
- * select '7f3c…'::uuid, r."body", r."id" from unnest(string_to_array($1, e'\n')) lines (line), json_to_record(line::json) r ("body" text, "id" integer)
+ * select '7f3c…'::uuid, r."body", r."id"
+ * from unnest(string_to_array($1, e'\n')) lines (line),
+ *   json_to_record(line::json) r ("body" text, "id" integer)
  * ```
  *
- * @param client in the transaction in which all this is to happen
+ * @param client in the caller's transaction
  */
 export async function loadTables (
   client: SqlClient,
@@ -60,14 +63,14 @@ export async function loadTables (
   }
 }
 
-/** Takes a portion apart again, of the statement's first parameter. */
+/** SQL that splits a chunk, the statement's first parameter, into lines. */
 export const batch = "pg_catalog.unnest(pg_catalog.string_to_array($1::text, e'\\n'))"
 
 /**
- * The statement that makes rows of lines.
+ * Returns the statement that inserts rows from lines.
  *
- * @param lines what stands behind `from`, with one column
- * @param suffix what stands at the end; the table is called `t` there
+ * @param lines what follows `from`, with one column
+ * @param suffix end of the statement, in which the table is called `t`
  */
 export function insertFrom (
   placement: RowPlacement,
@@ -75,7 +78,8 @@ export function insertFrom (
   lines: string,
   suffix = ''
 ): string {
-  // json_to_record reads text by the type's own input function, but takes it as the value of a type that is JSON itself.
+  // json_to_record parses text with the type's input function, but uses it unparsed for json and
+  // jsonb. So such columns are read as text and cast.
   const record = columns.map(({ name, type, isJson }) => `${quoteName(name)} ${isJson ? 'text' : type}`)
   const values = columns.map(({ name, type, isJson }) => `r.${quoteName(name)}${isJson ? `::${type}` : ''}`)
   const targets = columns.map(({ name }) => quoteName(name))
@@ -87,7 +91,7 @@ export function insertFrom (
     ? ''
     : `, pg_catalog.json_to_record(lines.line::json) r (${record.join(', ')})`
   const into = `insert into ${quoteName(placement.schema)}.${quoteName(name)} as t`
-  // A table without any column has rows all the same.
+  // A table without columns can have rows, too.
   return `${into}${targets.length === 0 ? '' : ` (${targets.join(', ')}) overriding system value`} select ${
     values.join(', ')
   } from ${lines} lines (line)${from}${suffix}`
@@ -109,10 +113,10 @@ async function stage (
   return table
 }
 
-/** The most that one statement carries: lines, and characters. */
+/** Most lines and characters of one statement. */
 const longest = { lines: 1_000, characters: 100_000 }
 
-/** Sends lines in portions, joined by line ends. */
+/** Sends lines in chunks, joined by line ends. */
 export async function eachBatch (
   lines: AsyncIterable<string>,
   report: (rows: number) => void,
@@ -137,7 +141,10 @@ export async function eachBatch (
   await flush()
 }
 
-/** A table with rows of the tenant's whose foreign key leads to another tenant's row: the key itself asks no policy. */
+/**
+ * Returns a table with rows of the tenant that refer to another tenant's row. Foreign keys ignore
+ * policies, so PostgreSQL does not prevent this.
+ */
 export async function findForeignParent (
   client: SqlClient,
   placement: RowPlacement,

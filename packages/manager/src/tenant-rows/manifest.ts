@@ -14,7 +14,10 @@ const table = v.strictObject({
   columns: v.array(v.strictObject({ name: text, type: text }))
 })
 
-/** What `manifest.json` must be; a later format is refused by its version before anything else is read. */
+/**
+ * Schema of `manifest.json`. The version precedes the rest, so that a later format is refused for
+ * its version.
+ */
 export const manifestSchema: v.GenericSchema<unknown, Manifest> = v.strictObject({
   format: v.literal(format),
   version: v.literal(1),
@@ -34,32 +37,34 @@ export const manifestSchema: v.GenericSchema<unknown, Manifest> = v.strictObject
   tables: v.array(table)
 })
 
-/** One table of an export: its rows are in `tables/<name>.ndjson`. */
+/** A table of an export. Its rows are in `tables/<name>.ndjson`. */
 export interface ManifestTable {
   readonly name: string
   readonly rows: number
-  /** Of the file. */
+  /** Size of the file. */
   readonly bytes: number
-  /** Of the file. */
+  /** Hash of the file. */
   readonly sha256: string
-  /** The columns by which the rows are sorted; none where the lines themselves are. */
+  /** The columns by which the rows are sorted. Empty if the lines themselves are sorted. */
   readonly order: readonly string[]
-  /** All but the tenant column, by name. */
+  /** All columns except the tenant column, by name. */
   readonly columns: readonly { readonly name: string; readonly type: string }[]
 }
 
-/** What an export is, in its `manifest.json`. */
+/** Content of an export's `manifest.json`. */
 export interface Manifest {
   readonly format: typeof format
   readonly version: 1
   readonly exportedAt: string
-  /** The newest of the application's migrations that the tables had; null where the manager runs none. */
+  /**
+   * The newest of the application's migrations that the tables had; null if the manager runs none.
+   */
   readonly migration: string | null
-  /** Without its placement, which may hold a password. */
+  /** The tenant without its placement, which may contain a password. */
   readonly tenant:
     & Pick<TenantRecord, 'id' | 'slug' | 'name' | 'plan' | 'isolation' | 'settings' | 'domains'>
     & { readonly createdAt: string }
-  /** The `lifecycle.steps` that wrote files of their own, each into `steps/<name>`. */
+  /** The `lifecycle.steps` with files of their own, each in `steps/<name>`. */
   readonly steps: readonly string[]
   readonly tables: readonly ManifestTable[]
 }
@@ -81,7 +86,7 @@ export function createManifest ({ tenant, migration, steps, tables }: ManifestIn
   }
 }
 
-/** The name of a file or folder for a name that may hold anything, on file systems that know no case too. */
+/** Returns a file name for any name. Also unique on case-insensitive file systems. */
 export function fileName (name: string): string {
   return Array.from(
     Buffer.from(name),
@@ -92,7 +97,7 @@ export function fileName (name: string): string {
   ).join('')
 }
 
-/** The path of a table's rows within an export. */
+/** Returns the path of a table's rows within an export. */
 export function tablePath (name: string): string {
   return `tables/${fileName(name)}.ndjson`
 }

@@ -10,13 +10,13 @@ import { isAhead, nextOf, type PlacementSequence, type Position } from './sequen
 import { fromOf, rowsOf, type TransferTable } from './tables.ts'
 import type { UserTrigger } from './triggers.ts'
 
-/** The file of an export that says how far its sequences were, and which triggers its tables had. */
+/** The file of an export with the positions of its sequences and the triggers of its tables. */
 export const objectFile = 'objects.json'
 
-/** What an export knows of the objects beside its tables. */
+/** Sequences and triggers of an export. */
 export interface ExportObjects {
   readonly sequences: readonly SourceSequence[]
-  /** Of inserts: they ran for the exported rows. */
+  /** Insert triggers, which ran for the exported rows. */
   readonly triggers: readonly UserTrigger[]
 }
 
@@ -36,7 +36,8 @@ const schema = v.strictObject({
 })
 
 /**
- * What an export says of sequences. Of one that other tenants draw from, only how far the tenant's own ids go: its position tells of the others.
+ * Returns the sequences of an export. If other tenants use a sequence, its position is the tenant's
+ * own highest id, because the real position would reveal other tenants' activity.
  */
 export async function exportedSequences (
   client: SqlClient,
@@ -63,7 +64,8 @@ export async function exportedSequences (
   return told
 }
 
-// An id beyond the sequence was given by hand, and moves no sequence.
+// Returns the furthest id up to the sequence's position. A greater id was inserted explicitly and
+// does not advance the sequence.
 async function ownPosition (
   client: SqlClient,
   placement: RowPlacement,
@@ -87,7 +89,7 @@ async function ownPosition (
   return furthest === undefined ? undefined : { last: String(furthest), isCalled: true }
 }
 
-// A default can put a number into a text: 'INV-1003' has 1003.
+// A default can embed a number in a text: 'INV-1003' contains 1003.
 function numberIn ({ columns }: TransferTable, column: string, isUp: boolean): string {
   const name = `t.${quoteName(column)}`
   const isNumber = ['smallint', 'integer', 'bigint'].includes(
@@ -99,7 +101,8 @@ function numberIn ({ columns }: TransferTable, column: string, isUp: boolean): s
 }
 
 /**
- * The objects of an export; undefined for one of an earlier version, which does not say.
+ * Returns the objects of an export; undefined for an export of an earlier version, which has no
+ * such file.
  *
  * @throws FST_TENANCY_IMPORT_REFUSED
  */
@@ -112,12 +115,13 @@ export async function readObjectFile (folder: string): Promise<ExportObjects | u
   try {
     return v.parse(schema, JSON.parse(found))
   } catch (cause) {
-    throw new ImportRefusedError(`${objectFile} is not as an export has it: export again`, { cause })
+    throw new ImportRefusedError(`${objectFile} is malformed: export again`, { cause })
   }
 }
 
 /**
- * What the rows themselves say, where the export does not: how far a sequence must be to give none of their ids again.
+ * Returns the positions that the rows imply, for an export without positions. From there on, a
+ * sequence does not return existing ids.
  */
 export async function rowPositions (
   client: SqlClient,
@@ -139,7 +143,10 @@ export async function rowPositions (
   return found
 }
 
-/** Why ids of rows that came into shared tables would be given again, in a sentence: they are ahead of a sequence that no export vouches for. */
+/**
+ * Returns why a sequence would return ids of imported rows again, or undefined. In tenant tables,
+ * only the export's own positions may advance a sequence.
+ */
 export function aheadProblem (
   rows: readonly SourceSequence[],
   sequences: readonly PlacementSequence[]
@@ -149,7 +156,8 @@ export function aheadProblem (
     if (sequence === undefined || isAhead(nextOf(sequence, step), BigInt(last), step)) continue
     return `ids of table '${
       fills[0]?.table
-    }' go beyond sequence '${name}' from which other tenants draw, and this export does not say how far its own sequence was: export again`
+    }' are beyond sequence '${name}', which other tenants use, and this export has no position of ` +
+      'its own sequence: export again'
   }
   return undefined
 }

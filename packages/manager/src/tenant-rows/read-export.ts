@@ -15,14 +15,15 @@ import { readObjectFile, type ExportObjects } from './object-file.ts'
 export interface Export {
   readonly folder: string
   readonly manifest: Manifest
-  /** How far its sequences were, and which triggers there were; undefined where it does not say. */
+  /** Sequences and triggers; undefined if the export has no such file. */
   readonly objects: ExportObjects | undefined
 }
 
 /**
- * Reads an export's manifest, and each of its lines once: every checksum is that of the manifest, and every row has exactly its columns.
+ * Reads an export's manifest and each of its lines once. Checks that checksums and columns match
+ * the manifest.
  *
- * @param onRows called with a table and how many of its rows were read
+ * @param onRows called with a table and the number of its rows read so far
  * @throws FST_TENANCY_IMPORT_REFUSED
  */
 export async function readExport (
@@ -40,12 +41,16 @@ export async function readExport (
 
 async function readManifest (folder: string): Promise<Manifest> {
   const text = await readFile(join(folder, 'manifest.json'), 'utf8').catch((cause: unknown) => {
-    throw new ImportRefusedError(`${folder} holds no manifest.json: name the folder of an export`, { cause })
+    throw new ImportRefusedError(`cannot read manifest.json in ${folder}: pass the folder of an export`, {
+      cause
+    })
   })
   const result = v.safeParse(manifestSchema, parsed(text), { abortEarly: true })
   if (!result.success)
     throw new ImportRefusedError(
-      `${explain(result.issues[0], 'manifest.json')}: this is no export of a format that this version knows`
+      `${
+        explain(result.issues[0], 'manifest.json')
+      }: this is not an export, or its format is newer than this version`
     )
   const manifest = result.output
   const names = manifest.tables.map(({ name }) => name)
@@ -79,18 +84,20 @@ async function checkLines (
     throw new ImportRefusedError(
       `${
         tablePath(table.name)
-      } is not what the manifest says (${rows} rows of ${table.rows}, or another checksum): the export was altered or is not whole`
+      } does not match the manifest (${rows} rows of ${table.rows}, or another checksum): ` +
+        'the export was altered or is incomplete'
     )
   }
 }
 
-/** The lines of one table's file, as they were exported. */
+/** Yields the lines of one table's file. */
 export function linesOfFile (
   folder: string,
   { name }: Pick<ManifestTable, 'name'>,
   digester: Digester = new Digester()
 ): AsyncIterable<string> {
-  // Lines end with LF alone: a row may hold any other character that some call the end of a line. Whoever reads them meets the errors of all three.
+  // Splits at LF only, because a row may contain other characters that line readers treat as line
+  // ends. The pipeline passes errors of all its streams to the reader.
   return pipeline(
     createReadStream(join(folder, tablePath(name))),
     source => digester.through(source),
@@ -100,14 +107,14 @@ export function linesOfFile (
 }
 
 function rowProblem (row: unknown, columns: ReadonlySet<string>): string | undefined {
-  if (typeof row !== 'object' || row === null || Array.isArray(row)) return 'is not an object of JSON'
+  if (typeof row !== 'object' || row === null || Array.isArray(row)) return 'is not a JSON object'
   const keys = Object.keys(row)
   const unknown = keys.find(key => !columns.has(key))
   if (unknown !== undefined) return `has a column '${unknown.slice(0, 63)}' that the manifest does not list`
   if (keys.length !== columns.size) return 'lacks a column that the manifest lists'
   return Object.values(row).every(value => value === null || typeof value === 'string')
     ? undefined
-    : 'holds a value that is neither text nor null'
+    : 'has a value that is neither text nor null'
 }
 
 function parsed (text: string): unknown {

@@ -1,10 +1,11 @@
 import { sqlState } from '@fastify-tenancy/postgres/client'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-// serialization_failure: a shared row that the tenant's refer to was changed since the snapshot; deadlock_detected; lock_not_available
+// serialization_failure: a reference row was changed since the snapshot. deadlock_detected,
+// lock_not_available.
 const passing = new Set(['40001', '40P01', '55P03'])
 
-/** Tries again what a lock, or another's change, stood in the way of. */
+/** Retries work that a lock or a concurrent change prevented. */
 export async function retried<T> (signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
   for (let attempt = 1;; attempt++) {
     try {

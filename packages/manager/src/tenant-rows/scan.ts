@@ -1,7 +1,7 @@
 import { quoteName, quoteText, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { listTables, type ResolvedTables } from '@fastify-tenancy/postgres/tables'
 
-/** A table in which rows of a tenant could be, by a column that names tenants. */
+/** A table that may contain rows of a tenant, in a column with tenant ids. */
 export interface ScannedTable {
   /** `projects`, or `legacy.projects` outside the schema of the listed tables. */
   readonly label: string
@@ -9,13 +9,15 @@ export interface ScannedTable {
   readonly name: string
   readonly column: string
   readonly type: string
-  /** In which list of the options it is. */
+  /** The list of `options.tables` that contains it. */
   readonly list: 'tenant' | 'global' | undefined
 }
 
-// Every column of the options' names, in every schema but the server's, ours and those of tenants: listed or not.
+// Columns with the options' names in every schema except PostgreSQL's, `tenancy` and those of
+// tenants, whether listed or not.
 const text = `
-  select n.nspname::text as schema, c.relname::text as table, a.attname::text as column, t.typname::text as type
+  select n.nspname::text as schema, c.relname::text as table,
+    a.attname::text as column, t.typname::text as type
   from pg_catalog.pg_class c
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -24,13 +26,17 @@ const text = `
     and n.nspname <> all('{pg_catalog,information_schema,tenancy}') and n.nspname not like 'pg\\_toast%'
     and coalesce(pg_catalog.obj_description(n.oid, 'pg_namespace'), '') not like 'fastify-tenancy: tenant %'
     and t.typname in ('text', 'varchar', 'uuid', 'int4', 'int8')
-    and (a.attname = any($1) or (n.nspname = $2 and (c.relname::text, a.attname::text) in (select * from unnest($3::text[], $4::text[]))))
+    and (a.attname = any($1) or (n.nspname = $2
+      and (c.relname::text, a.attname::text) in (select * from unnest($3::text[], $4::text[]))))
   order by 1, 2, 3`
 
-/** The tables of a database in which a column names tenants: those of the options, and every other with a column of the same name. */
+/**
+ * Returns the tables of a database that have a column with tenant ids: the listed ones, and every
+ * other table with a column of the same name.
+ */
 export async function scanTables (client: SqlClient, listed: ResolvedTables): Promise<ScannedTable[]> {
   const { schema, tenant, global } = await listTables(client, listed)
-  // 'id' names tenants in their own table alone.
+  // Only the tenants' own table has their ids in a column `id`.
   const names = new Set(['tenant_id', ...Object.values(tenant).filter(name => name !== 'id'),
     ...(listed.auto === undefined ? [] : [listed.auto])])
   const { rows } = await client.query<{ schema: string; table: string; column: string; type: string }>(text, [
@@ -55,7 +61,7 @@ export async function scanTables (client: SqlClient, listed: ResolvedTables): Pr
   })
 }
 
-/** How many rows of a tenant each of these tables holds; those without any are left out. */
+/** Returns the number of a tenant's rows in each table. Tables without rows are omitted. */
 export async function countRows (
   client: SqlClient,
   tables: readonly ScannedTable[],
@@ -73,7 +79,7 @@ export async function countRows (
   return counts
 }
 
-// What is no value of the column's type would be an error and no answer.
+// Comparing with a value that is invalid for the column's type would raise an error.
 function mayHold (type: string, id: string): boolean {
   if (type === 'uuid') return /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(id)
   if (type === 'int4') return /^-?\d{1,10}$/.test(id) && Math.abs(Number(id)) < 2 ** 31

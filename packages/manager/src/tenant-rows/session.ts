@@ -4,24 +4,31 @@ import type pg from 'pg'
 
 import type { RowPlacement } from '../placement/tenant-placement.ts'
 
-/** How values are written and read, whatever the server's own settings are. */
+/** Fixes the text formats of values, whatever the server's settings are. */
 const forms = `
-  set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; set local timezone = 'UTC'; set local extra_float_digits = 1;
+  set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; set local timezone = 'UTC';
+  set local extra_float_digits = 1;
   set local bytea_output = 'hex'; set local lc_monetary = 'C'; set local xmloption = 'content';
-  set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0; set local lock_timeout = '10s'`
+  set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0;
+  set local lock_timeout = '10s'`
 
 export interface TransactionOptions {
-  /** The schema of the shared tables, where types may be that tenants' schemas use. */
+  /** The schema of the tenant and reference tables. Its types may be used by tenants' schemas. */
   readonly shared: string
-  /** One snapshot for all statements, and nothing but reading. @default false */
+  /** One snapshot for all statements, read-only. @default false */
   readonly isSnapshot?: boolean
-  /** One snapshot for all statements, beside what the session itself writes. @default false */
+  /**
+   * One snapshot for all statements, which also see the transaction's own writes. @default false
+   */
   readonly isRepeatable?: boolean
-  /** Ends it, up to its commit. */
+  /** Aborts the transaction until its commit is sent. */
   readonly signal?: AbortSignal
 }
 
-/** Runs `work` in a transaction of a home's owner. When it fails, its connection is closed: a stream may still be on it. */
+/**
+ * Runs `work` in a transaction as a placement's owner. On failure the connection is closed, because
+ * a stream may still be active on it.
+ */
 export async function inTransactionOn<T> (
   placement: RowPlacement,
   { shared, isSnapshot = false, isRepeatable = isSnapshot, signal }: TransactionOptions,
@@ -29,17 +36,18 @@ export async function inTransactionOn<T> (
 ): Promise<T> {
   signal?.throwIfAborted()
   const client = await placement.pool.connect()
-  // Not its polite end: a server that is in the middle of sending would not hear it.
+  // Destroys the socket. A Terminate message would not be read by a backend that is busy sending.
   const drop = (): void => {
     socketOf(client).destroy()
   }
   const cancel = (): void => {
-    // Before the first row of a sort there is nothing to send, so that the server would not notice a closed socket either.
+    // Before the first row of a sort, the backend sends nothing and so does not notice a closed
+    // socket. Cancel the statement, too.
     cancelStatement(client as unknown as WireClient)
     drop()
   }
   signal?.addEventListener('abort', cancel)
-  // A lost connection fails the work that uses it; unheard, the event would end the process.
+  // A lost connection fails the work on it. Without a listener, the event would end the process.
   client.on('error', ignore)
   try {
     await client.query(

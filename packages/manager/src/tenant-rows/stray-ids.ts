@@ -5,7 +5,10 @@ import { pairs, type SourceSequence } from './carry.ts'
 import { isAhead, nextOf, type FilledColumn, type PlacementSequence } from './sequences.ts'
 import { fromOf, rowsOf, type TransferTable } from './tables.ts'
 
-/** The furthest value of a tenant's rows in a column that a sequence fills, in the sequence's direction. */
+/**
+ * The furthest id of a tenant's rows in a column that a sequence fills, in the sequence's
+ * direction.
+ */
 export interface FurthestId extends FilledColumn {
   readonly value: string
 }
@@ -36,8 +39,9 @@ export async function readFurthestIds (
 }
 
 /**
- * Why ids of a tenant's rows would meet those of other tenants later, in a sentence: their key in the shared table lacks the tenant column, and they
- * are ahead of where the shared sequence will be, which then gives the same number to another tenant. An id never takes the sequence along.
+ * Returns why ids of a tenant's rows would conflict with other tenants' later, or undefined. The
+ * table's key lacks the tenant column, and the id is ahead of the sequence, which will return the
+ * same number to another tenant. Inserting an id does not advance the sequence.
  */
 export function strayProblem (
   ids: readonly FurthestId[],
@@ -63,7 +67,10 @@ export function strayProblem (
     const next = [nextOf(target, step), ...pairs(from, [target]).map(({ source }) => nextOf(source, step))]
       .reduce((a, b) => isAhead(b, a, step) ? b : a)
     if (isAhead(next, BigInt(value), step)) continue
-    return `column '${column}' of table '${name}' has the id ${value}, ahead of sequence '${target.name}', whose next number will be ${next}: key '${key.name}' does not have the tenant column, so that another tenant would be refused when the sequence gets there. Give the row another id, or make the key lead with the tenant column`
+    return `column '${column}' of table '${name}' has the id ${value}, ahead of sequence ` +
+      `'${target.name}', whose next number will be ${next}. Key '${key.name}' does not have the tenant ` +
+      'column, so an insert of another tenant would fail when the sequence reaches this id. ' +
+      'Give the row another id, or add the tenant column to the key'
   }
   return undefined
 }

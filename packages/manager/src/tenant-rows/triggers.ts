@@ -2,23 +2,28 @@ import { quoteName, type SqlClient } from '@fastify-tenancy/postgres/client'
 
 import type { RowPlacement } from '../placement/tenant-placement.ts'
 
-/** A trigger of the user's. */
+/** A user-defined trigger. */
 export interface UserTrigger {
   readonly table: string
   readonly name: string
 }
 
 interface EnabledTrigger extends UserTrigger {
-  /** `'O'`, or `'A'` for one that is always at work. */
+  /** `'O'`, or `'A'` for `enable always`. */
   readonly enabled: string
 }
 
-/** How many rows others' writes may wait for, where triggers of shared tables are off. */
+/**
+ * Most rows to write while triggers of tenant tables are disabled, because writes of other tenants
+ * wait meanwhile.
+ */
 export const mostQuiet = 20_000
 
 const bits = { insert: 4, delete: 8 } as const
 
-/** The triggers of the user's that are at work on tables of a home when rows are inserted or deleted. */
+/**
+ * Returns the enabled user-defined triggers on tables of a placement that fire on insert or delete.
+ */
 export async function readTriggers (
   client: SqlClient,
   placement: RowPlacement,
@@ -28,8 +33,11 @@ export async function readTriggers (
   const { rows } = await client.query<EnabledTrigger>(
     `
     select c.relname::text as table, t.tgname::text as name, t.tgenabled::text as enabled
-    from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = $1 and c.relname = any($2) and not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & $3::int <> 0 and t.tgparentid = 0
+    from pg_catalog.pg_trigger t
+    join pg_catalog.pg_class c on c.oid = t.tgrelid
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1 and c.relname = any($2) and not t.tgisinternal
+      and t.tgenabled in ('O', 'A') and t.tgtype & $3::int <> 0 and t.tgparentid = 0
       and t.tgfoid is distinct from pg_catalog.to_regprocedure('tenancy.record_change()')
     order by 1, 2`,
     [placement.schema, tables.map(({ name }) => name), bits[event]]
@@ -37,7 +45,7 @@ export async function readTriggers (
   return rows
 }
 
-/** `trigger shout on tasks`; undefined where there is none. */
+/** Returns `trigger shout on tasks`; undefined for no triggers. */
 export function namedTriggers (triggers: readonly UserTrigger[]): string | undefined {
   return triggers.length === 0
     ? undefined
@@ -45,15 +53,16 @@ export function namedTriggers (triggers: readonly UserTrigger[]): string | undef
 }
 
 /**
- * Switches off, up to the end of the transaction, what triggers would do to rows that are only copied: the old home has the same triggers, and there
- * they ran when the rows were inserted (an audit, a search column). A trigger that only the new home has runs.
+ * Disables, until the end of the transaction, triggers of the target that also exist in the source,
+ * such as an audit. They ran there when the rows were inserted, so they must not run for the copy.
+ * A trigger that only the target has stays enabled.
  *
  * ```sql
  * alter table "tenant_7f3c"."tasks" disable trigger "audit"
  * ```
  *
- * @param like the triggers of the old home
- * @returns switches them on again; to be called when the rows are there
+ * @param like the source's triggers
+ * @returns enables them again; call it after the rows were inserted
  */
 export async function quietInserts (
   client: SqlClient,
@@ -71,12 +80,12 @@ export async function quietInserts (
       }`
     ).join('; ')
   if (quiet.length === 0) return async () => {}
-  // In shared tables, others' writes queue behind this up to the commit.
+  // In tenant tables, writes of other tenants queue behind this lock until the commit.
   await client.query(
     `${placement.isShared ? "set local lock_timeout = '500ms'; " : ''}${each(() => 'disable')}`
   )
   return async () => {
-    // A table with checks that are still to come cannot be altered.
+    // PostgreSQL refuses to alter a table that has pending deferred checks.
     await client.query(
       `set constraints all immediate; ${each(enabled => enabled === 'A' ? 'enable always' : 'enable')}`
     )

@@ -24,13 +24,13 @@ import { wholeProblem } from '../tenant-rows/whole.ts'
 import { makeFolder } from './target-folder.ts'
 import { readVersion } from './version.ts'
 
-/** What {@link Manager.export} may be told. */
+/** Options of {@link Manager.export}. */
 export interface ExportInput {
-  /** The folder that is made. */
+  /** The folder to create. */
   readonly to: string
-  /** Whether an earlier export of that name is replaced. @default false */
+  /** Whether to replace an earlier export at this path. @default false */
   readonly force?: boolean
-  /** Ends it; nothing is left then. */
+  /** Aborts the export; no files are left then. */
   readonly signal?: AbortSignal
 }
 
@@ -64,7 +64,7 @@ export async function exportTenant (
   })
 }
 
-/** Writes the rows of a tenant in `home`, and the manifest of these, into an empty folder. */
+/** Writes the rows of a tenant in a placement and their manifest into an empty folder. */
 export async function writeExport (work: ExportWork, placement: RowPlacement): Promise<Manifest> {
   const manifest = createManifest({ tenant: work.tenant, steps: [], ...await exportRows(work, placement) })
   await writeManifest(work.folder, manifest)
@@ -170,10 +170,10 @@ async function exportSteps ({ context, tenant, folder, signal }: ExportWork): Pr
   return done
 }
 
-// Its rows may have been moved or purged while they were read: then what was written is not all of them.
+// The tenant may have been moved or purged during the export, which is then incomplete.
 async function assertStillThere ({ registry }: ManagerContext, tenant: TenantRecord): Promise<void> {
   const now = await registry.findById(tenant.id)
   if (now === undefined || now.status === 'deleted') throw new TenantUnknownError()
   if (!isSamePlacement(now, tenant))
-    throw new ExportRefusedError('the tenant was moved while it was exported: call again')
+    throw new ExportRefusedError('the tenant was moved during the export: export it again')
 }

@@ -23,8 +23,9 @@ import type { Manifest } from '../tenant-rows/manifest.ts'
 import { readExport, type Export } from '../tenant-rows/read-export.ts'
 
 /**
- * What {@link Manager.import} makes a tenant from; `name`, `plan` and `settings` are the export's unless given. `id` is the export's
- * where nobody here ever had it, else a random uuid. Domains are not taken over.
+ * Input of {@link Manager.import}. `name`, `plan` and `settings` default to the export's. `id`
+ * defaults to the export's id if no tenant here ever had it, else to a random uuid. Domains are not
+ * imported.
  */
 export type ImportInput = CreateInput
 
@@ -42,7 +43,8 @@ export async function importTenant (
     ({ name, rows: total }, done) =>
       options.progress?.({ operation: 'import', step: `check ${name}`, done, total })
   )
-  // Only one at a time: whoever finds a tenant here that is not ready knows that nobody is at work on it.
+  // Only one process creates a tenant of this slug at a time. So a tenant that is found unfinished
+  // here was interrupted, and no other process works on it.
   return locks.hold(
     slugLock(input.slug),
     'a tenant of this slug is being created at this moment',
@@ -57,7 +59,7 @@ export async function importTenant (
   )
 }
 
-/** Writes the tenant down, after all that can be checked without it. */
+/** Inserts the tenant's record, after all checks that are possible without it. */
 async function begin (
   context: ManagerContext,
   given: ImportInput,
@@ -69,7 +71,7 @@ async function begin (
   const input = await resolve(context, given, source.manifest)
   const { id = '', isolation, shard, ...rest } = input
   const placement = old ?? { id, isolation, placement: { shard } }
-  // Tables of the tenant's own are not there yet.
+  // Not for strategies `schema` and `database`, whose tables do not exist yet.
   if (isolation === 'rls' || isolation === 'row')
     await withPlacement(context, placement, placement => assertFits(context, placement, source))
   return old ?? insertTenantRow(context, { ...rest, id, isolation, shard }, 'provisioning')
@@ -93,7 +95,7 @@ async function resolve (
   }
 }
 
-/** The tenant of an import that was cut short, and whether rows of it may be there. */
+/** Returns the tenant of an interrupted import, and whether its rows may be written already. */
 async function leftOver (
   { registry, shards, options }: ManagerContext,
   { slug, id, isolation = options.isolation, shard = 'default' }: ImportInput,
@@ -110,15 +112,19 @@ async function leftOver (
       ? { tenant: old, isBegun: false }
       : undefined
   if (operation.kind !== 'import') return undefined
-  // Its rows may be there already, and would be taken for those of this one.
+  // Its rows may be written already, and would be mistaken for rows of this export.
   if (operation.input['export'] !== digestOf(manifest))
     throw tenantConflict(
-      'an import of another export as this slug is not finished: import that one again, or delete the tenant first'
+      'the import of another export with this slug is not finished: import that export again, ' +
+        'or delete the tenant first'
     )
   return { tenant: old, isBegun: true }
 }
 
-/** Which export it is: with its date, and the checksums of all its rows. */
+/**
+ * Returns a hash that identifies an export: the manifest has its date and the checksums of all
+ * rows.
+ */
 function digestOf (manifest: Manifest): string {
   return createHash('sha256').update(JSON.stringify(manifest)).digest('hex')
 }
@@ -153,7 +159,7 @@ async function runImport (
       ]
     })
   } catch (error) {
-    // It will never be ready: nothing is left of it.
+    // The import can never succeed, so remove what it created.
     if (error instanceof ImportRefusedError) await undo(context, tenant)
     throw error
   }
@@ -166,7 +172,8 @@ async function activate (context: ManagerContext, id: string): Promise<void> {
     await changeTenant(context, now, { status: 'active' }, 'import', { slug: now.slug })
 }
 
-// Rows in shared tables, too: a call that was cut short may have written them. Before the import there were none of this id.
+// Also removes rows from tenant tables, which an interrupted call may have written. Before the
+// import, no rows had this id.
 async function undo (context: ManagerContext, tenant: TenantRecord): Promise<void> {
   await removeData(context, tenant)
   if (needsProvisioning(tenant, context.options)) await removeRole(context, tenant)

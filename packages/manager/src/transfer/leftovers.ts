@@ -4,16 +4,17 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 
 /**
- * How the temporary folder of an export to `name` begins: with the machine and the process that fill it, so that others can tell
- * whether it is still there.
+ * Returns the prefix of the temporary folder of an export to `name`. It identifies the machine and
+ * process, so that other processes can tell whether the exporting one is alive.
  */
 export async function temporaryPrefix (name: string): Promise<string> {
   return `.${name}-${await machine()}-${process.pid}-`
 }
 
 /**
- * Removes what exports to `name` left behind whose process was killed. A folder of another machine or another container is left
- * alone, and so is one whose process' number is somebody else's by now: nobody can say that they are dead.
+ * Removes temporary folders of exports to `name` whose process was killed. Folders of other
+ * machines or containers stay, because their processes cannot be checked. So does a folder whose
+ * process id is in use again.
  */
 export async function removeLeftovers (parent: string, name: string): Promise<void> {
   const prefix = `.${name}-${await machine()}-`
@@ -25,7 +26,7 @@ export async function removeLeftovers (parent: string, name: string): Promise<vo
   }
 }
 
-// A process' number means nothing outside its machine's run, and outside its container.
+// Returns an id of the machine's boot and PID namespace, within which a process id is unique.
 async function machine (): Promise<string> {
   const [boot, namespace] = await Promise.all([
     readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => ''),

@@ -5,11 +5,12 @@ import { ExportRefusedError } from '../tenant-rows/errors.ts'
 import { removeLeftovers, temporaryPrefix } from './leftovers.ts'
 
 /**
- * Makes a folder in one piece: `work` fills a temporary one beside it, which takes its name at the end. When anything fails,
- * nothing is left; what a killed process left is removed by the next call for the same name.
+ * Creates a folder atomically: `work` fills a temporary folder beside it, which is renamed at the
+ * end. On failure no files are left. The next call for this name removes what a killed process
+ * left.
  *
- * @param force whether an earlier export may be replaced; anything else of that name never is.
- * @throws FST_TENANCY_EXPORT_REFUSED when the name is taken, or there is no folder for it to be in
+ * @param force whether to replace an earlier export; anything else at this path is never replaced
+ * @throws FST_TENANCY_EXPORT_REFUSED if the path exists, or its parent folder cannot be written
  */
 export async function makeFolder<T> (
   path: string,
@@ -21,7 +22,10 @@ export async function makeFolder<T> (
   const [parent, name] = [dirname(target), basename(target)]
   await removeLeftovers(parent, name)
   const folder = await mkdtemp(join(parent, await temporaryPrefix(name))).catch((cause: unknown) => {
-    throw new ExportRefusedError(`no folder can be made in ${parent}: make it, or name another`, { cause })
+    throw new ExportRefusedError(
+      `cannot create a folder in ${parent}: create that folder, or choose another path`,
+      { cause }
+    )
   })
   try {
     const result = await work(folder)
@@ -37,12 +41,14 @@ async function assertFree (target: string, force: boolean): Promise<boolean> {
   const found = await lstat(target).catch(() => undefined)
   if (found === undefined) return true
   if (!force)
-    throw new ExportRefusedError(`${target} exists: name another, or ask for it to be replaced (force)`)
+    throw new ExportRefusedError(`${target} exists: choose another path, or replace it (force)`)
   const manifest = found.isDirectory()
     ? await readFile(join(target, 'manifest.json'), 'utf8').catch(() => '')
     : ''
   if (!manifest.includes('"fastify-tenancy export"'))
-    throw new ExportRefusedError(`${target} is not an earlier export, and so is not replaced: name another`)
+    throw new ExportRefusedError(
+      `${target} is not an earlier export, so it is not replaced: choose another path`
+    )
   return false
 }
 

@@ -4,7 +4,10 @@ import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import { readEntry, sharedSet } from '../migrations/ledger.ts'
 import { hasOwnTables } from '../migrations/migrate-tenant.ts'
 
-/** The newest migration that a tenant's tables have, as the ledger beside them knows; null where none has run. */
+/**
+ * Returns the newest migration of a tenant's tables, from the ledger in their database; null if
+ * none was applied.
+ */
 export async function readVersion (
   client: SqlClient,
   tenant: Pick<TenantRecord, 'id' | 'isolation'>

@@ -3,17 +3,19 @@ import type pg from 'pg'
 import { DatabaseUnavailableError } from '../errors.ts'
 import { sqlState } from './sql-client.ts'
 
-/** A connection to be opened, as messages name it. */
+/** The connection to open, as error messages name it. */
 export interface ServerTarget {
   readonly url: string
-  /** `'default'`, or a name of `database.shards`; undefined where the caller names the place itself. */
+  /**
+   * `'default'`, or a name of `database.shards`. Undefined if the caller names the shard itself.
+   */
   readonly shard: string | undefined
 }
 
 const advice: Readonly<Record<string, string>> = {
-  '28P01': 'the server refused the password: mend it in the URL',
-  28000: 'the server does not let this login in: mend the login in the URL, or pg_hba.conf',
-  '3D000': 'there is no such database: create it, or mend its name in the URL',
+  '28P01': 'the server refused the password: correct it in the URL',
+  28000: 'the server does not let this login in: correct the login in the URL, or pg_hba.conf',
+  '3D000': 'there is no such database: create it, or correct its name in the URL',
   42501: 'the login may not connect to this database: grant it CONNECT',
   53300: 'the server has no connection left: close some, or raise max_connections'
 }
@@ -21,14 +23,15 @@ const advice: Readonly<Record<string, string>> = {
 const failed = new WeakSet<object>()
 
 /**
- * Names shard, login, host and database in the error of a connection that could not be opened. The password stays out.
+ * Names shard, login, host and database in the error of a connection that could not be opened. The
+ * message never holds the password.
  *
  * @returns an FST_TENANCY_DATABASE_UNAVAILABLE with the driver's error as its cause
  */
 export function connectError (error: unknown, { url, shard }: ServerTarget): Error {
   if (error instanceof Error && failed.has(error)) return error
   const { username, host, pathname } = new URL(url)
-  const reason = advice[sqlState(error) ?? ''] ?? `${messageOf(error)}: start the server, or mend the URL`
+  const reason = advice[sqlState(error) ?? ''] ?? `${messageOf(error)}: start the server, or correct the URL`
   const place = `${shard === undefined ? '' : `shard '${shard}', `}database '${
     decodeURIComponent(pathname.slice(1))
   }' on ${host || 'the default host'}`
@@ -40,17 +43,17 @@ export function connectError (error: unknown, { url, shard }: ServerTarget): Err
   return named
 }
 
-/** Whether a connection could not be opened, so that nothing was done through it. */
+/** Whether a connection could not be opened, so that no statement was sent. */
 export function isConnectError (error: unknown): error is Error {
   return error instanceof Error && failed.has(error)
 }
 
-/** Whether a connection could not be opened because there is no such database: it was never made, or is gone. */
+/** Whether a connection could not be opened because the database does not exist. */
 export function isDatabaseMissing (error: unknown): boolean {
   return sqlState(isConnectError(error) ? error.cause : error) === '3D000'
 }
 
-// Node reports all addresses that were tried, and then has no message of its own.
+// An AggregateError of Node holds one error per tried address and has no message of its own.
 function messageOf (error: unknown): string {
   if (error instanceof AggregateError) return error.errors.map(messageOf).join(', ')
   return error instanceof Error ? error.message : String(error)

@@ -9,8 +9,9 @@ import { wireClient } from './pg-internals.ts'
 const guarded = new WeakSet<pg.ClientBase>()
 
 /**
- * A `pg.Client` that lives through what its parser throws. The parser runs in the socket's listener, where an exception
- * ends the process: a value of more than 512 MiB, a message that was cut.
+ * A `pg.Client` that survives exceptions of its parser. The parser runs in the socket's listener,
+ * where an exception ends the process. It throws for a value of more than 512 MiB and for a
+ * truncated message.
  */
 export class GuardedClient extends pg.Client {
   constructor (config?: string | pg.ClientConfig) {
@@ -20,14 +21,14 @@ export class GuardedClient extends pg.Client {
 }
 
 /**
- * Has what the parser of this client throws close its connection: the request fails, and the pool opens another one.
- * A second call does nothing.
+ * Closes the connection if this client's parser throws. The request then fails, and the pool opens
+ * another connection. Idempotent.
  */
 export function guardClient (client: pg.ClientBase): void {
   if (guarded.has(client)) return
   guarded.add(client)
   const { connection } = wireClient(client)
-  // The client of a pool that was passed in is open already.
+  // The client of a pool that the caller has passed in may be connected already.
   guardStream(connection.stream)
   const attach = connection.attachListeners
   connection.attachListeners = stream => {

@@ -2,12 +2,12 @@ import { Script } from './script.ts'
 import type { SqlClient } from './sql-client.ts'
 
 /**
- * Waits until no other set-up works on this database, and keeps others waiting until the end of the
- * transaction. No tenant can take this lock: it is a row of `tenancy.locks`. To be called by a
- * member of the owner role.
+ * Waits until no other set-up works on this database, and makes other set-ups wait until the end of
+ * the transaction. No tenant can take this lock, because it is a row of `tenancy.locks`. The caller
+ * must be a member of the owner role.
  */
 export async function lockSetup (client: SqlClient): Promise<void> {
-  // What is printed runs later, as one transaction of its own.
+  // A printed script runs later, as one transaction of its own.
   if (client instanceof Script) return
   const { rows: [row] } = await client.query<{ there: boolean }>(`
     select exists (
@@ -17,8 +17,9 @@ export async function lockSetup (client: SqlClient): Promise<void> {
   else await client.query(firstLock)
 }
 
-// Before the table of locks is made, for two who make it at once. SQL of a tenant may hold this
-// one, so the wait has an end; then the second of the two gets an error that is retried.
+// Used before tenancy.locks exists, for two set-ups that create it at once. A tenant's SQL may hold
+// this advisory lock, so the wait is bounded. After it, the second set-up gets an error and
+// retries.
 const firstLock = `do $$
 declare
   timeout text := current_setting('lock_timeout');

@@ -1,27 +1,33 @@
+import { InternalError } from '@fastify-tenancy/core'
+
 const headerLength = 5
 
-/** PostgreSQL sends nothing longer: its own buffers end at 1 GiB. */
+/** Longest message in bytes, because PostgreSQL's own buffers end at 1 GiB. */
 const longestMessage = 2 ** 30
 
 const code = (letter: string): number => letter.charCodeAt(0)
 
-/** The messages that pg reads. https://www.postgresql.org/docs/current/protocol-message-formats.html */
+/**
+ * The messages that pg reads.
+ * https://www.postgresql.org/docs/current/protocol-message-formats.html
+ */
 const known: ReadonlySet<number> = new Set([...'123ACDEGHIKNRSTWZcdnst'].map(code))
 
 const error = code('E')
 const notice = code('N')
 
 /**
- * Follows the server's messages from one to the next, and throws at what pg's parser would take for another message or
- * would never come to the end of: an unknown type, a length that cannot be, an error or a notice without its end.
+ * Follows the boundaries of the server's messages. Throws for messages that pg's parser would
+ * misread or never finish: an unknown type, an impossible length, or an error or notice without its
+ * terminator.
  */
 export class MessageCheck {
   readonly #header = Buffer.alloc(headerLength)
   #headerBytes = 0
-  /** Bytes of the present message that have not come yet. */
+  /** Bytes of the current message that have not arrived yet. */
   #left = 0
   #type = 0
-  /** The last two bytes of the present message, as far as it has come. */
+  /** The last two bytes of the current message that have arrived. */
   #tail = -1
 
   /** @throws Error for a message that must not reach the parser */
@@ -59,7 +65,7 @@ export class MessageCheck {
       throw new InternalError('the server sent an empty error')
   }
 
-  // Fields end with NUL, and so does their list: two at the end, or one alone where there is no field.
+  // Each field ends with NUL, and so does the list: two at the end, or one if there is no field.
   #readTail (chunk: Buffer, start: number, end: number): void {
     for (let at = Math.max(start, end - 2); at < end; at++)
       this.#tail = (this.#tail << 8 | (chunk[at] as number)) & 0xffff
@@ -67,4 +73,3 @@ export class MessageCheck {
       throw new InternalError('the server sent an error without its end')
   }
 }
-import { InternalError } from '@fastify-tenancy/core'

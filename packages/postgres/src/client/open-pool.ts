@@ -10,11 +10,11 @@ import { PGliteStream } from './pglite-stream.ts'
 /** Bounds of a pool. Durations in milliseconds. */
 export interface PoolSettings {
   readonly max: number
-  /** The longest to wait for a connection, new or free. */
+  /** Longest wait for a connection, new or free. */
   readonly acquireTimeout: number
   /** How long an unused connection is kept. */
   readonly idleTimeout: number
-  /** The class of its connections, where they are counted. @default GuardedClient */
+  /** The class of the pool's connections, for callers that count them. @default GuardedClient */
   readonly Client?: new(config?: pg.ClientConfig) => pg.Client
 }
 
@@ -31,9 +31,9 @@ export function isEmbedded (url: string): boolean {
 }
 
 /**
- * Opens a pool on a URL: `postgres://…`, or `pglite://memory` and `pglite://./folder` for an embedded PGlite.
- * Each call with `pglite://memory` gives a new, empty database: share the pool where several parts need the same.
- * PGlite has one connection; end the pool to close it.
+ * Opens a pool on a URL: `postgres://…`, or `pglite://memory` and `pglite://./folder` for an
+ * embedded PGlite. Each call with `pglite://memory` creates a new, empty database, so parts that
+ * need the same database must share the pool. PGlite has one connection; end the pool to close it.
  */
 export function openPool (url: string, settings: PoolSettings = defaultPoolSettings): pg.Pool {
   if (isEmbedded(url)) return openEmbedded(url)
@@ -48,7 +48,8 @@ export function openPool (url: string, settings: PoolSettings = defaultPoolSetti
     keepAlive: true,
     Client: (settings.Client ?? GuardedClient) as never
   })
-  // A backend that dies is reported by the pool while it is idle, and else by its client; unheard, either would end the process.
+  // The pool reports the death of an idle backend, the client that of a busy one. Without a
+  // listener either event would end the process.
   pool.on('error', () => {})
   pool.on('connect', client => client.on('error', () => {}))
   return pool
@@ -85,7 +86,7 @@ export function isEmbeddedPool (pool: pg.Pool): boolean {
   return pool instanceof EmbeddedPool
 }
 
-// Loaded when it is used: an application on PostgreSQL does not install it.
+// Loaded on first use, because an application on PostgreSQL does not install it.
 function loadPGlite (): { PGlite: typeof PGlite } {
   try {
     return createRequire(import.meta.url)('@electric-sql/pglite') as { PGlite: typeof PGlite }

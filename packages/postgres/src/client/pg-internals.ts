@@ -3,9 +3,9 @@ import type { Duplex } from 'node:stream'
 import pg from 'pg'
 
 /*
- * The parts of `pg` that its types do not tell of, and that the driver builds on: the wire messages of a connection
- * and the row decoder. All of it is what `pg-cursor` and `pg-query-stream` use too. Kept in one place, so that
- * a new major of `pg` is checked against one file.
+ * The parts of `pg` that its types leave out and that the driver builds on: the wire messages of a
+ * connection, and the row decoder. `pg-cursor` and `pg-query-stream` use the same parts. They are
+ * in one file, so that a new major of `pg` is checked against one file.
  */
 
 /** One column of a RowDescription. */
@@ -31,13 +31,13 @@ export interface WireMessages {
 
 export interface WireConnection extends WireMessages {
   readonly stream: Duplex
-  /** Has the parser read what this stream brings. */
+  /** Attaches the parser to this stream. */
   attachListeners(stream: Duplex): void
   sendCopyFail(reason: string): void
   on(event: string, listener: (message: never) => void): void
   prependListener(event: string, listener: (message: never) => void): void
   once(event: string, listener: () => void): void
-  /** What pg took for prepared, by name. */
+  /** Statements that pg regards as prepared, by name. */
   parsedStatements: Record<string, string>
 }
 
@@ -49,7 +49,7 @@ export interface WireClient extends pg.ClientBase {
   readonly port: number
 }
 
-/** A parameter as it travels. */
+/** A parameter in its wire format. */
 export type WireValue = string | Buffer | null
 
 export interface RowDecoder {
@@ -72,13 +72,13 @@ const internals = pg as unknown as Internals
 const { prototype } = internals.Connection
 
 /**
- * Collects messages and writes them to a connection at once: a write of one buffer costs a tenth of a round trip's CPU
- * less than a corked write of several.
+ * Collects messages and writes them to a connection as one buffer. That costs a tenth of a round
+ * trip's CPU less than a corked write of several buffers.
  */
 export class OneWrite implements WireMessages {
   readonly #connection: WireConnection
   readonly #chunks: Buffer[] = []
-  // What the methods of pg's Connection write to.
+  // The methods of pg's Connection write to these properties.
   readonly stream: this = this
   readonly writable = true
   readonly parse: WireMessages['parse'] = prototype.parse
@@ -108,17 +108,20 @@ export class OneWrite implements WireMessages {
   }
 }
 
-/** `pg`'s own encoding of a parameter. Throws for what cannot be encoded, before anything is sent. */
+/** Encodes a parameter as `pg` does. Throws for a value that cannot be encoded, before sending. */
 export function encodeValue (value: unknown): WireValue {
   return internals.utils.prepareValue(value)
 }
 
-/** `pg`'s own decoder of rows, with the client's type parsers. It is the result that `pg`'s own `query()` resolves to. */
+/**
+ * Returns `pg`'s own decoder of rows, with the client's type parsers. It is the result that `pg`'s
+ * own `query()` resolves to.
+ */
 export function rowDecoder (types: unknown, rowMode?: 'array'): RowDecoder {
   return new internals.Result(rowMode, types)
 }
 
-/** The client with the members that its types leave out. */
+/** Returns the client with the members that its types leave out. */
 export function wireClient (client: pg.ClientBase): WireClient {
   return client as WireClient
 }

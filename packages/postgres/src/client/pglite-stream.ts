@@ -3,12 +3,12 @@ import { Duplex } from 'node:stream'
 import { callbackify } from 'node:util'
 
 /**
- * Lets a `pg` client speak with PGlite: the same wire protocol, without a socket. So one driver serves both,
- * and what is tried out on PGlite is what runs on PostgreSQL.
+ * Connects a `pg` client to PGlite by the same wire protocol, without a socket. So one driver
+ * serves both, and code that was tested on PGlite also runs on PostgreSQL.
  *
- * PGlite is one backend: all streams on it share its session, so at most one may be open at a time (a pool of one).
- * The start-up exchange is answered here; when the stream ends, its transaction is rolled back and its session is reset,
- * as if the backend had gone.
+ * PGlite is one backend and all its streams share a session, so at most one stream may be open at a
+ * time (a pool of one). This class answers the start-up exchange itself. When the stream ends, it
+ * rolls back the transaction and resets the session, as if the backend had gone.
  */
 export class PGliteStream extends Duplex {
   readonly #database: PGlite
@@ -84,7 +84,7 @@ export class PGliteStream extends Duplex {
 
 const terminate = 'X'.charCodeAt(0)
 
-/** The length of the whole messages at the start of `data`. */
+/** Returns the length of the complete messages at the start of `data`. */
 function completeMessages (data: Buffer): number {
   let end = 0
   while (end + 5 <= data.length) {

@@ -1,13 +1,15 @@
 import { quoteText, type SqlClient } from './sql-client.ts'
 
-/** A part of a script: SQL, or a note to whoever runs it. */
+/** A part of a script: SQL, or a note to the person who runs it. */
 export type ScriptPart = { readonly sql: string } | { readonly note: string }
 
 /**
- * A connection that looks at the database and changes nothing: what reads it passes on, and all the rest it writes down,
- * for somebody else to run. So the code that prints what would run is the code that runs it.
+ * A connection that changes nothing. It passes queries on to the database and records all other
+ * statements, for the database's administrator to run. So the code that prints the statements is
+ * the code that runs them.
  *
- * Since nothing happens, whoever works on it must not read what it has just written.
+ * Writes are recorded, not executed. Code that runs on a Script must therefore not read back its
+ * own writes.
  */
 export class Script implements SqlClient {
   readonly #live: SqlClient
@@ -17,7 +19,7 @@ export class Script implements SqlClient {
     this.#live = live
   }
 
-  /** What would have run, in order. */
+  /** The recorded statements and notes, in order. */
   get parts (): readonly ScriptPart[] {
     return this.#parts
   }
@@ -31,15 +33,15 @@ export class Script implements SqlClient {
     return { rows: [], rowCount: null }
   }
 
-  /** Tells whoever runs the script something that is no SQL. */
+  /** Records a note that is no SQL for the person who runs the script. */
   note (text: string): void {
     this.#parts.push({ note: text })
   }
 }
 
 /**
- * Whether a secret must be kept out of what is about to be sent, because it would be printed. The script then says
- * `note` in its place.
+ * Whether the caller must not send a secret, because the script would print it. Records `note`
+ * instead.
  */
 export function withholds (client: SqlClient, note: string): boolean {
   if (!(client instanceof Script)) return false

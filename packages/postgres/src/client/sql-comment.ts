@@ -1,4 +1,4 @@
-/** Where the comment ends that begins at `start`: PostgreSQL's nest. */
+/** Returns the end of the comment that begins at `start`. PostgreSQL's comments nest. */
 export function endOfComment (text: string, start: number): number {
   const marks = /\/\*|\*\//g
   marks.lastIndex = start

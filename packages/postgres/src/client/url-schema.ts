@@ -5,7 +5,8 @@ import * as v from 'valibot'
 const urlMessage = "must be a URL such as 'postgres://user@host/database' or 'pglite://memory'"
 const serverUrlMessage = "must be a URL such as 'postgres://user@host/database'"
 
-// What pg can read: it takes a host that is left out, and a tenant's database is put in later. Else the first query would say so.
+// Whether pg can parse the URL. pg accepts a missing host, and `{database}` is filled in per
+// tenant. Without this check the first query would fail instead.
 const isReadable = (url: string): boolean =>
   url.startsWith('pglite:') || URL.canParse(url.replace('@/', '@host/').replaceAll('{database}', 'name'))
 
@@ -23,7 +24,7 @@ export const serverUrl: v.GenericSchema<string> = v.pipe(
   v.check(isReadable, serverUrlMessage)
 )
 
-/** A pool that its caller closes. */
+/** A pool that the caller closes. */
 export const pool: v.GenericSchema<pg.Pool> = instance<pg.Pool>(
   'a URL or a pg.Pool',
   'connect',
@@ -31,7 +32,7 @@ export const pool: v.GenericSchema<pg.Pool> = instance<pg.Pool>(
   'end'
 )
 
-/** What pools are opened from. */
+/** The source of a pool: a URL, or an existing pool. */
 export const source: v.GenericSchema<string | pg.Pool> = v.union(
   [anyUrl, pool],
   "must be a URL such as 'postgres://user@host/database', or a pg.Pool"

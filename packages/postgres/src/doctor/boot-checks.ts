@@ -8,7 +8,9 @@ import { checkVersion, serverChecks } from './server.ts'
 import { tableChecks } from './tables.ts'
 import { viewChecks } from './views.ts'
 
-/** The cheap part of the doctor: what the application's own login can see in the catalog, without a look at keys and functions. */
+/**
+ * Returns the findings of the cheap checks: what the application's login can see in the catalog.
+ */
 export async function checkBoot (client: SqlClient, input: CatalogFacts): Promise<Finding[]> {
   const { rows: [row] } = await inCatalog(
     client,
@@ -25,20 +27,23 @@ export async function checkBoot (client: SqlClient, input: CatalogFacts): Promis
   ]
 }
 
-/** What a boot says of findings; the level's own reasons say the rest. */
+/**
+ * Returns the warnings that a boot logs. Findings about logins are left out: the level reports
+ * them.
+ */
 export function bootWarnings (findings: readonly Finding[]): string[] {
   return findings
     .filter(({ id, level }) => level !== 'info' && !levelReasons.includes(id))
-    .map(finding => `${sentence(finding)}; \`tenancy doctor\` says how to mend it`)
+    .map(finding => `${sentence(finding)}; \`tenancy doctor\` prints the fix`)
 }
 
-/** What a boot is refused with; undefined where no finding is an error. */
+/** Returns the reason to refuse a boot; undefined if no finding is an error. */
 export function bootRefusal (findings: readonly Finding[]): string | undefined {
   const errors = findings.filter(({ level }) => level === 'error').map(sentence)
   if (errors.length === 0) return undefined
-  return `the database lets tenants see or touch each other, and options.database.doctor is 'refuse' (\`tenancy doctor\` says how to mend it): ${
-    errors.slice(0, 10).join('; ')
-  }${errors.length > 10 ? `; and ${errors.length - 10} more` : ''}`
+  return 'the database lets tenants see or touch each other, and options.database.doctor is ' +
+    `'refuse' (\`tenancy doctor\` prints the fixes): ${errors.slice(0, 10).join('; ')}` +
+    (errors.length > 10 ? `; and ${errors.length - 10} more` : '')
 }
 
 const levelReasons: readonly string[] = ['D301', 'D302', 'D303', 'D304', 'D305', 'D306', 'D307', 'D308',

@@ -1,15 +1,18 @@
 import { tenantPredicate, type PolicyMode } from '../policies/policy.ts'
 import type { TenantColumnType } from '../tables/table-facts.ts'
 
-/** A column's name that the server quotes as we do, so that it can be replaced by any other in both texts. */
+/**
+ * A placeholder column name that the server quotes as we do, replaced by the real name in both
+ * texts.
+ */
 const anyColumn = 'tenant column'
 
-/** The policy of a tenant table, by the catalog's name of its column's type. */
+/** The policy of a tenant table for one column type, by the catalog's name of the type. */
 export interface ExpectedPolicy {
   readonly type: string
-  /** As `protect` writes it. */
+  /** The predicate as `protect` writes it. */
   readonly predicate: string
-  /** As the server shows it: the same on all versions from 13 on. */
+  /** The predicate as the server prints it, which is the same on all versions from 13 on. */
   readonly shown: string
 }
 
@@ -17,7 +20,7 @@ const types: readonly TenantColumnType[] = ['text', 'uuid', 'int', 'bigint']
 const catalogName = { text: 'text', uuid: 'uuid', int: 'int4', bigint: 'int8' } as const
 const shownName = { text: 'text', uuid: 'uuid', int: 'integer', bigint: 'bigint' } as const
 
-/** What `protect` makes in a mode, for each type of column. The tenant column is `"tenant column"` in all of them. */
+/** Returns what `protect` creates in a mode, for each column type, with the placeholder column. */
 export function expectedPolicies (mode: PolicyMode): ExpectedPolicy[] {
   return types.map(type => ({
     type: catalogName[type],

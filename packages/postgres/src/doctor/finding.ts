@@ -2,57 +2,67 @@ import { inTransaction, type SqlClient } from '../client/sql-client.ts'
 import { onePerLine } from './one-per-line.ts'
 
 /**
- * `'error'`: rows of other tenants can be shown or touched. `'warning'`: a layer of the separation is weaker than it was made to be,
- * or something is about to fail. `'info'`: could be made stricter.
+ * `'error'`: rows of other tenants can be shown or touched. `'warning'`: a layer of the separation
+ * is weaker than it was made to be, or an operation is about to fail. `'info'`: could be made
+ * stricter.
  */
 export type FindingLevel = 'error' | 'warning' | 'info'
 
-/** Something that the doctor found. */
+/** A problem that the doctor found. */
 export interface Finding {
-  /** The check, such as `D101`: never given to another. */
+  /** The check's id, such as `D101`, which is never reused. */
   readonly id: string
   readonly level: FindingLevel
-  /** What it was found at, as PostgreSQL calls it: `table public.notes`. With the id, the key of a baseline. */
+  /**
+   * The object, as PostgreSQL names it: `table public.notes`. With the id, the key of a baseline.
+   */
   readonly object: string
-  /** What it means, in one sentence. */
+  /** The consequence, in one sentence. */
   readonly meaning: string
-  /** The SQL that mends it, one statement a line; a comment (`-- …`) where no SQL does. */
+  /** The SQL that fixes it, one statement a line; a comment (`-- …`) if no SQL can. */
   readonly fix: string
 }
 
-/** One check of a family: what its findings have in common. */
+/** One check of a family: the common part of its findings. */
 export interface Check {
   readonly level: FindingLevel
   readonly meaning: string
 }
 
-/** Checks over one part of the catalog, by one query over the whole of it. */
+/** Checks on one part of the catalog, made by one query. */
 export interface Family {
   readonly checks: Readonly<Record<string, Check>>
-  /** Takes the input as its only parameter, and gives rows of {@link FindingRow}. Names are looked up in pg_catalog alone. */
+  /**
+   * The query. Takes the input as its only parameter, returns {@link FindingRow}s, names resolve
+   * in pg_catalog.
+   */
   readonly text: string
-  /** Keys of the input that this family reads and most others do not: no other family is sent them. @default none */
+  /**
+   * Input keys that only this family and few others get, because they can be large.
+   * @default none
+   */
   readonly reads?: readonly string[]
 }
 
-/** What a check's query answers. */
+/** One row of a family's query. */
 export interface FindingRow {
   readonly id: string
   readonly object: string
   readonly fix: string
-  /** What is particular about this one, as the beginning of the sentence. */
+  /** The particulars of this finding, as the beginning of its sentence. */
   readonly says?: string | null
-  /** Where this one weighs less than others of its check. */
+  /** The level, if it differs from the check's. */
   readonly level?: FindingLevel | null
-  /** Of the checks of logins: what the login is for. */
+  /** For checks of logins: the use of the login. */
   readonly use?: 'app' | 'tenantRoles' | 'global'
 }
 
 /**
  * Runs families of checks on one snapshot of the catalog.
  *
- * @param input what every family is sent
- * @param more values by key, of which a family is sent those that it `reads`. A list of tenants can be long.
+ * @param input sent to every family
+ * @param more values by key, sent only to families that list the key in `reads`. The list of
+ * tenants can be long.
  */
 export async function runChecks (
   client: SqlClient,
@@ -71,24 +81,30 @@ export async function runChecks (
   })
 }
 
-/** Runs one family. To be called in {@link inCatalog}. */
+/** Runs one family. The caller must be in {@link inCatalog}. */
 export async function runFamily (client: SqlClient, { text }: Family, input: object): Promise<FindingRow[]> {
   const { rows } = await client.query<FindingRow & { readonly object: string | null }>(text, [
     JSON.stringify(input)
   ])
-  // Without a name: it was dropped while we looked.
+  // An object without a name was dropped while the query ran.
   return rows.filter(({ object }) => object !== null)
 }
 
-/** Does what reads the catalog in a transaction that writes nothing, where no name can mean anything but the server's own. */
+/**
+ * Runs `work` in a read-only transaction in which every name resolves to the server's own objects.
+ */
 export async function inCatalog<T> (client: SqlClient, work: () => Promise<T>): Promise<T> {
   return inTransaction(client, async () => {
-    // pg_temp last: left out it would come first, and a temporary table that an earlier borrower made could pose as a catalog.
-    // A few large joins whose sizes the planner cannot know: compiling them would take longer than running them, and what it
-    // takes for few rows and puts into a nested loop can be ten thousand. Planning takes longer than running, and a third
-    // less of it without merge joins.
+    // Without pg_temp at the end, PostgreSQL would search it first. A temporary table of an earlier
+    // user of the connection could then pose as a catalog. The planner cannot estimate the checks'
+    // large joins: JIT compilation takes longer than running them, and nested loops can be far too
+    // slow. Without merge joins planning takes a third less time.
     await client.query(
-      "set transaction isolation level repeatable read read only; set local search_path = pg_catalog, pg_temp; set local jit = off; set local enable_nestloop = off; set local enable_mergejoin = off; set local max_parallel_workers_per_gather = 0; set local work_mem = '64MB'; set local lock_timeout = '5s'; set local statement_timeout = '1min'"
+      `set transaction isolation level repeatable read read only;
+      set local search_path = pg_catalog, pg_temp; set local jit = off;
+      set local enable_nestloop = off; set local enable_mergejoin = off;
+      set local max_parallel_workers_per_gather = 0; set local work_mem = '64MB';
+      set local lock_timeout = '5s'; set local statement_timeout = '1min'`
     )
     return work()
   })
@@ -104,5 +120,6 @@ export function toFinding ({ id, object, fix, says, level }: FindingRow, checks:
 
 /** SQL: what an object is called, whatever the server's language: `table public.notes`. */
 export function named (catalog: string, oid: string): string {
-  return `(select named.type || ' ' || named.identity from pg_catalog.pg_identify_object('pg_catalog.${catalog}'::regclass, ${oid}, 0) named)`
+  return `(select named.type || ' ' || named.identity
+    from pg_catalog.pg_identify_object('pg_catalog.${catalog}'::regclass, ${oid}, 0) named)`
 }

@@ -5,20 +5,20 @@ import { rolesOf } from '../roles/roles.ts'
 import type { ResolvedTables } from '../tables/table-lists.ts'
 import { expectedPolicies } from './expected.ts'
 
-/** The logins besides the application's in which SQL of requests runs; none that has the application's own user. */
+/** The logins besides the application's in which SQL of requests runs. Each has another user. */
 export interface DoctorLogins {
-  /** The one that may become the roles of tenants. */
+  /** The login that may set the roles of tenants. */
   readonly tenantRoles?: string
-  /** The one of the global tables. */
+  /** The login of the global tables. */
   readonly global?: string
-  /** The one that reads the registry. */
+  /** The login that reads the registry. */
   readonly registry?: string
 }
 
-/** What the checks are told; the rest they read from the catalog. */
+/** The input of the checks. They read the rest from the catalog. */
 export interface CatalogFacts extends PolicyMode {
   readonly database: string
-  /** The tables as the catalog has them: see `listTables`. */
+  /** The tables as `listTables` returns them. */
   readonly tables: ResolvedTables
   /** The application's login. */
   readonly login: string
@@ -26,13 +26,13 @@ export interface CatalogFacts extends PolicyMode {
   readonly logins?: DoctorLogins
   /** Whether tenants of strategy `rls` are served with the application's login. @default true */
   readonly hasRls?: boolean
-  /** Names of `options.row.functions`, where the rewriting of queries alone keeps some tenants apart. @default none */
+  /** Names of `options.row.functions`, if rewriting alone separates some tenants. @default none */
   readonly functions?: readonly string[]
-  /** Whether only the rewriting of queries keeps tenants apart, so that tables need no policy. @default false */
+  /** Whether only rewriting separates tenants, so that tables need no policy. @default false */
   readonly rewritten?: boolean
 }
 
-/** The parameter of every check's SQL. */
+/** Returns the parameter of every check's SQL. */
 export function checkInput (
   { database, tables, login, logins = {}, hasRls = true, functions = [], rewritten = false, ...mode }:
     CatalogFacts

@@ -6,35 +6,41 @@ import { inCatalog, runFamily, type Finding } from './finding.ts'
 import { checkInput, type DoctorLogins } from './input.ts'
 import { loginChecks } from './login.ts'
 
-/** How far the parts of the application are kept apart: see {@link reportLevel}. */
+/** How far the application's parts are separated: see {@link reportLevel}. */
 export type Level = 0 | 1 | 2 | 3 | 4
 
-/** The level reached, and what keeps the next one away. */
+/** The level that the configuration reaches, and what the next level needs. */
 export interface LevelReport {
   readonly level: Level
   /** Sentences for operators. Empty at level 4. */
   readonly reasons: readonly string[]
-  /** Sentences about what will be slow or break later, whatever the level. @default none */
+  /** Sentences about things that will be slow or break later, at any level. @default none */
   readonly warnings?: readonly string[]
-  /** What the doctor found at the boot. @default none */
+  /** The doctor's findings at boot. @default none */
   readonly findings?: readonly Finding[]
 }
 
-/** What the configuration says; the rest is read from the server. */
+/** Facts from the configuration. The rest is read from the server. */
 export interface LevelFacts {
   readonly hasRegistryLogin: boolean
   readonly hasSystemLogin: boolean
   readonly hasOwnerLogin: boolean
   readonly isSigned: boolean
-  /** A login of each tenant's own. @default false */
+  /** Whether each tenant has a login of its own. @default false */
   readonly hasTenantLogins?: boolean
-  /** Whether queries are rewritten instead of policies asking for a signature. @default false */
+  /** Whether queries are rewritten, instead of policies that require a signature. @default false */
   readonly isRewritten?: boolean
-  /** Whether the options give tenants roles of their own. Those that exist are found in the server. @default false */
+  /**
+   * Whether the options give tenants own roles. Existing roles are found in the server.
+   * @default false
+   */
   readonly hasTenantRoles?: boolean
   /** Whether there are global tables. @default false */
   readonly hasGlobalTables?: boolean
-  /** The logins for tenants' roles and for the global tables, where they are not the application's. @default none */
+  /**
+   * The logins for tenant roles and global tables, if they are not the application's.
+   * @default none
+   */
   readonly logins?: DoctorLogins
 }
 
@@ -53,15 +59,18 @@ export function userOf (url: string): string {
 }
 
 /**
- * What the application's login could do if its SQL were the attacker's: L0 everything · L1 only
- * what the role of tenants' statements may · L2 and the registry, work across tenants, the global
- * tables and migrations have logins of their own · L3 and the context is signed, and no login for
- * it may become the role of a tenant · L4 a login per tenant.
+ * Returns the level of what the application's login could do if an attacker wrote its SQL.
  *
- * Looks at who the logins are and at what they may become, since one injected `set_config('role',
- * …)` becomes it.
+ * - L0: everything.
+ * - L1: only what the role of tenants' statements may do.
+ * - L2: as L1, and the registry, work across tenants, global tables and migrations have own logins.
+ * - L3: as L2, and the context is signed, and no login for it may set the role of a tenant.
+ * - L4: as L3, and each tenant has a login.
  *
- * @param login the application's. @default the one of the client's session
+ * Checks the logins and the roles that they may set, because an injected `set_config('role', …)`
+ * sets such a role.
+ *
+ * @param login the application's login. @default the login of the client's session
  */
 export async function reportLevel (
   client: SqlClient,
@@ -84,23 +93,24 @@ function missingLogins (
   return [
     ...(hasRegistryLogin
       ? []
-      : ['tenants are looked up with the login of database.url: give database.registryUrl']),
-    ...(hasSystemLogin ? [] : ['work across tenants has no login of its own: give database.systemUrl']),
-    ...(hasOwnerLogin ? [] : ['migrations have no login of their own: give database.ownerUrl']),
+      : ['tenants are looked up with the login of database.url: set database.registryUrl']),
+    ...(hasSystemLogin ? [] : ['work across tenants has no login of its own: set database.systemUrl']),
+    ...(hasOwnerLogin ? [] : ['migrations have no login of their own: set database.ownerUrl']),
     ...(hasGlobalTables && logins.global === undefined
       ? [
-        'statements on the global tables run with a login that may become more than their role: give database.globalUrl'
+        'statements on the global tables run with a login that may become more than their role: ' +
+        'set database.globalUrl'
       ]
       : [])
   ]
 }
 
-const unsignedRedis =
-  'where redis is used, records and values there are not signed either, so a writer to redis can have a host served as another tenant and change cached values: give rls.secret'
+const unsignedRedis = 'where redis is used, records and values there are not signed either, ' +
+  'so a writer to redis can have a host served as another tenant and change cached values: set rls.secret'
 
 function unsigned ({ isSigned, isRewritten = false }: LevelFacts): string[] {
   if (!isSigned)
-    return ['the context is not signed, so injected SQL can name another tenant: give rls.secret',
+    return ['the context is not signed, so injected SQL can name another tenant: set rls.secret',
       unsignedRedis]
   return isRewritten ? ["no policy asks for the signature where isolation is 'row': use isolation 'rls'"] : []
 }
@@ -112,29 +122,33 @@ function takenRoles (
   if (logins.tenantRoles === undefined) {
     return hasTenantRoles || existing > 0
       ? [
-        'the login of database.url may become the roles of tenants, so injected SQL can take one: give database.tenantRolesUrl'
+        'the login of database.url may become the roles of tenants, so injected SQL can take one: ' +
+        'set database.tenantRolesUrl'
       ]
       : []
   }
   return taken > 0
     ? [
-      `the login of database.url may still become the roles of ${taken} tenants: run \`tenancy init\` with database.tenantRolesUrl`
+      `the login of database.url may still become the roles of ${taken} tenants: ` +
+      'run `tenancy init` with database.tenantRolesUrl'
     ]
     : []
 }
 
-// Checks of the logins that are no privileges of their own.
+// Checks of logins that do not concern the privileges of a login.
 const ignored = ['D310', 'D311', 'D312', 'D313', 'D314']
 
 interface Privileges {
-  /** Of the application's login. */
+  /** Excess privileges of the application's login. */
   readonly own: readonly string[]
-  /** Of the logins for tenants' roles and for the global tables. */
+  /** Excess privileges of the logins for tenant roles and global tables. */
   readonly others: readonly string[]
   readonly tenantRoles: TenantRoles
 }
 
-/** How many roles of tenants this database has, and how many of them the application's login may become. */
+/**
+ * How many tenant roles this database has, and how many of them the application's login may set.
+ */
 interface TenantRoles {
   readonly existing: number
   readonly taken: number
@@ -178,10 +192,12 @@ async function countTenantRoles (
   const { rows: [row] } = await client.query<TenantRoles>(
     `
     select count(*)::int as existing, (count(*) filter (where pg_has_role(login.oid, r.oid,
-      case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)))::int as taken
+      case when current_setting('server_version_num')::int >= 160000 then 'SET'
+        else 'MEMBER' end)))::int as taken
     from pg_roles r join pg_roles login on login.rolname = $1
     where r.rolname ~ '^tenanth?_' and exists (
-      select from pg_auth_members m join pg_roles g on g.oid = m.roleid where m.member = r.oid and g.rolname = any($2))`,
+      select from pg_auth_members m join pg_roles g on g.oid = m.roleid
+        where m.member = r.oid and g.rolname = any($2))`,
     [login, groups]
   )
   return row ?? { existing: 0, taken: 0 }

@@ -1,6 +1,6 @@
 /**
- * Puts each statement of a text on a line of its own. A semicolon within quotes, dollar quotes, parentheses or a comment
- * separates nothing.
+ * Returns a text with each statement on its own line. A semicolon within quotes, dollar quotes,
+ * parentheses or a comment separates no statements.
  */
 export function onePerLine (sql: string): string {
   const token =

@@ -1,7 +1,7 @@
 import { named, type Family } from './finding.ts'
 import { given, input } from './prelude.ts'
 
-/** Functions that `row.functions` lets queries call, where rewriting alone keeps tenants apart. */
+/** Functions that `row.functions` allows in queries, if rewriting alone separates tenants. */
 export const rowChecks: Family = {
   checks: {
     D213: {
@@ -12,15 +12,18 @@ export const rowChecks: Family = {
   },
   text: `
 with ${input},
--- A name without a schema is found in the schema of the tables, or among the server's own.
+-- A name without a schema is looked up in the tables' schema and in pg_catalog.
 listed as (
-  select distinct p.oid, p.procost from input cross join jsonb_array_elements_text(${given}->'functions') wanted (name)
+  select distinct p.oid, p.procost from input
+    cross join jsonb_array_elements_text(${given}->'functions') wanted (name)
   join pg_proc p on p.proname = regexp_replace(wanted.name, '^.*[.]', '') and p.prokind = 'f'
   join pg_namespace n on n.oid = p.pronamespace
-  where case when wanted.name like '%.%' then n.nspname = regexp_replace(wanted.name, '[.].*$', '') else n.nspname in (o->>'schema', 'pg_catalog') end
+  where case when wanted.name like '%.%' then n.nspname = regexp_replace(wanted.name, '[.].*$', '')
+    else n.nspname in (o->>'schema', 'pg_catalog') end
 ),
--- The condition that is put before the query's own compares the tenant column by one of these.
-predicate as (select min(procost) as cost from pg_proc where oid in ('texteq'::regproc, 'uuid_eq'::regproc, 'int4eq'::regproc, 'int8eq'::regproc))
+-- The condition that the rewriting adds compares the tenant column by one of these functions.
+predicate as (select min(procost) as cost from pg_proc where oid in (
+  'texteq'::regproc, 'uuid_eq'::regproc, 'int4eq'::regproc, 'int8eq'::regproc))
 select 'D213' as id, ${
     named('pg_proc', 'listed.oid')
   } as object, format('alter function %s cost 100', listed.oid::regprocedure) as fix,

@@ -1,7 +1,10 @@
 import type { FindingRow } from './finding.ts'
 import type { Check } from './finding.ts'
 
-/** The first minor version of each major one in which policies hold: before, planner statistics showed values of rows that they hide. */
+/**
+ * The first minor version of each major version that hides rows reliably. Earlier versions leaked
+ * values of hidden rows through planner statistics.
+ */
 const safeMinors: Readonly<Record<number, number>> = { 13: 22, 14: 19, 15: 14, 16: 10, 17: 6 }
 const firstMajor = 13
 
@@ -9,7 +12,7 @@ export const serverChecks: Readonly<Record<string, Check>> = {
   D601: { level: 'error', meaning: 'this version has known ways around row-level security' }
 }
 
-/** Whether a server is older than the fixes that row-level security needs. `version` is `server_version_num`, such as 150018. */
+/** Returns a finding for a server without the fixes that RLS needs. `version` is such as 150018. */
 export function checkVersion (version: number): FindingRow | undefined {
   const [major, minor] = [Math.floor(version / 10_000), version % 10_000]
   const safe = safeMinors[major] ?? 0

@@ -14,29 +14,32 @@ export interface InitialisedOptions {
   readonly signed: boolean
   /** Whether the policies must ask for the tenant's own role. @default 'setting' */
   readonly context?: 'setting' | 'role'
-  /** The keys that this process may sign with, the newest first: the database must know one. @default not checked */
+  /** The keys that this process may sign with, newest first. @default not checked */
   readonly key?: SigningKey | readonly SigningKey[]
 }
 
 /**
- * Resolves when the database is set up as this version of the suite, its tables and its mode need it; works for every login,
- * and writes nothing. A listed table that does not exist yet passes: until `protect` has run, nobody may read it.
+ * Resolves if the database is set up as this version of the suite, its tables and its mode need it.
+ * Works for every login, and is read-only. Accepts a listed table that does not exist yet, because
+ * before `protect` has run, no tenant's statement may read it.
  *
- * @returns the newest key that the database knows; undefined where none was given.
- * @throws FST_TENANCY_SETUP_INVALID that says which command mends it.
+ * @returns the newest of the keys that the database knows; undefined without keys
+ * @throws FST_TENANCY_SETUP_INVALID, which names the command to run
  */
 export async function assertInitialised (
   client: SqlClient,
   { tables, signed, context = 'setting', key = [] }: InitialisedOptions
 ): Promise<SigningKey | undefined> {
   const { rows: [state] } = await client.query<{ database: string; comment: string | null }>(`
-    select pg_catalog.current_database()::text as database, pg_catalog.obj_description(pg_catalog.to_regnamespace('tenancy')::oid, 'pg_namespace') as comment`)
+    select pg_catalog.current_database()::text as database,
+      pg_catalog.obj_description(pg_catalog.to_regnamespace('tenancy')::oid, 'pg_namespace') as comment`)
   const version = versionOf(state?.comment ?? '')
   if (state === undefined || version === undefined)
     throw new SetupInvalidError('the database is not initialised: run `tenancy init`')
   if (version < newestVersion)
     throw new SetupInvalidError(
-      `the database was initialised by an older version (${version} of ${newestVersion}): run \`tenancy init\``
+      `the database was initialised by an older version (${version} of ${newestVersion}): ` +
+        'run `tenancy init`'
     )
   const { app } = rolesOf(state.database)
   await assertCanBecome(client, app)
@@ -48,7 +51,8 @@ export async function assertInitialised (
 async function assertCanBecome (client: SqlClient, role: string): Promise<void> {
   const { rows: [row] } = await client.query<{ may: boolean }>(
     `
-    select pg_catalog.pg_has_role(session_user, oid, case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end) as may
+    select pg_catalog.pg_has_role(session_user, oid,
+      case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end) as may
     from pg_catalog.pg_roles where rolname = $1`,
     [role]
   )
@@ -58,26 +62,30 @@ async function assertCanBecome (client: SqlClient, role: string): Promise<void> 
     )
   if (!row.may)
     throw new SetupInvalidError(
-      "the login in options.database.url may not become the role of tenants' statements: run `tenancy init` with this URL"
+      "the login in options.database.url may not become the role of tenants' statements: " +
+        'run `tenancy init` with this URL'
     )
 }
 
 /**
- * Resolves when the login of `tenantRolesUrl` may run statements of tenants that have a role; works before the first such tenant.
+ * Resolves if the login of `tenantRolesUrl` may run statements of tenants that have a role. Also
+ * works before the first such tenant exists.
  *
- * @param client one connection of that login.
- * @throws FST_TENANCY_SETUP_INVALID that says which command mends it.
+ * @param client one connection of that login
+ * @throws FST_TENANCY_SETUP_INVALID, which names the command to run
  */
 export async function assertMayTakeRoles (client: SqlClient, database: string): Promise<void> {
   const { app, shared } = rolesOf(database)
   const { rows: [row] } = await client.query<{ context: boolean | null; roles: number; taken: number }>(
     `
-    select (select pg_catalog.has_schema_privilege(session_user, n.oid, 'USAGE') and pg_catalog.has_function_privilege(session_user, p.oid, 'EXECUTE')
+    select (select pg_catalog.has_schema_privilege(session_user, n.oid, 'USAGE')
+      and pg_catalog.has_function_privilege(session_user, p.oid, 'EXECUTE')
         from pg_catalog.pg_namespace n join pg_catalog.pg_proc p on p.pronamespace = n.oid
         where n.nspname = 'tenancy' and p.proname = 'check_lockout') as context,
       count(r.oid)::int as roles,
       (count(r.oid) filter (where pg_catalog.pg_has_role(session_user, r.oid,
-        case when pg_catalog.current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)))::int as taken
+        case when pg_catalog.current_setting('server_version_num')::int >= 160000 then 'SET'
+          else 'MEMBER' end)))::int as taken
     from (select) one left join pg_catalog.pg_roles r on r.rolname ~ '^tenanth?_' and exists (
       select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid
       where m.member = r.oid and g.rolname = any($1))`,
@@ -86,7 +94,8 @@ export async function assertMayTakeRoles (client: SqlClient, database: string): 
   const isBarred = row === undefined || row.context === false || (row.roles > 0 && row.taken === 0)
   if (isBarred)
     throw new SetupInvalidError(
-      'the login in options.database.tenantRolesUrl may not become the roles of tenants: run `tenancy init` with this URL'
+      'the login in options.database.tenantRolesUrl may not become the roles of tenants: ' +
+        'run `tenancy init` with this URL'
     )
 }
 
@@ -101,10 +110,14 @@ async function assertProtected (
   >(
     `
     select c.relname::text as table,
-      not exists (select from pg_catalog.pg_attribute where attrelid = c.oid and attname = listed.column_name and not attisdropped) as child,
-      c.relrowsecurity and (c.relforcerowsecurity or exists (select from pg_catalog.pg_policy where polrelid = c.oid and polname = $5)) as forced,
-      array(select polname::text from pg_catalog.pg_policy where polrelid = c.oid and polname <> $5 order by polname) as policies,
-      (select pg_catalog.pg_get_expr(polqual, polrelid) from pg_catalog.pg_policy where polrelid = c.oid and polname = $3) as predicate
+      not exists (select from pg_catalog.pg_attribute
+        where attrelid = c.oid and attname = listed.column_name and not attisdropped) as child,
+      c.relrowsecurity and (c.relforcerowsecurity or exists (select from pg_catalog.pg_policy
+        where polrelid = c.oid and polname = $5)) as forced,
+      array(select polname::text from pg_catalog.pg_policy where polrelid = c.oid and polname <> $5
+        order by polname) as policies,
+      (select pg_catalog.pg_get_expr(polqual, polrelid) from pg_catalog.pg_policy
+        where polrelid = c.oid and polname = $3) as predicate
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     join unnest($2::text[], $4::text[]) listed (table_name, column_name) on listed.table_name = c.relname
     where n.nspname = $1
@@ -112,29 +125,32 @@ async function assertProtected (
     [tables.schema, Object.keys(tables.tenant), policyNames.tenant, Object.values(tables.tenant),
       legacyPolicy]
   )
-  // A table under observation is left to old code too, by one more policy: whoever set it up has been told.
+  // Ignores the additional policy for legacy code: `tenancy protect --stage observe` reports it to
+  // the operator.
   const expected = Object.values(policyNames).toSorted().join()
   for (const { table, child, forced, policies, predicate } of rows) {
     if (!forced || policies.join() !== expected)
       throw new SetupInvalidError(`table '${table}' is not protected: run \`tenancy protect ${table}\``)
-    // Without a tenant column of its own, a table has what its parent's policy asks for.
+    // A table without a tenant column is checked through its parent's policy.
     if (child) continue
     if (predicate?.includes('verified_tenant()') !== signed) {
       throw new SetupInvalidError(
         signed
-          ? `the policy of table '${table}' asks for no signature, and options.rls.secret is set: run \`tenancy protect\` with the secret`
+          ? `the policy of table '${table}' asks for no signature, and options.rls.secret is set: ` +
+            'run `tenancy protect` with the secret'
           : `the policy of table '${table}' asks for a signature, and options.rls.secret is missing: set it`
       )
     }
     if (predicate?.includes('role_tenant(') !== (context === 'role')) {
       throw new SetupInvalidError(
-        `the policy of table '${table}' was made for another options.rls.context than '${context}': run \`tenancy protect\` with these options`
+        `the policy of table '${table}' was made for another options.rls.context than '${context}': ` +
+          'run `tenancy protect` with these options'
       )
     }
   }
 }
 
-// While one secret replaces the other, `tenancy init` may not have run with the new one yet.
+// During a rotation of secrets, `tenancy init` may not have run with the new secret yet.
 async function findKnown (
   client: SqlClient,
   role: string,
@@ -147,7 +163,8 @@ async function findKnown (
   }
   if (keys.length === 0) return undefined
   throw new SetupInvalidError(
-    'the database does not accept what options.rls.secret signs (or the clocks differ by more than 30 s): run `tenancy init` with this secret',
+    'the database does not accept what options.rls.secret signs ' +
+      '(or the clocks differ by more than 30 s): run `tenancy init` with this secret',
     { cause }
   )
 }

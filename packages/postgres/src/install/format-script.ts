@@ -2,25 +2,27 @@ import type { ScriptPart } from '../client/script.ts'
 import { quoteName, quoteText } from '../client/sql-client.ts'
 import { rolesOf, type Roles } from '../roles/roles.ts'
 
-const rolesImport = "import { rolesOf } from '@fastify-tenancy/database'"
+const rolesImport = "import { rolesOf } from '@fastify-tenancy/postgres/roles'"
 
-/** How a script is printed: as SQL, or as a migration file of Kysely's. */
+/** Output format of a script: SQL, or a migration file for Kysely. */
 export type ScriptFormat = 'sql' | 'kysely'
 
 export interface ScriptInput {
-  /** What was printed, for the first line: `tenancy init`. */
+  /** The command that printed the script, for its first line: `tenancy init`. */
   readonly title: string
-  /** The database that it was made for. */
+  /** The database that the script was made for. */
   readonly database: string
   readonly parts: readonly ScriptPart[]
   readonly format: ScriptFormat
 }
 
 /**
- * Prints statements for another tool to run. Names of roles carry a hash of the database's name: as SQL, the script
- * refuses any other database; as a migration of Kysely's, it makes the names anew for each database it meets.
+ * Formats statements for another tool to run. Names of roles carry a hash of the database's name.
+ * So the SQL script refuses any other database, and the Kysely migration computes the names when
+ * it runs.
  *
- * A script without `begin` has statements that no transaction may hold (`create index concurrently`), and says so.
+ * A script without `begin` has statements that refuse a transaction (`create index concurrently`),
+ * and says so.
  */
 export function formatScript ({ title, database, parts, format }: ScriptInput): string {
   const tidy = parts.map(part => 'sql' in part ? { sql: dedent(part.sql) } : part)
@@ -74,7 +76,7 @@ function isTransactional (parts: readonly ScriptPart[]): boolean {
   return parts.length === 0 || parts.some(part => 'sql' in part && part.sql === 'begin')
 }
 
-// A template literal whose text is `text`, with this database's names made anew.
+// Returns the body of a template literal for `text`, in which this database's names are computed.
 function template (text: string, database: string, roles: Roles): string {
   let escaped = text.replaceAll(/[\\`]|\$\{/g, '\\$&')
   for (const [role, name] of Object.entries(roles))
@@ -85,7 +87,7 @@ function template (text: string, database: string, roles: Roles): string {
   )
 }
 
-// The statements stand indented in our own sources.
+// The statements are indented in our own sources.
 function dedent (text: string): string {
   const lines = text.replace(/^\s*\n/, '').replace(/[\s;]+$/, '').split('\n')
   const margin = Math.min(

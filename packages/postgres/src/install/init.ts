@@ -15,46 +15,63 @@ import { sqlFiles } from './sql.generated.ts'
 import { syncKeys } from './sync-keys.ts'
 
 export interface InitOptions {
-  /** Logins to create where they are missing, and to grant what is theirs. @default none */
+  /** Logins to create if they are missing, and to grant their groups. @default none */
   readonly logins?: Logins
-  /** The secrets that sign contexts, the newest first; afterwards the database accepts these. @default the keys stay as they are */
+  /**
+   * The secrets that sign contexts, newest first. Afterwards the database accepts them.
+   * @default the keys stay unchanged
+   */
   readonly signingSecrets?: readonly string[]
   /**
-   * Whether the database accepts no other secret than `signingSecrets` afterwards. `true` refuses where a process that runs signs
-   * with another; `'now'` does not ask. @default false
+   * Whether the database afterwards accepts no other secret. `true` throws if a running process
+   * signs with another secret; `'now'` does not check.
+   * @default false
    */
   readonly dropOldSecrets?: boolean | 'now'
-  /** Whether to take from PUBLIC what no tenant's statement needs: see {@link harden}. @default false */
+  /**
+   * Whether to revoke from PUBLIC what no tenant's statement needs: see {@link harden}.
+   * @default false
+   */
   readonly harden?: boolean
-  /** Whether tenants may get roles or schemas of their own: the owner's login may then create roles. @default false */
+  /**
+   * Whether tenants may get own roles or schemas: lets the owner's login create roles.
+   * @default false
+   */
   readonly tenantRoles?: boolean
-  /** Called with each sentence of the answer that says what is left to do. */
+  /** Called with each sentence of the answer that names a step which the operator must do. */
   readonly onLeft?: (sentence: string) => void
   /**
-   * Called where the installation has a new id: on another server, grants to tenants' roles may be missing, although nothing of
-   * the schema shows it.
+   * Called if the installation gets a new id. Then the server may be another one, and grants to
+   * tenant roles may be missing although the schema looks complete.
    */
   readonly onMoved?: () => void
-  /** The schema in which the owner may then make tables. @default 'public' */
+  /** The schema in which the owner may create tables afterwards. @default 'public' */
   readonly schema?: string
-  /** Makes a new installation id, for a copy of a server's files, which looks like its original. @default false */
+  /**
+   * Makes a new installation id, for a copy of a server's files, which looks like its original.
+   * @default false
+   */
   readonly newInstallation?: boolean
 }
 
-// Which SQL files a database has: the comment on the schema, which every login can read.
+// The comment on the schema, which every login can read, records the version of the SQL files.
 const comment = 'fastify-tenancy'
 
 /** The number of the newest SQL file of this version of the suite. */
 export const newestVersion: number = sqlFiles.at(-1)?.version ?? 0
 
-/** The number of the newest SQL file, from the comment on schema `tenancy`; undefined when the comment is not ours. */
+/**
+ * Returns the newest SQL file's number in the schema's comment; undefined if the comment is not
+ * ours.
+ */
 export function versionOf (schemaComment: string): number | undefined {
   const [name, version] = schemaComment.split(' ')
   return name === comment ? Number(version) : undefined
 }
 
 /**
- * Refuses a database whose schema `tenancy` a newer version of the suite made: what this one would write there could be wrong.
+ * Refuses a database whose schema `tenancy` was made by a newer version of the suite, because this
+ * version could write wrong data there.
  *
  * @throws FST_TENANCY_SETUP_INVALID
  */
@@ -65,18 +82,21 @@ export async function assertNotNewer (client: SqlClient): Promise<void> {
   const version = versionOf(row?.comment ?? '')
   if (version === undefined || version <= newestVersion) return
   throw new SetupInvalidError(
-    `schema tenancy of this database is of version ${version}, and this version of the suite knows ${newestVersion}: use the newer version`
+    `schema tenancy of this database is of version ${version}, and this version of the suite knows ` +
+      `${newestVersion}: use the newer version`
   )
 }
 
 /**
- * Sets a database up: roles, schema `tenancy`, logins, signing keys. Runs as often as one likes, also several at once.
- * All or nothing: one transaction, tried again when another database's set-up touched the server-wide roles meanwhile.
+ * Sets a database up: roles, schema `tenancy`, logins, signing keys. Idempotent and safe to run
+ * concurrently. Atomic: one transaction, retried if another database's set-up changed the
+ * server-wide roles meanwhile.
  *
- * @param client one connection of a superuser, or of a login with CREATEROLE and CREATE on the database.
- * @returns a sentence for each thing that it repaired in a restored database, that is left to do, or that the operator should know.
- * @throws FST_TENANCY_SETUP_INVALID when the login may not do all this, an earlier secret is used that was to be dropped, or a newer
- * version of the suite made the schema.
+ * @param client one connection of a superuser, or of a login with CREATEROLE and CREATE on the
+ * database
+ * @returns one sentence for each repair in a restored database, each remaining step and each notice
+ * @throws FST_TENANCY_SETUP_INVALID if the login lacks a privilege, a secret to drop is in use, or
+ * a newer version of the suite made the schema
  */
 export async function init (client: SqlClient, options: InitOptions = {}): Promise<readonly string[]> {
   const session = await readSessionInfo(client)
@@ -86,7 +106,7 @@ export async function init (client: SqlClient, options: InitOptions = {}): Promi
     inTransaction(client, async () => {
       await ensureRoles(client, roles)
       await becomeOwner(client, session, roles)
-      // Two of one database wait for each other here. Roles belong to the server, and no lock spans its databases.
+      // Set-ups of one database wait here. Roles belong to the server, and no lock spans databases.
       await lockSetup(client)
       const rebound = await rebind(client, session, roles)
       await grantSchema(client, roles, options.schema ?? 'public')
@@ -110,7 +130,7 @@ export async function init (client: SqlClient, options: InitOptions = {}): Promi
   )
 }
 
-// Whoever runs this must be able to become the owner, and the owner to create the schema.
+// The session's login must be able to set the owner role, and the owner to create the schema.
 async function becomeOwner (client: SqlClient, session: SessionInfo, roles: Roles): Promise<void> {
   if (!session.superuser) await grantRole(client, session, roles.owner, session.user, true)
   const { rows: [existing] } = await client.query(
@@ -118,21 +138,24 @@ async function becomeOwner (client: SqlClient, session: SessionInfo, roles: Role
   )
   if (existing === undefined)
     await client.query(`create schema tenancy authorization ${quoteName(roles.owner)}`)
-  // For the schemas of tenants.
+  // Needed to create tenants' schemas.
   const { rows: [creator] } = await client.query<{ may: boolean }>(
-    "select pg_catalog.has_database_privilege(oid, pg_catalog.current_database(), 'CREATE') as may from pg_catalog.pg_roles where rolname = $1",
+    `select pg_catalog.has_database_privilege(oid, pg_catalog.current_database(), 'CREATE') as may
+    from pg_catalog.pg_roles where rolname = $1`,
     [roles.owner]
   )
   if (creator?.may !== true)
     await client.query(`grant create on database ${quoteName(session.database)} to ${quoteName(roles.owner)}`)
 }
 
-// For the tables that migrations make. Who may not grant it leaves it to the schema's owner.
+// For the tables that migrations create. A login that may not grant this leaves it to the schema's
+// owner.
 async function grantSchema (client: SqlClient, roles: Roles, schema: string): Promise<void> {
   const { rows: [row] } = await client.query<{ may: boolean; granted: boolean }>(
     `
     select pg_catalog.pg_has_role(session_user, nspowner, 'USAGE') as may,
-      coalesce((select pg_catalog.has_schema_privilege(r.oid, n.oid, 'CREATE') from pg_catalog.pg_roles r where rolname = $2), false) as granted
+      coalesce((select pg_catalog.has_schema_privilege(r.oid, n.oid, 'CREATE')
+        from pg_catalog.pg_roles r where rolname = $2), false) as granted
     from pg_catalog.pg_namespace n where nspname = $1`,
     [schema, roles.owner]
   )
@@ -158,7 +181,8 @@ async function applyFiles (client: SqlClient, roles: Roles): Promise<void> {
   await client.query('set local role none')
 }
 
-// unique_violation, internal_error ("tuple concurrently updated"), deadlock_detected, serialization_failure, duplicate_object
+// unique_violation, internal_error ("tuple concurrently updated"), deadlock_detected,
+// serialization_failure, duplicate_object
 const races = new Set(['23505', 'XX000', '40P01', '40001', '42710'])
 
 async function retried<T> (work: () => Promise<T>): Promise<T> {
@@ -168,7 +192,8 @@ async function retried<T> (work: () => Promise<T>): Promise<T> {
     } catch (error) {
       if (sqlState(error) === '42501')
         throw new SetupInvalidError(
-          'this login may not set a database up: `tenancy init` needs a superuser, or a login with CREATEROLE and CREATE on the database',
+          'this login may not set a database up: `tenancy init` needs a superuser, ' +
+            'or a login with CREATEROLE and CREATE on the database',
           { cause: error }
         )
       if (attempt === 20 || !races.has(sqlState(error) ?? '')) throw error

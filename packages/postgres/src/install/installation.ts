@@ -5,17 +5,19 @@ import type { Roles, SessionInfo } from '../roles/roles.ts'
 const source = 'pg_catalog.pg_control_system()'
 
 interface InstallationReport {
-  /** Whether the id was made anew, because the database is a copy or on another server, or was to be. */
+  /** Whether a new id was made: the database is a copy, has moved, or the caller asked for it. */
   readonly isNew: boolean
   readonly notes: readonly string[]
   readonly left: readonly string[]
 }
 
 /**
- * Makes the id of this installation, unless the database has one that was made for it. A copy of a database gets a new one.
+ * Creates the id of this installation, unless the database has an id that was made for it. A copy
+ * of a database gets a new id.
  *
- * @param isNew makes a new id in any case: the copy of a server's files cannot be told from the original.
- * @returns what the operator should know, and what is left to do
+ * @param isNew makes a new id in any case, because a copy of a server's files looks like its
+ * original
+ * @returns notices for the operator, and the remaining steps
  */
 export async function ensureInstallation (
   client: SqlClient,
@@ -29,9 +31,8 @@ export async function ensureInstallation (
         isNew: false,
         notes: [],
         left: [
-          `the database gets no installation id, and so cannot be used with Redis: only a superuser can run \`grant execute on function ${source} to ${
-            quoteName(roles.owner)
-          }\``
+          'the database gets no installation id, and so cannot be used with Redis: only a superuser ' +
+          `can run \`grant execute on function ${source} to ${quoteName(roles.owner)}\``
         ]
       }
     await client.query(`grant execute on function ${source} to ${quoteName(roles.owner)}`)
@@ -39,9 +40,11 @@ export async function ensureInstallation (
   await client.query(`set local role ${quoteName(roles.owner)}`)
   const { rows: [row] } = await client.query<{ isCopy: boolean }>(`
     insert into tenancy.installation as made (id, system_identifier, database_oid)
-    select pg_catalog.gen_random_uuid()::text, place.system_identifier, place.database_oid from tenancy.place() place
+    select pg_catalog.gen_random_uuid()::text, place.system_identifier, place.database_oid
+      from tenancy.place() place
     on conflict (is_the_one) do update
-    set id = excluded.id, system_identifier = excluded.system_identifier, database_oid = excluded.database_oid, made_at = now()
+    set id = excluded.id, system_identifier = excluded.system_identifier,
+      database_oid = excluded.database_oid, made_at = now()
     where ${
     isNew
       ? 'true'
@@ -56,15 +59,16 @@ export async function ensureInstallation (
     notes: [
       `${
         isNew ? '' : 'this database is a copy, or has moved to another server: '
-      }the installation has a new id, so that it shares no key of Redis with the one that had the old id; restart the application`
+      }the installation has a new id, so that it shares no key of Redis with ` +
+      'the one that had the old id; restart the application'
     ]
   }
 }
 
 /**
- * The id that every key and channel of Redis carries.
+ * Returns the id that every key and channel of Redis carries.
  *
- * @throws FST_TENANCY_SETUP_INVALID where there is none, or it was made for another database
+ * @throws FST_TENANCY_SETUP_INVALID if there is no id, or it was made for another database
  */
 export async function readInstallation (client: SqlClient): Promise<string> {
   const { rows: [row] } = await client.query<{ id: string; is_here: boolean }>(
@@ -76,12 +80,13 @@ export async function readInstallation (client: SqlClient): Promise<string> {
     )
   if (!row.is_here)
     throw new SetupInvalidError(
-      'this database is a copy, or has moved to another server, and would share its keys in Redis with the original: run `tenancy init`, which makes a new installation id'
+      'this database is a copy, or has moved to another server, and would share its keys in Redis ' +
+        'with the original: run `tenancy init`, which makes a new installation id'
     )
   return row.id
 }
 
-// In a function that is not there, and in a schema that is not there.
+// undefined_function if the function is missing, invalid_schema_name if the schema is missing.
 function explain (error: unknown): never {
   const state = sqlState(error)
   if (state === '42883' || state === '3F000')
@@ -91,7 +96,8 @@ function explain (error: unknown): never {
     )
   if (state === '42501')
     throw new SetupInvalidError(
-      'the login that looks tenants up may not read the installation id: run `tenancy init` with the configuration of this application',
+      'the login that looks tenants up may not read the installation id: ' +
+        'run `tenancy init` with the configuration of this application',
       { cause: error }
     )
   throw error
@@ -101,7 +107,8 @@ async function mayReadPlace (client: SqlClient, owner: string): Promise<boolean>
   const { rows: [row] } = await client.query<{ may: boolean }>(
     `
     select pg_catalog.has_function_privilege('public', '${source}', 'EXECUTE')
-      or coalesce((select pg_catalog.has_function_privilege(oid, '${source}', 'EXECUTE') from pg_catalog.pg_roles where rolname = $1), false) as may`,
+      or coalesce((select pg_catalog.has_function_privilege(oid, '${source}', 'EXECUTE')
+        from pg_catalog.pg_roles where rolname = $1), false) as may`,
     [owner]
   )
   return row?.may === true

@@ -3,7 +3,7 @@ import { quoteName, type SqlClient } from '../client/sql-client.ts'
 import { sqlFiles } from './sql.generated.ts'
 
 /**
- * Makes the ledger of migrations in a tenant's own database, the same that `init` makes in every other. Runs again without harm.
+ * Creates the migration ledger in a tenant's own database, as `init` does elsewhere. Idempotent.
  *
  * ```sql
  * create schema tenancy;
@@ -13,10 +13,11 @@ import { sqlFiles } from './sql.generated.ts'
  * @param client one connection of the login that owns the tables, in a transaction.
  */
 export async function ensureLedger (client: SqlClient): Promise<void> {
-  // Two at once would both find nothing.
+  // Without the lock, two concurrent calls would both find no ledger.
   await lockSetup(client)
   const { rows: [row] } = await client.query<{ ledger: boolean; locks: boolean }>(`
-    select pg_catalog.to_regclass('tenancy.migration_ledger') is not null as ledger, pg_catalog.to_regclass('tenancy.locks') is not null as locks`)
+    select pg_catalog.to_regclass('tenancy.migration_ledger') is not null as ledger,
+      pg_catalog.to_regclass('tenancy.locks') is not null as locks`)
   if (row?.ledger !== true) await client.query(`create schema if not exists tenancy; ${sqlOf('migrations')}`)
   if (row?.locks !== true) await client.query(sqlOf('locks'))
 }
@@ -27,7 +28,9 @@ function sqlOf (file: string): string {
   return found.sql
 }
 
-/** Lets a tenant's login ask its own database how far its migrations have come: what `database.requireMigration` needs. */
+/**
+ * Lets a tenant's login query its own database's migration state, for `database.requireMigration`.
+ */
 export async function grantGate (client: SqlClient, user: string): Promise<void> {
   await client.query(`
     grant usage on schema tenancy to ${quoteName(user)};

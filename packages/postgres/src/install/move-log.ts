@@ -3,7 +3,7 @@ import type { SqlClient } from '../client/sql-client.ts'
 import { sqlFiles } from './sql.generated.ts'
 
 /**
- * Makes the log of a move's changes in a tenant's own database, the same that `init` makes in every other. Runs again without harm.
+ * Creates the change log of moves in a tenant's own database, as `init` does elsewhere. Idempotent.
  *
  * ```sql
  * create schema tenancy;
@@ -13,7 +13,7 @@ import { sqlFiles } from './sql.generated.ts'
  * @param client one connection of the login that owns the tables, in a transaction.
  */
 export async function ensureMoveLog (client: SqlClient): Promise<void> {
-  // Two at once would both find nothing.
+  // Without the lock, two concurrent calls would both find no log.
   await lockSetup(client)
   const { rows: [row] } = await client.query<{ there: boolean }>(
     "select pg_catalog.to_regclass('tenancy.move_changes') is not null as there"

@@ -3,8 +3,8 @@ import type { SigningKey } from '../context-token.ts'
 import { noteInterval } from './sync-keys.ts'
 
 /**
- * Tells the database every ten minutes which key this process signs with, so that `tenancy init
- * --drop-old-secrets` does not take the key away under it.
+ * Records every ten minutes which key this process signs with, so that `tenancy init
+ * --drop-old-secrets` does not remove the key while it is in use.
  *
  * ```sql
  * select tenancy.note_signing('5d1f0c2b9a7e4f63')
@@ -23,7 +23,7 @@ export class SigningUses {
     }, noteInterval).unref()
   }
 
-  /** Best-effort: a note that is lost is followed by another. */
+  /** Best-effort, because the next note replaces a lost one. */
   async note (on: SqlClient = this.#lookUps): Promise<void> {
     await on.query('select tenancy.note_signing($1)', [this.#key]).catch(() => {})
   }

@@ -4,19 +4,21 @@ import { signingKey } from '../context-token.ts'
 import { SetupInvalidError } from '../errors.ts'
 import type { Roles } from '../roles/roles.ts'
 
-/** How often a process says that it signs with its key, in milliseconds. */
+/** How often a process records that it signs with its key, in milliseconds. */
 export const noteInterval: number = 10 * 60_000
 
-/** How long after the last such note a key counts as used: two notes, and a minute for a slow one. */
+/**
+ * How long after its last note a key counts as used: two intervals, and a minute for a late note.
+ */
 const usedFor = '21 minutes'
 
 /**
- * Puts the keys of these secrets in. Keys of earlier secrets stay, since processes that run may
- * sign with them, until they are dropped; `true` refuses to drop one that is used, `'now'` does not
- * ask.
+ * Inserts the keys of these secrets. Keys of earlier secrets stay until they are dropped, because
+ * running processes may sign with them. `true` refuses to drop a key in use; `'now'` does not
+ * check.
  *
- * @returns a sentence about earlier keys that stay.
- * @throws FST_TENANCY_SETUP_INVALID where an earlier key is used and was not to be dropped in spite of that
+ * @returns a sentence about earlier keys that stay
+ * @throws FST_TENANCY_SETUP_INVALID if `drop` is true and an earlier key is in use
  */
 export async function syncKeys (
   client: SqlClient,
@@ -45,12 +47,13 @@ export async function syncKeys (
   return drop === false && old.length > 0 ? [remaining(old.length)] : []
 }
 
-const unprinted =
-  "the signing keys are secrets and not printed: run `tenancy init` once more, as the owner's login, to put them in"
+const unprinted = 'the signing keys are secrets and not printed: ' +
+  "run `tenancy init` once more, as the owner's login, to put them in"
 
 function inUse (until: string): string {
-  return 'a running process signs with an earlier secret, and its requests would fail: give every process the new'
-    + ` options.rls.secret, and run \`tenancy init --drop-old-secrets\` again after ${until}`
+  return 'a running process signs with an earlier secret, and its requests would fail: '
+    + 'configure the new options.rls.secret in every process,'
+    + ` and run \`tenancy init --drop-old-secrets\` again after ${until}`
 }
 
 function remaining (count: number): string {
@@ -61,11 +64,11 @@ function remaining (count: number): string {
 
 interface OldKey {
   readonly id: string
-  /** When it may be dropped, as text; null where no process uses it. */
+  /** When the key may be dropped, as text; null if no process uses it. */
   readonly free: string | null
 }
 
-// The one that was used last comes first.
+// The most recently used key comes first.
 async function readOld (client: SqlClient, ids: readonly string[]): Promise<OldKey[]> {
   const { rows } = await client.query<OldKey>(
     `

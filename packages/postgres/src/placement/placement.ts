@@ -1,11 +1,13 @@
 import { tenantIdentifier, type Tenant } from '@fastify-tenancy/core'
 
-/** The schema of a tenant: the one that the registry names, or `tenant_<id>`. */
+/** Returns a tenant's schema: the name in the registry, or `tenant_<id>`. */
 export function schemaOf ({ id, placement }: Pick<Tenant, 'id' | 'placement'>): string {
   return placement.schema ?? tenantIdentifier(id)
 }
 
-/** The database of a tenant, or what `decrypt` makes its URL of: the one that the registry names, or `tenant_<id>`. */
+/**
+ * Returns a tenant's database, or the input of `decrypt`: the registry's text, or `tenant_<id>`.
+ */
 export function databaseNameOf ({ id, placement }: Pick<Tenant, 'id' | 'placement'>): string {
   return placement.database ?? tenantIdentifier(id)
 }

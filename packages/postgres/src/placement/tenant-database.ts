@@ -7,23 +7,25 @@ import { ensureLogin } from '../roles/logins.ts'
 export interface TenantDatabaseInput {
   readonly id: string
   readonly database: string
-  /** The tenant's own login; made where it is missing. */
+  /** The tenant's own login, created if it is missing. */
   readonly login: { readonly user: string; readonly password?: string }
 }
 
 /**
- * Makes a tenant's database and its login, to which alone it is open. Runs again without harm.
+ * Creates a tenant's database and its login, the only login that may connect to it. Idempotent.
  *
  * ```sql
  * create role "tenant_7f3c" login noinherit password 'SCRAM-SHA-256$…';
- * create database "tenancy_making_9d2f…"; comment on database "tenancy_making_9d2f…" is 'fastify-tenancy: tenant 7f3c…';
+ * create database "tenancy_making_9d2f…";
+ * comment on database "tenancy_making_9d2f…" is 'fastify-tenancy: tenant 7f3c…';
  * revoke all on database "tenancy_making_9d2f…" from public;
  * grant connect on database "tenancy_making_9d2f…" to "tenant_7f3c";
  * alter database "tenancy_making_9d2f…" rename to "tenant_7f3c";
  * ```
  *
- * @param client one connection, to any database of the server, of a login with CREATEDB and CREATEROLE.
- * @throws FST_TENANCY_TENANT_CONFLICT when there is such a database already, and it is not this tenant's.
+ * @param client one connection, to any database of the server, of a login with CREATEDB and
+ * CREATEROLE
+ * @throws FST_TENANCY_TENANT_CONFLICT if the database exists and is not this tenant's
  */
 export async function ensureTenantDatabase (
   client: SqlClient,
@@ -35,7 +37,8 @@ export async function ensureTenantDatabase (
     )
   const comment = `fastify-tenancy: tenant ${id}`
   const { rows: [existing] } = await client.query<{ comment: string | null }>(
-    "select pg_catalog.shobj_description(oid, 'pg_database') as comment from pg_catalog.pg_database where datname = $1",
+    `select pg_catalog.shobj_description(oid, 'pg_database') as comment
+    from pg_catalog.pg_database where datname = $1`,
     [database]
   )
   if (existing !== undefined && existing.comment !== comment)
@@ -43,7 +46,8 @@ export async function ensureTenantDatabase (
   try {
     await ensureLogin(client, login)
     if (existing !== undefined) return
-    // No transaction can make a database: one without a mark would be nobody's for ever, and one with its name is complete.
+    // `create database` refuses a transaction. The temporary name marks an incomplete database, so
+    // a retry can drop it; a database under the final name is complete.
     const unready = quoteName(unreadyDatabase(database))
     await client.query(`drop database if exists ${unready}`)
     await client.query(`create database ${unready}`)
@@ -55,16 +59,18 @@ export async function ensureTenantDatabase (
   } catch (error) {
     if (sqlState(error) !== '42501') throw error
     throw new SetupInvalidError(
-      'the login of options.database.ownerUrl may not create databases and their logins: give it CREATEDB and CREATEROLE',
+      'the login of options.database.ownerUrl may not create databases and their logins: ' +
+        'run `alter role <its user> createdb createrole` as a superuser',
       { cause: error }
     )
   }
 }
 
 /**
- * What the tenant's login may do in its own database: rows of all tables of the schema, those that are made later too.
+ * Grants the tenant's login the rows of all tables of the schema in its own database, including
+ * tables that are created later.
  *
- * @param client one connection to that database, of the login that makes the tables.
+ * @param client one connection to that database, of the login that creates the tables
  */
 export async function grantTenantDatabase (client: SqlClient, schema: string, user: string): Promise<void> {
   const [name, login] = [quoteName(schema), quoteName(user)]

@@ -8,24 +8,28 @@ import { pathWithExtensions } from '../tables/extension-schemas.ts'
 export interface TenantSchemaInput {
   readonly id: string
   readonly schema: string
-  /** The login that is to become the tenant's role, where it is no superuser's. */
+  /** The login that may set the tenant's role; undefined for a superuser. */
   readonly login: string | undefined
-  /** Makes the tables: called as the owner, with the schema as `search_path`, in the transaction that makes the schema. */
+  /**
+   * Creates the tables. Called as the owner, with the schema as `search_path`, in the same
+   * transaction.
+   */
   readonly build: (client: SqlClient) => Promise<void>
 }
 
 /**
- * Makes a tenant's schema with its tables and its role, all or nothing. Runs again without harm.
+ * Creates a tenant's schema with its tables and its role. Atomic and idempotent.
  *
  * ```sql
  * create schema "tenant_7f3c" authorization "tenancy_owner_1f3a0c22";
  * grant usage on schema "tenant_7f3c" to "tenant_7f3c_1f3a0c22";
- * grant select, insert, update, delete on all tables in schema "tenant_7f3c" to "tenant_7f3c_1f3a0c22";
+ * grant select, insert, update, delete on all tables in schema "tenant_7f3c"
+ *   to "tenant_7f3c_1f3a0c22";
  * ```
  *
- * @param client one connection of a login that may become the owner role and create roles.
- * @throws FST_TENANCY_TENANT_CONFLICT when there is such a schema already, and it is not this tenant's.
- * @throws FST_TENANCY_SETUP_INVALID when the login may not create roles
+ * @param client one connection of a login that may set the owner role and create roles
+ * @throws FST_TENANCY_TENANT_CONFLICT if the schema exists and is not this tenant's
+ * @throws FST_TENANCY_SETUP_INVALID if the login may not create roles
  */
 export async function ensureTenantSchema (
   client: SqlClient,
@@ -37,7 +41,8 @@ export async function ensureTenantSchema (
   await inTransaction(client, async () => {
     await assertFree(client, id, schema)
     const role = quoteName(await ensureTenantRole(client, id, 'shared', login))
-    // A schema that is made anew has seen no migration, whatever an earlier one of the tenant had.
+    // A newly created schema has no migrations, so delete the ledger of an earlier schema of the
+    // tenant.
     await client.query(`
       set local role ${owner};
       delete from tenancy.migration_ledger where tenant_id = ${
@@ -57,21 +62,24 @@ export async function ensureTenantSchema (
   })
 }
 
-/** @throws FST_TENANCY_TENANT_CONFLICT when a schema of this name is somebody else's, or the name would be cut by the server. */
+/**
+ * @throws FST_TENANCY_TENANT_CONFLICT if the schema is not this tenant's, or its name is too long
+ */
 export async function assertFree (client: SqlClient, id: string, schema: string): Promise<void> {
   if (Buffer.byteLength(schema) > 63)
     throw tenantConflict(
       "the name of the tenant's schema is longer than 63 bytes, and two such names could be one"
     )
   const { rows: [existing] } = await client.query<{ comment: string | null }>(
-    "select pg_catalog.obj_description(oid, 'pg_namespace') as comment from pg_catalog.pg_namespace where nspname = $1",
+    `select pg_catalog.obj_description(oid, 'pg_namespace') as comment
+    from pg_catalog.pg_namespace where nspname = $1`,
     [schema]
   )
   if (existing !== undefined && existing.comment !== commentOf(id))
     throw tenantConflict("there is a schema of the tenant's name already, and it is not this tenant's")
 }
 
-// Whose schema this is, for whoever finds it there.
+// Returns the comment that marks the schema as this tenant's.
 function commentOf (id: string): string {
   return `fastify-tenancy: tenant ${id}`
 }

@@ -5,10 +5,10 @@ import { SetupInvalidError } from '../errors.ts'
 import { databaseNameOf } from './placement.ts'
 
 /**
- * Where a tenant's own database is: what `tenants.url` answers, or what the registry names, decrypted. A name becomes
- * part of the template; a URL stands for itself.
+ * Returns the URL of a tenant's own database: the result of `tenants.url`, or the decrypted text of
+ * the registry. A name is put into the template; a URL is used as it is.
  *
- * @throws FST_TENANCY_SETUP_INVALID, which never tells the URL
+ * @throws FST_TENANCY_SETUP_INVALID, which never contains the URL
  */
 export async function resolveTenantUrl (
   tenant: Tenant,
@@ -25,12 +25,13 @@ export async function resolveTenantUrl (
   if (/^\w+:\/\//.test(named)) return checked(named)
   if (url === undefined)
     throw new SetupInvalidError(
-      "the registry holds the name of a database, and options.database.tenants.url no template for it: give one such as 'postgres://user:password@host/{database}'"
+      'the registry holds the name of a database, and options.database.tenants.url no template for it: ' +
+        "set one such as 'postgres://user:password@host/{database}'"
     )
   return checked(url.replaceAll('{database}', encodeURIComponent(named)))
 }
 
-// Node's own error would hold the whole URL, and its password.
+// Node's own error would contain the whole URL with its password.
 function checked (url: string): string {
   if (
     !/^(?:postgres|postgresql|pglite):\/\/./.test(url) || (!url.startsWith('pglite:') && !URL.canParse(url))
@@ -43,20 +44,26 @@ function checked (url: string): string {
 /** The databases of tenants of strategy `database`. */
 export interface TenantsOptions {
   /**
-   * A template in which `{database}` stands for the name that the registry holds, or else `tenant_<id>`:
-   * `postgres://{database}:secret@host/{database}`; or a function that answers a tenant's URL, or a pool that its caller closes.
-   * May be left out where the registry holds a whole URL for each tenant.
+   * A template such as `postgres://{database}:secret@host/{database}`. `{database}` stands for the
+   * name in the registry, or for `tenant_<id>`. Or a function that returns a tenant's URL, or a
+   * pool that the caller closes. Optional if the registry holds a whole URL for each tenant.
    */
   readonly url?: string | ((tenant: Tenant) => string | pg.Pool | Promise<string | pg.Pool>)
-  /** Reads what the registry holds as `placement.database`, where that is encrypted; answers a URL, or the name of a database. @default it is not */
+  /**
+   * Decrypts the registry's `placement.database` to a URL or the name of a database.
+   * @default the registry's text is not encrypted
+   */
   readonly decrypt?: (stored: string, tenant: Tenant) => string | Promise<string>
   /** `max`: connections per tenant. @default { max: 2 } */
   readonly pool?: { readonly max?: number }
-  /** How many tenants may have a pool at once; the least recently used one ends for the next. @default 50 */
+  /**
+   * How many tenants may have a pool at once. Beyond it the least recently used pool ends.
+   * @default 50
+   */
   readonly maxPools?: number
-  /** How long an unused pool, and an unused connection, is kept. @default '5m' */
+  /** How long an unused pool and an unused connection are kept. @default '5m' */
   readonly idle?: string
-  /** The longest that opening a connection may take. @default '2s' */
+  /** Longest time that opening a connection may take. @default '2s' */
   readonly connectTimeout?: string
 }
 
@@ -71,7 +78,10 @@ export interface ResolvedTenantsOptions {
   readonly connectTimeout: number
 }
 
-/** Whether each tenant's database has a login of its own, as far as the options tell: a function, and the registry, are taken to give one. */
+/**
+ * Whether each tenant's database has a login of its own, judged by the options. A URL function and
+ * the registry count as having own logins.
+ */
 export function hasOwnLogins (tenants: ResolvedTenantsOptions | undefined): boolean {
   if (tenants === undefined) return false
   return typeof tenants.url !== 'string' || /^\w+:\/\/[^/@]*\{database\}[^/@]*@/.test(tenants.url)

@@ -3,7 +3,10 @@ import { SetupInvalidError } from '../errors.ts'
 import type { Roles } from '../roles/roles.ts'
 import type { TableFacts } from '../tables/inspect-table.ts'
 
-/** Makes a table the owner role's, and takes it from everybody of ours: who owned it could turn its policies off, and what was granted on it before would still hold. */
+/**
+ * Makes the owner role the owner of a table, and revokes all from our other roles and PUBLIC. An
+ * owner could disable the table's policies, and earlier grants would bypass our privileges.
+ */
 export async function takeOwnership (
   client: SqlClient,
   { family, sequences, looseSequences, name, extension }: TableFacts,
@@ -11,26 +14,31 @@ export async function takeOwnership (
 ): Promise<void> {
   if (extension !== null)
     throw new SetupInvalidError(
-      `table ${name} is a part of extension '${extension}', which alone may change it: list it in options.tables.shared, if tenants are to read it`
+      `table ${name} is a part of extension '${extension}', which alone may change it: ` +
+        'list it in options.tables.shared, if tenants are to read it'
     )
   const { owner, app, shared, global, system, registry } = quotedRoles(roles)
-  const everybody = `public, ${app}, ${shared}, ${global}, ${system}, ${registry}`
+  const grantees = `public, ${app}, ${shared}, ${global}, ${system}, ${registry}`
   for (const member of family)
-    await client.query(`alter table ${member} owner to ${owner}; revoke all on ${member} from ${everybody}`)
-  // One that no table owns has an owner of its own, and may fill tables of several lists: what it was granted for another stays.
+    await client.query(`alter table ${member} owner to ${owner}; revoke all on ${member} from ${grantees}`)
+  // A sequence that no table owns has its own owner and may serve tables of several lists. So
+  // grants for another list stay.
   for (const sequence of looseSequences)
     await client.query(
       `alter sequence ${sequence} owner to ${owner}; revoke all on sequence ${sequence} from public`
     )
   for (const sequence of sequences) {
     if (!looseSequences.includes(sequence))
-      await client.query(`revoke all on sequence ${sequence} from ${everybody}`)
+      await client.query(`revoke all on sequence ${sequence} from ${grantees}`)
     await client.query(`grant usage on sequence ${sequence} to ${system}`)
   }
   await client.query(`grant select, insert, update, delete on ${name} to ${system}`)
 }
 
-/** Row statements for a role. Never TRUNCATE, which asks no policy; nor REFERENCES and TRIGGER, which act with the table owner's rights. */
+/**
+ * Grants a role the row statements of a table. Never TRUNCATE, which ignores policies; nor
+ * REFERENCES and TRIGGER, which act with the rights of the table's owner.
+ */
 export async function grantRows (
   client: SqlClient,
   { name, sequences }: TableFacts,
@@ -40,7 +48,7 @@ export async function grantRows (
   for (const sequence of sequences) await client.query(`grant usage on sequence ${sequence} to ${role}`)
 }
 
-/** The roles' names, quoted. */
+/** Returns the roles' quoted names. */
 export function quotedRoles (roles: Roles): Roles {
   return {
     owner: quoteName(roles.owner),

@@ -2,23 +2,24 @@ import { nameOfRelation, quoteName, type SqlClient } from '../client/sql-client.
 import { SetupInvalidError } from '../errors.ts'
 import { legacyPolicy } from './tenant-table.ts'
 
-/** A table that old code works on as before. */
+/** A table that legacy code uses as before. */
 export interface Observation {
   /** `"public"."tasks"` */
   readonly name: string
-  /** Its sequences. */
+  /** The table's sequences. */
   readonly sequences: readonly string[]
-  /** The roles of the old code, each with its last day: `'2027-03-31'`. */
+  /** The roles of the legacy code, each with its last day: `'2027-03-31'`. */
   readonly legacy: Readonly<Record<string, string>>
-  /** The triggers of `prepare`, which fill the tenant column of what that code writes. */
+  /** The triggers that stage `prepare` created: they fill the tenant column for the legacy code. */
   readonly triggers: readonly string[]
-  /** False where its roles have it only because nobody has taken it from them yet. */
+  /** False if the roles have the table only because `protect` has not revoked it yet. */
   readonly isObserved: boolean
 }
 
 /**
- * The tables of a schema that old code works on, by name: those under observation, of which the catalog alone says so, to every
- * login; and those of which one of these roles has something.
+ * Returns the tables of a schema that legacy code uses, by name. These are the tables under
+ * observation, and the tables on which a role in `legacy` has privileges.
+ * Every login can read the observations, because they are stored only in the catalog.
  */
 export async function readOldCode (
   client: SqlClient,
@@ -41,12 +42,17 @@ export async function readOldCode (
         array(select ${
       nameOfRelation('s.oid')
     } from pg_catalog.pg_depend d join pg_catalog.pg_class s on s.oid = d.objid
-          where d.refobjid = c.oid and d.refclassid = 'pg_catalog.pg_class'::regclass and d.classid = 'pg_catalog.pg_class'::regclass and s.relkind = 'S' order by 1) as sequences,
-        case when p.oid is not null then array(select rolname::text from pg_catalog.pg_roles where oid = any(p.polroles) order by 1) end as roles,
+          where d.refobjid = c.oid and d.refclassid = 'pg_catalog.pg_class'::regclass
+            and d.classid = 'pg_catalog.pg_class'::regclass and s.relkind = 'S' order by 1) as sequences,
+        case when p.oid is not null then array(select rolname::text from pg_catalog.pg_roles
+          where oid = any(p.polroles) order by 1) end as roles,
         pg_catalog.obj_description(p.oid, 'pg_policy') as days,
         array(select r.rolname::text from pg_catalog.pg_roles r where r.rolname = any($3)
-          and (r.oid = c.relowner or exists (select from pg_catalog.aclexplode(c.relacl) where grantee = r.oid)) order by 1) as holders,
-        array(select tgname::text from pg_catalog.pg_trigger where tgrelid = c.oid and tgparentid = 0 and tgname in ('tenancy_fill', 'tenancy_refill') order by 1) as triggers
+          and (r.oid = c.relowner or exists (select from pg_catalog.aclexplode(c.relacl)
+            where grantee = r.oid)) order by 1) as holders,
+        array(select tgname::text from pg_catalog.pg_trigger
+          where tgrelid = c.oid and tgparentid = 0 and tgname in ('tenancy_fill', 'tenancy_refill')
+          order by 1) as triggers
       from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
       left join pg_catalog.pg_policy p on p.polrelid = c.oid and p.polname = $2
       where n.nspname = $1 and c.relkind in ('r', 'p') and not c.relispartition
@@ -65,7 +71,7 @@ export async function readOldCode (
   }]))
 }
 
-/** The tables of a schema that are under observation, by name. */
+/** Returns the tables of a schema that are under observation, by name. */
 export async function readObservations (
   client: SqlClient,
   schema: string
@@ -73,7 +79,7 @@ export async function readObservations (
   return readOldCode(client, schema)
 }
 
-// Somebody else may have written over the comment: then the end is not known, and has not come.
+// If another user has overwritten the comment, the last day is unknown and counts as not reached.
 function readDays (roles: readonly string[], comment: string | null): Record<string, string> {
   const days: Record<string, unknown> = {}
   try {
@@ -85,19 +91,21 @@ function readDays (roles: readonly string[], comment: string | null): Record<str
   }))
 }
 
-/** How a table is taken from old code. */
+/** How a table is taken from legacy code. */
 export interface OwnershipTransfer {
-  /** Whether somebody said so. */
+  /** Whether the caller asked for it. */
   readonly isMeant: boolean
-  /** Whether it may be before the last day of one of its roles. */
+  /** Whether it is allowed before the last day of a role. */
   readonly isForced: boolean
 }
 
 /**
- * Makes a table the owner role's, by `protect`, and takes it from old code, where there is some. In this order: of an owner that
- * was revoked from, the next would have nothing either.
+ * Protects a table, and revokes it from legacy code if there is any. Protects first, because
+ * revoking first removes the owner's own privileges, and `alter … owner` would hand on a table
+ * without them.
  *
- * @throws FST_TENANCY_SETUP_INVALID when it is not meant, or too early and not forced
+ * @throws FST_TENANCY_SETUP_INVALID if the caller did not ask for it, or it is too early and not
+ * forced
  */
 export async function transferOwnership (
   client: SqlClient,
@@ -129,6 +137,6 @@ function assertOver ({ name, legacy }: Observation, { isMeant, isForced }: Owner
   throw new SetupInvalidError(
     `table ${name} is still worked on by ${
       due.map(([role, day]) => `'${role}' until ${day}`).join(', ')
-    }: wait, or say --yes`
+    }: wait, or run the command with --yes`
   )
 }

@@ -9,16 +9,18 @@ import { conditionOf, createPolicies, legacyPolicy, type ProtectTableOptions,
   type TenantTableOptions } from './tenant-table.ts'
 
 /**
- * One tenant table on which new code is held to its tenant, and old code works on as before: our two policies, and a third
- * that lets the roles of the old code through. Row-level security is not forced, the owner stays, and nothing is revoked.
+ * Restricts new code to its tenant on one tenant table, while legacy code works as before. Creates
+ * our two policies, and a third that lets the legacy code's roles through. Row-level security is
+ * not forced, the owner stays, and nothing is revoked.
  *
  * ```sql
  * alter table tasks enable row level security;
  * create policy tenancy_legacy on tasks to old_app, reports using (true) with check (true);
- * comment on policy tenancy_legacy on tasks is '{"old_app": "2027-03-31", "reports": "2027-06-30"}';
+ * comment on policy tenancy_legacy on tasks
+ *   is '{"old_app": "2027-03-31", "reports": "2027-06-30"}';
  * ```
  *
- * @throws FST_TENANCY_SETUP_INVALID when a role would lose the table that is not listed, or the table is not prepared
+ * @throws FST_TENANCY_SETUP_INVALID if an unlisted role would lose the table, or it is not prepared
  */
 export async function observeTable (
   client: SqlClient,
@@ -33,7 +35,8 @@ export async function observeTable (
   const names = Object.keys(legacy)
   if (names.length === 0)
     throw new SetupInvalidError(
-      `nobody is to work on table '${table}' as before: name the roles of old code in options.adoption.legacy, or run \`tenancy protect ${table} --stage enforce\``
+      `options.adoption.legacy names no role for table '${table}': name the roles of old code there, ` +
+        `or run \`tenancy protect ${table} --stage enforce\``
     )
   await assertPrepared(client, facts, target.column)
   await assertListed(client, facts, roles, names)
@@ -51,25 +54,32 @@ export async function observeTable (
   await grantRows(client, facts, app)
 }
 
-// What would be put right in passing elsewhere would here take a lock for long, or take a default from old code.
+// `protect` creates a missing index and replaces the column default on the way. Here that would
+// hold a lock for long and remove a default that legacy code relies on. So require `--stage
+// prepare` first.
 async function assertPrepared (client: SqlClient, { oid, name }: TableFacts, column: string): Promise<void> {
   const { rows: [row] } = await client.query<{ ready: boolean }>(
     `
-    select exists (select from pg_catalog.pg_index where indrelid = a.attrelid and indkey[0] = a.attnum and indpred is null and indisvalid)
+    select exists (select from pg_catalog.pg_index
+      where indrelid = a.attrelid and indkey[0] = a.attnum and indpred is null and indisvalid)
       and (not a.atthasdef or pg_catalog.pg_get_expr(d.adbin, d.adrelid) like '%tenancy.tenant%'
-        or exists (select from pg_catalog.pg_trigger where tgrelid = a.attrelid and tgname = 'tenancy_fill')) as ready
-    from pg_catalog.pg_attribute a left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+        or exists (select from pg_catalog.pg_trigger
+          where tgrelid = a.attrelid and tgname = 'tenancy_fill')) as ready
+    from pg_catalog.pg_attribute a
+      left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
     where a.attrelid = $1 and a.attname = $2 and not a.attisdropped`,
     [oid, column]
   )
-  // Without the column the table is whose its parents are: nothing to prepare.
+  // A table without the column belongs to its parents' tenant, so it needs no preparation.
   if (row?.ready === false)
     throw new SetupInvalidError(
-      `table ${name} is not prepared: its tenant column has no index, or a default that old code counts on: give options.adoption.backfill for it and run \`tenancy protect --stage prepare\``
+      `table ${name} is not prepared: its tenant column has no index, ` +
+        'or a default that old code counts on: ' +
+        'set options.adoption.backfill for it and run `tenancy protect --stage prepare`'
     )
 }
 
-/** The roles that would lose tables under policies, over all of these tables. */
+/** The roles that would lose one of these tables under policies. */
 export interface UnlistedRoles {
   /** Listed roles that do not exist. */
   readonly missing: readonly string[]
@@ -78,7 +88,7 @@ export interface UnlistedRoles {
   readonly open: readonly string[]
 }
 
-/** Reads which roles have privileges on these tables and are in no list, before anything is changed. */
+/** Returns the unlisted roles with privileges on these tables. Read-only. */
 export async function readUnlistedRoles (
   client: SqlClient,
   schema: string,
@@ -91,7 +101,8 @@ export async function readUnlistedRoles (
   const [missing, open] = [new Set<string>(), [] as string[]]
   for (const table of tables) {
     const { rows: [target] } = await client.query<{ oid: number }>(
-      'select c.oid::int8::int as oid from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2',
+      `select c.oid::int8::int as oid from pg_catalog.pg_class c
+      join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2`,
       [schema, table]
     )
     const found = target && await readGrantees(client, target.oid, roles, legacy)
@@ -106,7 +117,8 @@ export async function readUnlistedRoles (
   }
 }
 
-// Policies shut everybody out whom they do not name; and whoever is named must not be what tenants' statements run as.
+// Policies deny every role that they do not name. And a listed role must not contain the role of
+// tenants' statements, which its policy would then let through.
 async function assertListed (
   client: SqlClient,
   { oid, name }: TableFacts,
@@ -119,13 +131,15 @@ async function assertListed (
     throw new SetupInvalidError(`there is no role '${row.missing[0]}': take it from options.adoption.legacy`)
   if (row.open)
     throw new SetupInvalidError(
-      `everybody has privileges on table ${name}: grant them to the roles that use it, then revoke all on ${name} from public`
+      `PUBLIC has privileges on table ${name}: grant them to the roles that use it, ` +
+        `then revoke all on ${name} from public`
     )
   if (row.unlisted.length > 0)
     throw new SetupInvalidError(
       `${
         row.unlisted.join(', ')
-      } would lose table ${name}: name each in options.adoption.legacy with its last day, or revoke its privileges`
+      } would lose table ${name}: name each in options.adoption.legacy with its last day, ` +
+        'or revoke its privileges'
     )
   if (row.reached.length > 0)
     throw new SetupInvalidError(
@@ -146,27 +160,36 @@ async function readGrantees (
   >(
     `
     with acl as (
-      select coalesce(relacl, pg_catalog.acldefault('r', relowner)) as acl from pg_catalog.pg_class where oid = $1
+      select coalesce(relacl, pg_catalog.acldefault('r', relowner)) as acl from pg_catalog.pg_class
+        where oid = $1
       union all select attacl from pg_catalog.pg_attribute where attrelid = $1 and attacl is not null
     ), grantee as (select distinct (pg_catalog.aclexplode(acl)).grantee as oid from acl),
-    -- Who reads every table by a role of the server's own is in no list of privileges.
+    -- Members of the server's own roles for all tables appear in no table's privileges.
     everywhere as (
-      select r.oid from pg_catalog.pg_roles r join pg_catalog.pg_roles server on server.rolname in ('pg_read_all_data', 'pg_write_all_data')
-      where r.oid <> server.oid and r.rolcanlogin and pg_catalog.pg_has_role(r.oid, server.oid, 'MEMBER') and pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT')
-        and not exists (select from pg_catalog.pg_roles listed where listed.rolname = any($2) and pg_catalog.pg_has_role(r.oid, listed.oid, 'USAGE'))
+      select r.oid from pg_catalog.pg_roles r
+        join pg_catalog.pg_roles server on server.rolname in ('pg_read_all_data', 'pg_write_all_data')
+      where r.oid <> server.oid and r.rolcanlogin
+        and pg_catalog.pg_has_role(r.oid, server.oid, 'MEMBER')
+        and pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT')
+        and not exists (select from pg_catalog.pg_roles listed
+          where listed.rolname = any($2) and pg_catalog.pg_has_role(r.oid, listed.oid, 'USAGE'))
     )
-    select array(select wanted.name from unnest($2::text[]) wanted (name) where not exists (select from pg_catalog.pg_roles where rolname = wanted.name)) as missing,
-      array(select rolname::text from (select oid from grantee union select oid from everywhere) found join pg_catalog.pg_roles r using (oid)
-        where not rolsuper and not rolbypassrls and rolname <> all($2) and rolname <> all($3) order by 1) as unlisted,
+    select array(select wanted.name from unnest($2::text[]) wanted (name)
+      where not exists (select from pg_catalog.pg_roles where rolname = wanted.name)) as missing,
+      array(select rolname::text from (select oid from grantee union select oid from everywhere) found
+        join pg_catalog.pg_roles r using (oid)
+        where not rolsuper and not rolbypassrls and rolname <> all($2) and rolname <> all($3)
+          order by 1) as unlisted,
       exists (select from grantee where oid = 0) as open,
       array(select r.rolname::text from pg_catalog.pg_roles r join pg_catalog.pg_roles app on app.rolname = $4
-        where r.rolname = any($2) and pg_catalog.pg_has_role(app.oid, r.oid, 'MEMBER') order by 1) as reached`,
+        where r.rolname = any($2) and pg_catalog.pg_has_role(app.oid, r.oid, 'MEMBER')
+          order by 1) as reached`,
     [oid, legacy, Object.values(roles), roles.app]
   )
   return row
 }
 
-/** A shared table that old code works on: nothing is revoked. */
+/** Grants our roles a shared table that legacy code uses. Revokes nothing. */
 export async function openShared (
   client: SqlClient,
   { schema, table, roles }: ProtectTableOptions
@@ -177,7 +200,7 @@ export async function openShared (
   await grantRows(client, facts, system)
 }
 
-/** A global table that old code works on: nothing is revoked. */
+/** Grants our roles a global table that legacy code uses. Revokes nothing. */
 export async function openGlobal (
   client: SqlClient,
   { schema, table, roles }: ProtectTableOptions
@@ -189,10 +212,11 @@ export async function openGlobal (
 }
 
 /**
- * A schema that old code works in: our roles may use it, and nothing is revoked but from them. What everybody may read there,
- * tenants' statements could too.
+ * Grants our roles the use of a schema in which legacy code works. Revokes privileges only from
+ * our own roles. Tables that PUBLIC may use are refused, because tenants' statements could use
+ * them too.
  *
- * @throws FST_TENANCY_SETUP_INVALID when everybody has privileges on a table of it
+ * @throws FST_TENANCY_SETUP_INVALID if PUBLIC has privileges on a table of the schema
  */
 export async function grantSchemaUsage (
   client: SqlClient,
@@ -210,8 +234,10 @@ export async function grantSchemaUsage (
       exists (select from pg_catalog.aclexplode(c.relacl) where grantee = 0) as open
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = $1 and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and c.relname <> all($2)
-      and exists (select from pg_catalog.aclexplode(c.relacl) where grantee = 0 or grantee in (select oid from pg_catalog.pg_roles where rolname in ($3, $4, $5)))
-      and not exists (select from pg_catalog.pg_depend where classid = 'pg_catalog.pg_class'::regclass and objid = c.oid and deptype in ('e', 'a', 'i'))
+      and exists (select from pg_catalog.aclexplode(c.relacl)
+        where grantee = 0 or grantee in (select oid from pg_catalog.pg_roles where rolname in ($3, $4, $5)))
+      and not exists (select from pg_catalog.pg_depend
+        where classid = 'pg_catalog.pg_class'::regclass and objid = c.oid and deptype in ('e', 'a', 'i'))
     order by 1`,
     [schema, [...Object.keys(tenant), ...shared, ...global, ...viewNames(views)], roles.app, roles.global,
       roles.shared]
@@ -219,7 +245,8 @@ export async function grantSchemaUsage (
   for (const unlisted of rows) {
     if (unlisted.open)
       throw new SetupInvalidError(
-        `everybody has privileges on ${unlisted.kind} ${unlisted.name}: grant them to the roles that use it, then revoke all on ${unlisted.kind} ${unlisted.name} from public`
+        `PUBLIC has privileges on ${unlisted.kind} ${unlisted.name}: grant them to the roles that use it, ` +
+          `then revoke all on ${unlisted.kind} ${unlisted.name} from public`
       )
     await client.query(
       `revoke all on ${unlisted.kind} ${unlisted.name} from ${app}, ${sharedRole}, ${globalRole}`

@@ -1,33 +1,37 @@
 import { quoteName } from '../client/sql-client.ts'
 import type { TenantColumnType, ParentKey } from '../tables/table-facts.ts'
 
-/** The context's tenant as a value of the column's type; NULL where there is none: a setting that was set once reads `''`, not NULL, ever after. */
+/**
+ * Returns SQL for the context's tenant in the column's type, or NULL without a context. A setting
+ * that was set once reads `''` ever after, not NULL, hence the nullif.
+ */
 export function tenantSetting (type: TenantColumnType): string {
   return `nullif(pg_catalog.current_setting('tenancy.tenant', true), '')::pg_catalog.${catalogName[type]}`
 }
 
-/** What a policy asks for besides the setting. */
+/** The requirements of a policy in addition to the setting. */
 export interface PolicyMode {
-  /** A signed context. */
+  /** Requires a signed context. */
   readonly signed: boolean
-  /** `'role'`: that the statement runs as the tenant's own role. @default 'setting' */
+  /** `'role'` requires that the statement runs as the tenant's own role. @default 'setting' */
   readonly context?: 'setting' | 'role'
 }
 
 /**
- * The condition under which a row is the tenant's, for USING and WITH CHECK alike.
+ * Returns the condition under which a row is the tenant's, for USING and WITH CHECK.
  *
  * ```sql
  * "tenant_id" = nullif(current_setting('tenancy.tenant', true), '')::uuid
- * -- and where contexts are signed
+ * -- with signed contexts also:
  * and "tenant_id" operator(tenancy.===) (select tenancy.verified_tenant()::uuid)
- * -- and where each tenant has a role
- * and "tenant_id" operator(tenancy.===) (select tenancy.role_tenant(current_setting('tenancy.tenant', true), current_user)::uuid)
+ * -- with a role per tenant also:
+ * and "tenant_id" operator(tenancy.===)
+ *   (select tenancy.role_tenant(current_setting('tenancy.tenant', true), current_user)::uuid)
  * ```
  *
- * The setting is cast and never the column, so that the column's index and statistics serve.
- * Any SQL can change the setting in the middle of a statement; the sub-select cannot be changed: it is
- * evaluated once, from a token that only the application can sign.
+ * The setting is cast, never the column, so that the planner can use the column's index and
+ * statistics. Any SQL can change the setting within a statement. It cannot change the sub-select,
+ * which is evaluated once, from a token that only the application can sign.
  */
 export function tenantPredicate (
   column: string,
@@ -48,15 +52,18 @@ export function tenantPredicate (
 }
 
 /**
- * The conditions for a table without a tenant column: a row is whose its parent is. The parent's own policy decides what
- * the sub-select finds, through any number of generations.
+ * Returns the conditions for a table without a tenant column: a row belongs to its parent's
+ * tenant. The parent's own policy decides which parents the sub-select finds, through any number
+ * of generations.
  *
  * ```sql
- * using      exists (select from "public"."projects" parent where parent."id" = "tasks"."project_id")
+ * using (exists (
+ *   select from "public"."projects" parent where parent."id" = "tasks"."project_id"))
  * with check … and the same for every other key to a tenant table
  * ```
  *
- * Reading asks for the first required key. Writing asks for all of them, since the check of a foreign key knows no policy.
+ * Reading checks the first required key. Writing checks all keys, because PostgreSQL's own check
+ * of a foreign key ignores policies.
  */
 export function childPredicate (
   table: string,

@@ -9,14 +9,15 @@ export interface ProtectViewsOptions {
   readonly schema: string
   readonly views: ListedViews
   readonly roles: Roles
-  /** Whether old code keeps its privileges and the views their owners: see `observeTable`. */
+  /** Whether legacy code keeps its privileges and the views their owners: see `observeTable`. */
   readonly isShared: boolean
 }
 
 /**
- * Grants the listed views like tables of their lists. The policies of the tables below decide which rows a role sees.
+ * Grants the listed views as the tables of their lists are granted. The policies of the tables
+ * below decide which rows a role sees.
  *
- * @throws FST_TENANCY_SETUP_INVALID when a view reads as its owner
+ * @throws FST_TENANCY_SETUP_INVALID if a view reads as its owner
  */
 export async function protectViews (
   client: SqlClient,

@@ -16,27 +16,42 @@ import { conditionOf, createPolicies, type ProtectTableOptions,
 
 export interface ProtectOptions extends PolicyMode {
   readonly tables: ResolvedTables
-  /** False for privileges alone, where strategy `row` keeps all tenants apart. Policies that are there stay. @default true */
+  /**
+   * `false` for privileges without policies, if strategy `row` separates all tenants. Existing
+   * policies stay.
+   * @default true
+   */
   readonly policies?: boolean
-  /** `'observe'` leaves the roles of old code their rights, see `observeTable`; `'enforce'` ends that. @default each table stays as it is */
+  /**
+   * `'observe'` lets the roles of legacy code keep their rights, see `observeTable`. `'enforce'`
+   * ends the observation.
+   * @default each table stays in its stage
+   */
   readonly stage?: 'observe' | 'enforce'
   /** The tenant tables to work on. @default all */
   readonly only?: readonly string[] | undefined
-  /** The roles of old code, each with the last day on which it may still work. Without a stage, a table that one of them uses is refused. @default those of the table's last observation */
+  /**
+   * The roles of legacy code, each with its last day. Without a stage, `protect` refuses a table
+   * that such a role uses.
+   * @default the roles of the table's last observation
+   */
   readonly legacy?: Readonly<Record<string, string>>
-  /** Tables that were enforced just before, which a script does not find in the catalog. @default none */
+  /**
+   * Tables that the same script enforced before, which the catalog does not show yet.
+   * @default none
+   */
   readonly enforced?: readonly string[]
   /** Whether `'enforce'` ends an observation before its last day. @default false */
   readonly isForced?: boolean
 }
 
 /**
- * Puts every listed table under its policy and privileges, and takes every other table of the schema
- * from the roles of the application. May be run again at any time, after each migration at the least; all or nothing.
+ * Applies policies and privileges to every listed table, and revokes every other table of the
+ * schema from the application's roles. Atomic and idempotent; to be run after each migration.
  *
  * Needs a short exclusive lock on each table, for which it waits at most 5 s.
  *
- * @param client one connection of a login that may become the owner role.
+ * @param client one connection of a login that may set the owner role
  * @throws FST_TENANCY_SETUP_INVALID
  */
 export async function protect (client: SqlClient, options: ProtectOptions): Promise<void> {
@@ -46,7 +61,10 @@ export async function protect (client: SqlClient, options: ProtectOptions): Prom
   })
 }
 
-/** {@link protect} as a part of a transaction that is open: what makes a table can protect it in the same breath. */
+/**
+ * Like {@link protect}, but in the caller's transaction, for callers that have just created a
+ * table.
+ */
 export async function protectTables (
   client: SqlClient,
   { tables: listed, policies = true, stage, only, legacy = {}, enforced = [], isForced = false, ...mode }:
@@ -54,7 +72,8 @@ export async function protectTables (
 ): Promise<void> {
   const { database } = await readSessionInfo(client)
   const roles = rolesOf(database)
-  // Two of one database wait for each other: changes of one table's privileges at once end as "tuple concurrently updated".
+  // Serializes set-ups of one database. Concurrent changes of one table's privileges would fail
+  // with "tuple concurrently updated".
   await lockSetup(client)
   const tables = await listTables(client, listed)
   const { schema, views = { tenant: {}, shared: [], global: [] } } = tables
@@ -65,11 +84,13 @@ export async function protectTables (
   )
   if (unknown !== undefined)
     throw new SetupInvalidError(
-      `options.tables does not list the table '${unknown}', so that nothing says whose its rows are: list it, or mend its name`
+      `options.tables does not list the table '${unknown}', so that nothing says whose its rows are: ` +
+        'list it, or correct its name'
     )
   const old = await readOldCode(client, schema, legacy)
   const isChosen = (table: string): boolean => only?.includes(table) ?? true
-  // Old code works in the whole schema: as long as one table is left to it, nothing is taken from anybody but us.
+  // Legacy code uses the whole schema. While one table is still under observation, revoke
+  // privileges only from our own roles.
   const isShared = Object.keys(tables.tenant).some(table =>
     isChosen(table) && stage !== undefined ? stage === 'observe' : old.has(table) && !enforced.includes(table)
   )
@@ -84,7 +105,8 @@ export async function protectTables (
         ...target,
         legacy: Object.keys(legacy).length > 0 ? legacy : old.get(table)?.legacy ?? {}
       })
-    // Left alone: the locks of several tables in one transaction are more than old code should meet in passing.
+    // An observed table is left alone, because the locks of several tables in one transaction would
+    // block its legacy code.
     else if (stage !== undefined || old.get(table)?.isObserved !== true)
       await transferOwnership(client, old.get(table), ownershipTransfer, () => protectTable(client, target))
   }
@@ -112,17 +134,22 @@ export async function protectTables (
 }
 
 /**
- * One tenant table: forced row-level security with exactly two permissive policies, the column filled from the context,
- * an index that the column leads, and row statements for the application's role.
+ * Protects one tenant table by forced row-level security with exactly two permissive policies.
+ * Adds a column default from the context, an index led by the column, and row statements for the
+ * application's role.
  *
  * ```sql
- * create policy tenancy_tenant on projects to tenancy_app using (<predicate>) with check (<predicate>);
- * create policy tenancy_system on projects to tenancy_owner, tenancy_system using (true) with check (true);
+ * create policy tenancy_tenant on projects to tenancy_app
+ *   using (<predicate>) with check (<predicate>);
+ * create policy tenancy_system on projects to tenancy_owner, tenancy_system
+ *   using (true) with check (true);
  * ```
  *
- * A table without the column is protected through its foreign keys to other tenant tables: see `childPredicate`.
+ * Protects a table without the column through its foreign keys to other tenant tables:
+ * `childPredicate`.
  *
- * The second policy is there because FORCE binds the owner too: without it a migration's UPDATE changes 0 rows and a dump fails.
+ * FORCE binds the owner too, hence the second policy. Without it a migration's UPDATE would change
+ * 0 rows, and a dump would fail.
  */
 export async function protectTable (client: SqlClient, target: TenantTableOptions): Promise<void> {
   const { roles } = target
@@ -136,7 +163,10 @@ export async function protectTable (client: SqlClient, target: TenantTableOption
   await grantRows(client, facts, quotedRoles(roles).app)
 }
 
-/** One tenant table without a policy: row statements for the application's role. Only the rewriting of strategy `row` keeps its tenants apart. */
+/**
+ * Grants the application's role the row statements of one tenant table, without a policy. Only
+ * strategy `row`'s rewriting separates its tenants.
+ */
 export async function grantTable (
   client: SqlClient,
   { schema, table, roles }: ProtectTableOptions
@@ -146,19 +176,24 @@ export async function grantTable (
   await grantRows(client, facts, quotedRoles(roles).app)
 }
 
-/** One table that all tenants read: SELECT for the application's role and the one of tenants with a schema, and nothing more. */
+/**
+ * Protects one shared table, which all tenants read: SELECT for the application's role and for the
+ * role of tenants with a schema, and nothing more.
+ */
 export async function protectShared (
   client: SqlClient,
   { schema, table, roles }: ProtectTableOptions
 ): Promise<void> {
   const facts = await inspectTable(client, schema, table)
-  // An extension keeps its tables; what it granted on them stays.
+  // An extension keeps the ownership of its tables, and the grants that it made on them.
   if (facts.extension === null) await takeOwnership(client, facts, roles)
   const { app, shared } = quotedRoles(roles)
   await client.query(`grant select on ${facts.name} to ${app}, ${shared}`)
 }
 
-/** One table that no tenant sees: row statements for the role of the global tables. */
+/**
+ * Protects one global table, which no tenant sees: row statements for the role of global tables.
+ */
 export async function protectGlobal (
   client: SqlClient,
   { schema, table, roles }: ProtectTableOptions
@@ -168,7 +203,7 @@ export async function protectGlobal (
   await grantRows(client, facts, quotedRoles(roles).global)
 }
 
-// A new schema privilege is harmless by itself; a privilege left on a table in no list is a hole.
+// Grants on the schema alone are harmless. A privilege on an unlisted table would be a leak.
 async function protectSchema (
   client: SqlClient,
   roles: Roles,
@@ -181,7 +216,8 @@ async function protectSchema (
     grant usage, create on schema ${name} to ${owner};
     grant usage on schema ${name} to ${app}, ${sharedRole}, ${system}, ${globalRole}`)
   const listed =
-    'select l.oid from pg_catalog.pg_class l join pg_catalog.pg_namespace ln on ln.oid = l.relnamespace where ln.nspname = $1 and l.relname = any($2)'
+    `select l.oid from pg_catalog.pg_class l join pg_catalog.pg_namespace ln on ln.oid = l.relnamespace
+    where ln.nspname = $1 and l.relname = any($2)`
   const { rows } = await client.query<{ name: string; kind: string }>(
     `
     ${drawnFrom(listed)}
@@ -190,10 +226,13 @@ async function protectSchema (
     } as name, case c.relkind when 'S' then 'sequence' else 'table' end as kind
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = $1 and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and c.relname <> all($2)
-      and exists (select from pg_catalog.aclexplode(c.relacl) where grantee = 0 or grantee in (select oid from pg_catalog.pg_roles where rolname in ($3, $4, $5)))
+      and exists (select from pg_catalog.aclexplode(c.relacl)
+        where grantee = 0 or grantee in (select oid from pg_catalog.pg_roles where rolname in ($3, $4, $5)))
       and c.oid not in (select seq from drawn)
-      -- What an extension brought, and granted: of PostGIS, every session reads the tables.
-      and not exists (select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+      -- Not objects of an extension, which has granted them itself: every session reads PostGIS'
+      -- tables.
+      and not exists (select from pg_catalog.pg_depend d
+        where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
   `,
     [schema, [...Object.keys(tenant), ...shared, ...global, ...viewNames(views)], roles.app, roles.global,
       roles.shared]

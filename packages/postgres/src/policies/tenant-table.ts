@@ -13,20 +13,21 @@ export interface ProtectTableOptions {
 
 export interface TenantTableOptions extends ProtectTableOptions, PolicyMode {
   readonly column: string
-  /** The other tenant tables, through which a table without the column has its tenants. @default none */
+  /** The other tenant tables. A table without the column belongs to their tenants. @default none */
   readonly parents?: readonly string[]
 }
 
-/** Under which condition a row may be seen, and written. */
+/** The conditions under which a row may be seen and written. */
 export interface Condition {
   readonly using: string
   readonly check: string
 }
 
 /**
- * The condition of a tenant table, whose column is filled from the context from now on, and which gets an index that the column leads.
+ * Returns the condition of a tenant table. Also makes the context the column's default, and
+ * creates an index that the column leads.
  *
- * @throws FST_TENANCY_SETUP_INVALID when the table has other policies, or no column that can be a tenant's
+ * @throws FST_TENANCY_SETUP_INVALID if the table has other policies, or no usable tenant column
  */
 export async function conditionOf (
   client: SqlClient,
@@ -35,7 +36,8 @@ export async function conditionOf (
 ): Promise<Condition> {
   const ours: readonly string[] = [...Object.values(policyNames), legacyPolicy]
   const foreign = facts.policies.filter(policy => !ours.includes(policy))
-  // Permissive policies are joined by OR: any other one could let another tenant's rows through.
+  // Permissive policies are combined by OR, so any other policy could let another tenant's rows
+  // through.
   if (foreign.length > 0)
     throw new SetupInvalidError(
       `table ${facts.name} has other policies (${
@@ -43,7 +45,7 @@ export async function conditionOf (
       }): drop them, or take the table from options.tables`
     )
   const keys = await hasColumn(client, facts, column) ? [] : await parentKeys(client, facts, schema, parents)
-  // Without a key to a tenant table either, this is the error that tells of the missing column.
+  // Without a key to a tenant table, prepareColumn() throws the error about the missing column.
   return childPredicate(facts.name, keys) ?? prepareColumn(client, facts, column, mode)
 }
 
@@ -63,10 +65,13 @@ async function prepareColumn (
   return { using: predicate, check: predicate }
 }
 
-/** The policy of the roles of old code, while a table is under observation; its comment holds their last days. */
+/**
+ * The policy for the roles of legacy code during an observation. Its comment holds their last
+ * days.
+ */
 export const legacyPolicy = 'tenancy_legacy'
 
-/** SQL that makes our two policies anew, and drops any of old code. */
+/** Returns SQL that recreates our two policies. */
 export function createPolicies ({ name }: TableFacts, roles: Roles, { using, check }: Condition): string {
   const { owner, system, app } = quotedRoles(roles)
   return `drop policy if exists ${policyNames.tenant} on ${name};

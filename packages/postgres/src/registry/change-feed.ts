@@ -4,18 +4,18 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { SqlClient } from '../client/sql-client.ts'
 import type { ChangeLog } from './change-log.ts'
 
-/** Milliseconds between two looks at the log of changes, in which ids are gathered. */
+/** Milliseconds between two reads of the change log. Ids are gathered meanwhile. */
 const gatherMs = 50
 
-/** Ids that are looked up in one query. Beyond it the query asks for every change of the last hour. */
+/** Most ids in one query. Beyond it the query asks for every change of the last hour. */
 const mostIds = 500
 
-/** The channel's messages since the last look: ids of tenants, or more than are worth naming. */
+/** The tenant ids in the channel's messages since the last read, or a mark for too many. */
 export class PendingIds {
   #ids = new Set<string>()
   #isOverfull = false
 
-  /** Notes what a message says. Any session may send one, so nothing but the id of a tenant is taken from it. */
+  /** Adds the id in a message. Any session may send messages, so only a valid id is used. */
   add (id: string): void {
     if (idProblem(id) !== undefined || this.#isOverfull) return
     this.#ids.add(id)
@@ -28,7 +28,7 @@ export class PendingIds {
     return this.#ids.size === 0 && !this.#isOverfull
   }
 
-  /** The ids, once; null stands for all tenants. */
+  /** Returns the ids and clears them; null stands for all tenants. */
   take (): readonly string[] | null {
     const ids = this.#isOverfull ? null : [...this.#ids]
     this.#ids = new Set()
@@ -37,15 +37,15 @@ export class PendingIds {
   }
 }
 
-/** What a {@link ChangeFeed} calls, and what ends it. */
+/** Callbacks of a {@link ChangeFeed}, and the signal that ends it. */
 export interface FeedSettings {
   readonly onChange: (change: TenantChange) => void
-  /** Called where changes may have been missed. */
+  /** Called if changes may have been missed. */
   readonly onAll: () => void
   readonly signal: AbortSignal
 }
 
-/** Makes changes of the messages of one listening connection. */
+/** Turns the messages of one listening connection into changes. */
 export class ChangeFeed {
   readonly #client: SqlClient
   readonly #log: ChangeLog
@@ -59,7 +59,7 @@ export class ChangeFeed {
     this.#settings = settings
   }
 
-  /** Takes one message: the id of a tenant that may have changed, or `'all'`. */
+  /** Handles one message: the id of a tenant that may have changed, or `'all'`. */
   receive (payload: string): void {
     if (payload === 'all') this.#settings.onAll()
     else this.#pending.add(payload)
@@ -77,7 +77,8 @@ export class ChangeFeed {
         await sleep(gatherMs, undefined, { ref: false, signal })
       }
     } catch {
-      // The log cannot be read. A lost connection is noticed by its end, and its successor begins with 'all' as well.
+      // The log cannot be read. If the connection is lost, its 'end' event opens another one, which
+      // begins with 'all' as well.
       if (!signal.aborted) onAll()
     } finally {
       this.#isReading = false

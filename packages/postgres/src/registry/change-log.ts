@@ -4,10 +4,10 @@ import * as v from 'valibot'
 
 import type { SqlClient } from '../client/sql-client.ts'
 
-/** Tenants that are named one by one. Beyond it everything has to be asked for again. */
+/** Most tenants that are reported one by one. Beyond it the caller has to reload all tenants. */
 const mostChanges = 1_000
 
-/** Changes that are known to have been passed on. */
+/** How many ids of reported changes are kept, so that no change is reported twice. */
 const mostSeen = 20_000
 
 const names = v.array(v.string())
@@ -18,14 +18,15 @@ const changesSchema = v.array(v.object({
   changes: v.array(v.object({ change: v.string(), slugs: names, domains: names }))
 }))
 
-/** Reads which tenants really have changed, each change once. */
+/** Reads which tenants have changed, and reports each change once. */
 export class ChangeLog {
   readonly #seen = new LRUCache<string, true>({ max: mostSeen })
 
   /**
    * `select tenancy.changes_of('{acme,globex}')`
    *
-   * @returns the tenants that have changed since the last look, with all names that they had or have; `'all'` for too many.
+   * @returns the tenants that have changed since the last read, with all current and former names;
+   * `'all'` if there are too many.
    */
   async read (client: SqlClient, ids: readonly string[] | null): Promise<readonly TenantChange[] | 'all'> {
     const { rows: [row] } = await client.query<{ changes: unknown }>(

@@ -1,6 +1,6 @@
 import { inTransaction, type SqlClient } from '../client/sql-client.ts'
 
-/** Takes back a tenant that was never served, with its names: nobody has seen them, so that they need no quarantine. */
+/** Removes a tenant that was never served, with its names. Unused names need no quarantine. */
 export async function forgetTenant (client: SqlClient, id: string): Promise<void> {
   await inTransaction(client, async () => {
     const { rowCount } = await client.query(

@@ -2,11 +2,12 @@ import type { TenantRecord } from '@fastify-tenancy/core'
 
 import type { SqlClient } from '../client/sql-client.ts'
 
-// One statement, so all or nothing without a transaction. The trigger hold_names decides about id and slug.
-// Dates come back as JSON text, which no type parser of the caller's driver changes.
+// One statement, so it is atomic without a transaction. The trigger hold_names checks id and slug.
+// Dates come back as JSON text, so that no type parser of the caller's driver changes them.
 const text = `
 with tenant as (
-  insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard, schema_name, database_name, settings)
+  insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard, schema_name,
+    database_name, settings)
   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
   returning id, version, created_at, updated_at
 ), domain as (
@@ -15,7 +16,7 @@ with tenant as (
 )
 select version, to_json(created_at) #>> '{}' as created, to_json(updated_at) #>> '{}' as updated from tenant`
 
-/** What the database makes up of a tenant that is written. */
+/** The values that the database sets when a tenant is written. */
 export interface RowVersion {
   readonly version: number
   readonly createdAt: Date
@@ -41,7 +42,7 @@ export function readRowVersion ({ version, created, updated }: VersionRow): RowV
   return { version, createdAt: new Date(created), updatedAt: new Date(updated) }
 }
 
-/** A tenant as parameters $1 to $11. */
+/** Returns a tenant as parameters $1 to $11. */
 export function tenantValues (tenant: TenantRecord): unknown[] {
   return [
     tenant.id,

@@ -4,10 +4,10 @@ import type { SqlClient } from '../client/sql-client.ts'
 import { readTenantJson } from './tenant-record.ts'
 
 /**
- * Returns one page of tenants by id: those after `after`, which is `''` for the first page.
+ * Returns one page of tenants in id order: those after `after`, which is `''` for the first page.
  *
- * A page starts after the last id of the page before, so it needs no open cursor and tolerates inserts. Only the
- * conditions that are asked for stand in the query, so that the planner can choose the index of one of them:
+ * A page starts after the last id of the previous page, so it needs no open cursor and tolerates
+ * inserts. The query holds only the requested conditions, so that the planner can use an index:
  *
  * ```sql
  * select tenancy.tenant_json(tenants) as tenant from tenancy.tenants

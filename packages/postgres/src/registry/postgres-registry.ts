@@ -12,19 +12,30 @@ import { updateTenantRow } from './update-tenant.ts'
 import { watchTenants, type OpenListener } from './watch-tenants.ts'
 
 export interface PostgresRegistryOptions {
-  /** The types of the tenant columns: an id that one of them would write in another way is refused at insert. @default none */
+  /**
+   * The types of the tenant columns. Insert refuses an id that one of these types would write
+   * differently.
+   * @default none
+   */
   readonly idTypes?: readonly TenantColumnType[]
-  /** Opens the connection on which changes are heard; kept open while anyone watches. Not through a pooler that shares connections. @default the registry has no `watch` */
+  /**
+   * Opens the connection that LISTENs for changes, open while `watch` is in use. It must not go
+   * through a transaction pooler.
+   * @default the registry has no `watch`
+   */
   readonly listen?: OpenListener
-  /** Called while anyone watches, after a migration changed tables, and whenever one may have. @default nothing is done */
+  /**
+   * Called while `watch` is in use, whenever a migration may have changed tables.
+   * @default no call
+   */
   readonly onCatalog?: () => void
 }
 
 /**
- * The registry in schema `tenancy`, as `tenancy init` makes it.
+ * Returns the registry in schema `tenancy`, which `tenancy init` creates.
  *
- * @param client a `pg.Pool`, which the caller closes. Look-ups need a login of the registry's or the application's;
- * `list` one of the registry's; `insert` and `update` one of the owner's.
+ * @param client a `pg.Pool`, which the caller closes. Look-ups need the registry's or the
+ * application's login, `list` the registry's login, `insert` and `update` the owner's login.
  */
 export function postgresRegistry (client: SqlClient, options: PostgresRegistryOptions = {}): TenantRegistry {
   const { idTypes = [], listen, onCatalog } = options
@@ -37,7 +48,7 @@ class PostgresRegistry implements TenantRegistry {
   readonly #client: SqlClient
   readonly #idTypes: readonly TenantColumnType[]
 
-  /** There only where changes can be heard. */
+  /** Defined only if the caller gave `listen`. */
   readonly watch?: NonNullable<TenantRegistry['watch']>
 
   constructor (
@@ -53,7 +64,7 @@ class PostgresRegistry implements TenantRegistry {
         watchTenants(listen, listener, { reader: client, ...(onCatalog && { onCatalog }) })
   }
 
-  // A name that breaks its rule is nobody's, and costs no look-up.
+  // A slug that breaks the rules belongs to no tenant, so it costs no look-up.
   async findBySlug (slug: string): Promise<TenantRecord | undefined> {
     return slugProblem(slug, []) === undefined ? selectTenant(this.#client, 'slug', slug) : undefined
   }
@@ -90,11 +101,13 @@ class PostgresRegistry implements TenantRegistry {
     assertBounds(changes)
     const tenant = toTenant({ ...old, ...changes, id })
     const stamp = await updateTenantRow(this.#client, tenant, expectedVersion).catch(refuse)
-    if (stamp === undefined) throw tenantConflict('the tenant was changed by somebody else: read it again')
+    if (stamp === undefined)
+      throw tenantConflict('the tenant was changed by another writer meanwhile: read it again')
     return toTenant({ ...tenant, ...stamp })
   }
 
-  // '007' and '7' are one bigint, and upper-case and hyphenless uuids one uuid: two tenants would share their rows.
+  // '007' and '7' are one bigint, and upper-case and hyphenless uuids are one uuid. Two such
+  // tenants would share their rows.
   async #checkIdType (id: string, type: TenantColumnType): Promise<void> {
     const { rows: [row] } = await this.#client.query<{ same: boolean }>(
       `select $1::text::${type}::text = $1 as same`,
@@ -105,7 +118,9 @@ class PostgresRegistry implements TenantRegistry {
         throw error
       })
     if (row?.same !== true)
-      throw tenantConflict(`the id must be written as a tenant column of type ${type} writes it`)
+      throw tenantConflict(
+        `a tenant column of type ${type} would change the id: choose an id that ${type} stores unchanged`
+      )
   }
 }
 
@@ -127,7 +142,8 @@ const conflicts: Readonly<Record<string, string>> = {
 function explainList (error: unknown): never {
   if (sqlState(error) !== '42501') throw error
   throw new SetupInvalidError(
-    'this login looks single tenants up, and may not list them: give options.database.registryUrl, and run `tenancy init` with it',
+    'this login may look up single tenants but not list them: set options.database.registryUrl, ' +
+      'and run `tenancy init` with it',
     { cause: error }
   )
 }

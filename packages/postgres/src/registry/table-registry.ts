@@ -4,7 +4,9 @@ import * as v from 'valibot'
 
 import { quoteName, type SqlClient } from '../client/sql-client.ts'
 
-/** Which columns hold what of a tenant. A property without a column has its default, or what `map` gives. */
+/**
+ * The columns that hold a tenant's properties. Other properties come from `map` or have a default.
+ */
 export interface TableColumns {
   readonly id: string
   readonly slug: string
@@ -16,7 +18,7 @@ export interface TableColumns {
   readonly schema?: string
   readonly database?: string
   readonly settings?: string
-  /** One verified custom domain. Without it there are none. */
+  /** One verified custom domain. Without this column, tenants have no custom domains. */
   readonly domain?: string
   readonly createdAt?: string
   readonly updatedAt?: string
@@ -26,9 +28,15 @@ export interface TableRegistryOptions {
   /** `'organizations'` or `'public.organizations'`. */
   readonly table: string
   readonly columns: TableColumns
-  /** What the columns do not say as the suite says it, from a row: `row => ({ status: row.blocked ? 'suspended' : 'active' })`. */
+  /**
+   * Converts a row to properties that the columns do not hold in the suite's form:
+   * `row => ({ status: row.blocked ? 'suspended' : 'active' })`.
+   */
   readonly map?: (row: Readonly<Record<string, unknown>>) => Partial<TenantInput>
-  /** A `pg.Pool`, which the caller closes. @default the connections of `registryUrl`, or of `url`, of the application that it is given to */
+  /**
+   * A `pg.Pool`, which the caller closes.
+   * @default the application's connections of `registryUrl`, or of `url`
+   */
   readonly client?: SqlClient
 }
 
@@ -60,13 +68,15 @@ const schema = v.strictObject({
 }, 'must be an object')
 
 /**
- * A registry over a table of the user's own. The suite reads it, and leaves writing to whoever does that today.
+ * Returns a registry over a table of the application's own. The suite only reads it; the
+ * application keeps writing it.
  *
  * ```sql
  * select * from "organizations" where "subdomain" = $1
  * ```
  *
- * The login of `registryUrl` (without one, that of `url`) must be allowed to read the table: also past its policies, if it has any.
+ * The login of `registryUrl` (without it, that of `url`) must be allowed to read the table, also
+ * past the table's policies.
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
@@ -91,12 +101,12 @@ export class TableRegistry implements TenantRegistry {
     this.#table = options.table.split('.').map(quoteName).join('.')
   }
 
-  /** Gives it the application's connections, unless it has its own. */
+  /** Uses the application's connections, unless `client` was given. */
   connect (client: SqlClient): void {
     this.#client ??= client
   }
 
-  // A name that breaks its rule is nobody's, and costs no look-up.
+  // A slug that breaks the rules belongs to no tenant, so it costs no look-up.
   async findBySlug (slug: string): Promise<TenantRecord | undefined> {
     return slugProblem(slug, []) === undefined ? this.#find(this.#options.columns.slug, slug) : undefined
   }
@@ -111,9 +121,9 @@ export class TableRegistry implements TenantRegistry {
   }
 
   /**
-   * All tenants in the order of the id's own type, so that the index of the id serves each page. The filter is part of the
-   * query where `columns` name what it asks for and there is no `map`. An index on such a column and the id,
-   * `create index on organizations (tier, id)`, then spares reading the other rows.
+   * Lists tenants in the order of the id's own type, so that the id's index serves each page.
+   * The filter is part of the query if `columns` has the filtered property and there is no `map`.
+   * An index such as `create index on organizations (tier, id)` then avoids reading the other rows.
    */
   async *list (filter: TenantFilter = {}): AsyncIterable<TenantRecord> {
     const id = quoteName(this.#options.columns.id)
@@ -133,7 +143,8 @@ export class TableRegistry implements TenantRegistry {
     }
   }
 
-  // `map` may say something else than the column. A column that is null stands for the property's default.
+  // `map` may override the column, so it disables the filter. A null column means the default
+  // value.
   #conditions (filter: TenantFilter, values: unknown[]): string[] {
     const { columns, map } = this.#options
     if (map !== undefined) return []
@@ -155,13 +166,15 @@ export class TableRegistry implements TenantRegistry {
     return Promise.reject(readOnly())
   }
 
-  // The key is compared as the column's own type, for its index; one that is no such value is nobody's.
+  // Compares the key as the column's own type, to use its index. A value that the type refuses
+  // belongs to no tenant.
   async #find (column: string, key: string): Promise<TenantRecord | undefined> {
     try {
       const [row] = await this.#query(`select * from ${this.#table} where ${quoteName(column)} = $1`, [key])
       if (row === undefined) return undefined
       const tenant = this.#read(row)
-      // '007' finds the bigint 7, and an upper-case uuid the lower-case one: they are not that tenant's name.
+      // '007' finds the bigint 7, and an upper-case uuid the lower-case uuid. Neither is the
+      // tenant's id.
       return column === this.#options.columns.id && tenant.id !== key ? undefined : tenant
     } catch (error) {
       if (error instanceof Error && 'code' in error && (error.code === '22P02' || error.code === '22003'))
@@ -173,7 +186,7 @@ export class TableRegistry implements TenantRegistry {
   async #query (text: string, values: unknown[]): Promise<Record<string, unknown>[]> {
     if (this.#client === undefined)
       throw new InternalTypeError(
-        'this registry has no connection: give it to the suite as `registry`, or give it a `client`'
+        'this registry has no connection: pass it to the suite as `registry`, or set its option `client`'
       )
     return (await this.#client.query<Record<string, unknown>>(text, values)).rows
   }
@@ -186,7 +199,7 @@ export class TableRegistry implements TenantRegistry {
       database: valueOf(row, database)
     })
     const domainName = valueOf(row, domain)
-    // A date that nobody wrote down is the same at each look-up.
+    // A missing date is the same at each look-up.
     const createdAt = valueOf(row, others.createdAt) ?? new Date(0)
     const input = {
       createdAt,
@@ -204,7 +217,7 @@ export class TableRegistry implements TenantRegistry {
   }
 }
 
-// A value that this version does not understand is an error, and not a tenant with a guess in it.
+// A value that this version does not understand is an error. Guessing could serve a blocked tenant.
 const tenantShape = v.looseObject({
   name: v.optional(v.string()),
   status: v.optional(v.picklist(['provisioning', 'active', 'suspended', 'deleting', 'deleted'])),

@@ -22,8 +22,8 @@ const schema = v.object({
 })
 
 /**
- * The tenant of one `tenancy.tenant_json()`. A row that this version does not understand is an error, not a
- * tenant with a guess in it: a status that came with a newer version must not read as `active`.
+ * Returns the tenant of one `tenancy.tenant_json()`. A row that this version does not understand
+ * is an error, because a status of a newer version must not read as `active`.
  */
 export function readTenantJson (json: string): TenantRecord {
   const { shard, schema: own, database, ...rest } = v.parse(schema, JSON.parse(json))

@@ -3,8 +3,9 @@ import type { TenantRecord } from '@fastify-tenancy/core'
 import type { SqlClient } from '../client/sql-client.ts'
 import { readRowVersion, tenantValues, type RowVersion, type VersionRow } from './insert-tenant.ts'
 
-// The version in the WHERE clause decides between two writers: the second waits for the first, looks again and finds no row.
-// A claim of a domain that waits for its proof stays; a proved domain that is not in the list goes.
+// The version in the WHERE clause decides between two writers: the second waits for the first,
+// checks again and finds no row.
+// Unproved claims of domains stay. A proved domain that is not in the list is deleted.
 const text = `
 with tenant as (
   update tenancy.tenants set slug = $2, name = $3, status = $4, plan = $5, isolation = $6,
@@ -17,11 +18,12 @@ with tenant as (
 ), kept as (
   insert into tenancy.domains (tenant_id, domain, verified_at)
   select tenant.id, domain, now() from tenant, unnest($11::text[]) domain
-  on conflict (tenant_id, domain) do update set verified_at = excluded.verified_at where domains.verified_at is null
+  on conflict (tenant_id, domain) do update set verified_at = excluded.verified_at
+    where domains.verified_at is null
 )
 select version, to_json(created_at) #>> '{}' as created, to_json(updated_at) #>> '{}' as updated from tenant`
 
-/** Writes a tenant over the one of version `expected`; undefined when there is none of that version. */
+/** Replaces version `expected` of a tenant. Returns undefined if there is no such version. */
 export async function updateTenantRow (
   client: SqlClient,
   tenant: TenantRecord,

@@ -6,45 +6,53 @@ import type { SqlClient } from '../client/sql-client.ts'
 import { ChangeFeed } from './change-feed.ts'
 import { ChangeLog } from './change-log.ts'
 
-/** Opens a connection for listening alone, which whoever asked for it ends; undefined where none can hear anything. */
+/**
+ * Opens a connection for LISTEN, which the caller ends. Undefined if notifications cannot arrive.
+ */
 export type OpenListener = () => Promise<Pick<pg.Client, 'query' | 'on' | 'end'> | undefined>
 
 type Listener = NonNullable<Awaited<ReturnType<OpenListener>>>
 
-/** The payload that says that a migration changed tables. A process that does not know it drops it. */
+/** The payload for a migration that changed tables. Older versions drop it. */
 export const catalogChange = 'catalog'
 
-/** Milliseconds between two signs of life, and until one is taken for missing: behind a lost route TCP alone waits for hours. */
+/**
+ * Milliseconds between two heartbeats, and the timeout of a heartbeat. Without them, TCP alone
+ * would notice a broken route only after hours.
+ */
 const pulse = { every: 10_000, within: 5_000 }
 
 const farewell = 1_000
 
-/** How often "all" is passed on: it has every tenant looked up again, and any session may send it. */
+/** Limits 'all', because it reloads every tenant and any session may send it. */
 const allRate = { burst: 5, everyMs: 10_000 }
 
 /** Options of {@link watchTenants}. */
 export interface WatchOptions {
-  /** Where the database is read. @default the connection that listens */
+  /** The connection that reads the change log. @default the connection that listens */
   readonly reader?: SqlClient
-  /** Called after a migration changed tables, and whenever one may have. @default nothing is done */
+  /** Called whenever a migration may have changed tables. @default no call */
   readonly onCatalog?: () => void
-  /** Milliseconds between two signs of life, and until one is taken for missing. @default 10 s and 5 s */
+  /**
+   * Milliseconds between two heartbeats, and the timeout of one heartbeat.
+   * @default 10 s and 5 s
+   */
   readonly pulse?: Readonly<Record<'every' | 'within', number>>
 }
 
-/** The wait before the n-th attempt to connect again, in milliseconds: 100, 200, … up to 5 s, half of it random. */
+/** Milliseconds before the n-th reconnect: 100, 200, … up to 5 s, with jitter down to half. */
 const backOff = (attempt: number): number =>
   Math.min(100 * 2 ** (attempt - 1), 5_000) * (0.5 + Math.random() / 2)
 
 /**
- * `LISTEN tenancy` on a connection of its own, opened again whenever it is lost. While it was away anything may have changed,
- * so each new connection begins with `'all'`.
+ * Runs `LISTEN tenancy` on a separate connection, and reconnects when the connection is lost.
+ * Changes may have been missed meanwhile, so each new connection begins with `'all'`.
  *
- * Any session of the database may notify the channel. So a message is taken for no more than the id of a tenant that may have
- * changed: whether it has, and under which names it was known, is read from the database, for all messages of an interval at
- * once. `'all'` is passed on at a bounded rate. Every other message is dropped.
+ * Any session of the database may notify the channel, so a message is only a hint that a tenant may
+ * have changed. One read of the change log finds the real changes and serves all messages of
+ * an interval. `'all'` is passed on at a bounded rate. Every other message is dropped.
  *
- * @returns the function that ends it. Rejects when the first connection cannot be had.
+ * @returns the function that ends it. Rejects if the first connection cannot be opened.
  */
 export async function watchTenants (
   open: OpenListener,
@@ -62,7 +70,7 @@ export async function watchTenants (
   async function listen (): Promise<Listener | undefined> {
     const next = await open()
     if (next === undefined) return undefined
-    // The end tells of the loss; unheard, the error would end the process.
+    // The 'end' event reports the loss. Without this listener the error would end the process.
     next.on('error', () => {})
     const feed = new ChangeFeed(reader ?? next, log, {
       onChange: listener,
@@ -97,7 +105,7 @@ export async function watchTenants (
     const late = setTimeout(() => {
       client.end().catch(() => {})
     }, within).unref()
-    // What breaks the connection ends it, and that is heard.
+    // A failed query means a broken connection, which the 'end' event reports.
     client.query('select 1').catch(() => {}).finally(() => {
       clearTimeout(late)
     })
@@ -115,7 +123,7 @@ export async function watchTenants (
         }
         return
       } catch {
-        // Ended, or not back yet: the loop's condition tells which.
+        // Either the watch has ended, or the server is not back yet. The loop's condition decides.
       }
     }
   }
@@ -124,7 +132,8 @@ export async function watchTenants (
     ended.abort()
     all.stop()
     catalog.stop()
-    // A server that no longer answers does not answer a farewell either.
+    // A server that no longer answers never confirms the end of the connection, so do not wait for
+    // it.
     await Promise.race([client?.end(), sleep(farewell, undefined, { ref: false })])
   }
   return Object.assign(end, { isHearing: () => isHearing })

@@ -6,23 +6,28 @@ import { grantRole, type Roles, type SessionInfo } from './roles.ts'
 /** A login as its URL names it. */
 export interface Login {
   readonly user: string
-  /** Used only where the login is created. Without one the server must let it in another way. */
+  /**
+   * Used only to create the login. Without a password the server must authenticate it in another
+   * way.
+   */
   readonly password?: string
 }
 
-/** The logins of one database. One that is missing shares the application's. */
+/** The logins of one database. If one is missing, the application's login takes its place. */
 export interface Logins {
   readonly app?: Login
   /** May become the roles of tenants. */
   readonly tenantRoles?: Login
-  /** The global tables. Without one the system's login may become their role too. */
+  /** For the global tables. Without it, the system's login may set the global role too. */
   readonly global?: Login
   readonly registry?: Login
   readonly system?: Login
   readonly owner?: Login
 }
 
-/** What each login is for, as groups that it may become. Roles of tenants are granted one by one: see `grantTenantRoles`. */
+/**
+ * The groups that each login may SET ROLE to. Tenant roles are granted singly: `grantTenantRoles`.
+ */
 const groups = {
   app: ['app'],
   tenantRoles: [],
@@ -32,8 +37,8 @@ const groups = {
   owner: ['owner']
 } as const
 
-// What the holder of these can do without a SET ROLE. The application's login can do nothing until it has become
-// tenancy_app: a forgotten context is "permission denied".
+// Whether a login inherits its groups' privileges. The application's login has no privileges until
+// it sets role tenancy_app, so a missing context is "permission denied".
 const inherits = {
   app: false,
   tenantRoles: false,
@@ -44,8 +49,9 @@ const inherits = {
 } as const
 
 /**
- * Creates missing logins, grants each exactly its own groups, and takes our other groups from it.
- * The login of the session and superusers are left as they are: in development one login serves for everything.
+ * Creates missing logins, grants each login exactly its own groups, and revokes our other groups.
+ * Leaves the session's login and superusers unchanged, because in development one login serves for
+ * everything.
  *
  * ```sql
  * create role "app" login noinherit password 'SCRAM-SHA-256$…'
@@ -72,7 +78,8 @@ export async function ensureLogins (
     )
     const granted = new Set(wanted.map(({ role }) => role))
     for (const { role, isInherited } of wanted) await grantRole(client, session, role, user, isInherited)
-    // The owner's login may hand these on to the roles of tenants, who would lose them with it.
+    // The owner's login may grant these to tenant roles. Revoking them would revoke those grants
+    // too.
     if (uses.includes('owner')) granted.add(roles.app).add(roles.shared)
     await revokeOthers(client, session, Object.values(roles).filter(role => !granted.has(role)), user)
     await grantLookups(
@@ -100,7 +107,7 @@ function usesByUser (logins: Logins): Map<string, Use[]> {
   return users
 }
 
-/** Creates a login where it is missing. @returns whether it is a superuser's */
+/** Creates a login if it is missing. @returns whether the login is a superuser */
 export async function ensureLogin (
   client: SqlClient,
   { user, password }: Login,
@@ -116,7 +123,10 @@ export async function ensureLogin (
   )
   const inherit = isInheriting ? 'inherit' : 'noinherit'
   const isSent = password !== undefined &&
-    !withholds(client, `the login ${quoteName(user)} gets no password here: give it its own with \\password`)
+    !withholds(
+      client,
+      `the login ${quoteName(user)} gets no password here: set its password with \\password`
+    )
   await client.query(
     `create role ${quoteName(user)} login ${inherit}${
       isSent ? ` password ${quoteText(passwordVerifier(password, server?.iterations ?? undefined))}` : ''
@@ -126,11 +136,13 @@ export async function ensureLogin (
 }
 
 /**
- * Lets the owner's login make roles of tenants. Up to PostgreSQL 15, CREATEROLE may grant any role but a superuser's.
+ * Lets the owner's login create tenant roles. Up to PostgreSQL 15, CREATEROLE may grant every role
+ * that is not a superuser.
  *
  * ```sql
  * alter role "owner" createrole;
- * grant "tenancy_app_1f3a0c22", "tenancy_shared_1f3a0c22" to "owner" with admin true, inherit false, set false;
+ * grant "tenancy_app_1f3a0c22", "tenancy_shared_1f3a0c22" to "owner"
+ *   with admin true, inherit false, set false;
  * ```
  */
 export async function allowTenantRoles (
@@ -160,7 +172,7 @@ async function revokeOthers (
   others: readonly string[],
   user: string
 ): Promise<void> {
-  // The session's own login must stay able to become the owner, or it could not finish.
+  // The session's own login must stay a member of the owner, otherwise it could not finish.
   if (user === session.user) return
   const { rows } = await client.query<{ role: string }>(
     `
@@ -173,10 +185,11 @@ async function revokeOthers (
   for (const { role } of rows) await client.query(`revoke ${quoteName(role)} from ${quoteName(user)}`)
 }
 
-const lookups =
-  'tenancy.tenant_by_slug(text), tenancy.tenant_by_domain(text), tenancy.tenant_by_id(text), tenancy.changes_of(text[])'
+const lookups = 'tenancy.tenant_by_slug(text), tenancy.tenant_by_domain(text), tenancy.tenant_by_id(text), ' +
+  'tenancy.changes_of(text[])'
 
-// To the login and not to its group: the role that tenants' statements run as has no business in the registry.
+// Granted to the login, not to its group: tenants' statements run as that group and must not read
+// the registry.
 async function grantLookups (client: SqlClient, user: string, may: boolean): Promise<void> {
   if (may) {
     await client.query(
@@ -189,13 +202,15 @@ async function grantLookups (client: SqlClient, user: string, may: boolean): Pro
   }
 }
 
-// Also from logins that an earlier configuration named, and this one does not.
+// Also for logins of an earlier configuration that this configuration no longer names.
 async function closeLookups (client: SqlClient, roles: Roles, registry: string): Promise<void> {
   const { rows } = await client.query<{ user: string }>(
     `
     select distinct holder.rolname::text as user
-    from pg_catalog.pg_proc p cross join lateral pg_catalog.aclexplode(p.proacl) a join pg_catalog.pg_roles holder on holder.oid = a.grantee
-    where p.pronamespace = pg_catalog.to_regnamespace('tenancy')::oid and p.proname = any($1) and a.grantee <> p.proowner
+    from pg_catalog.pg_proc p cross join lateral pg_catalog.aclexplode(p.proacl) a
+      join pg_catalog.pg_roles holder on holder.oid = a.grantee
+    where p.pronamespace = pg_catalog.to_regnamespace('tenancy')::oid and p.proname = any($1)
+      and a.grantee <> p.proowner
       and holder.rolname <> all($2)`,
     [['tenant_by_slug', 'tenant_by_domain', 'tenant_by_id', 'changes_of'], [roles.registry, roles.owner,
       registry]]
@@ -204,12 +219,13 @@ async function closeLookups (client: SqlClient, roles: Roles, registry: string):
     await client.query(`revoke execute on function ${lookups} from ${quoteName(user)}`)
 }
 
-// A statement's context, and whether the tenant is ready for it, is read as the login: it becomes the role only with that. The
-// installation's id is read at the boot.
+// The login reads a statement's context and the tenant's migration state before it sets the role.
+// It reads the installation's id at boot.
 async function grantContext (client: SqlClient, user: string): Promise<void> {
   await client.query(`
     grant usage on schema tenancy to ${quoteName(user)};
-    grant execute on function tenancy.current_lockout_version(), tenancy.current_catalog_epoch(), tenancy.current_versions(),
+    grant execute on function tenancy.current_lockout_version(), tenancy.current_catalog_epoch(),
+      tenancy.current_versions(),
       tenancy.check_lockout(text, text, text), tenancy.has_migration(text, text), tenancy.note_signing(text),
       tenancy.installation() to ${quoteName(user)}`)
 }

@@ -1,11 +1,11 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto'
 
-/** What a server uses that has no setting `scram_iterations`: PostgreSQL 15. */
+/** The number for servers without the setting `scram_iterations`: PostgreSQL 15. */
 const defaultIterations = 4096
 
 /**
- * What `create role … password` takes in a password's place (RFC 5803), so that the password itself stands
- * in no server log. Text beyond ASCII would need SASLprep: it is given to the server as it is.
+ * Returns the SCRAM verifier that `create role … password` accepts (RFC 5803), so that no server
+ * log holds the password. Non-ASCII text would need SASLprep, so it is returned unchanged.
  *
  * @param iterations the server's own setting `scram_iterations`
  */

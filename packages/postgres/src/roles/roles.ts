@@ -2,15 +2,15 @@ import { roleName } from '@fastify-tenancy/core'
 
 import { quoteName, type SqlClient } from '../client/sql-client.ts'
 
-/** The group roles of one database. None may log in and none inherits. */
+/** The group roles of one database: nologin, noinherit. */
 export interface Roles {
   /** Owns all tables and the schema `tenancy`. */
   readonly owner: string
-  /** Statements of tenants: rows of tenant tables through the policy, and shared tables. */
+  /** Runs the statements of tenants: their rows of tenant tables, by policy, and shared tables. */
   readonly app: string
-  /** Reads the shared tables: what the roles of schemas have of the schema of shared tables. */
+  /** Reads the shared tables. Roles of tenants with a schema of their own are its members. */
   readonly shared: string
-  /** The global tables, never a tenant's. */
+  /** Owns the privileges on global tables, which no tenant's statement may use. */
   readonly global: string
   /** Work across tenants. */
   readonly system: string
@@ -30,7 +30,7 @@ export function rolesOf (database: string): Roles {
   })
 }
 
-/** Replaces each `:"app"` of a SQL file by the quoted name of this database's role. */
+/** Returns a SQL file with each placeholder such as `:"app"` replaced by the role's quoted name. */
 export function withRoles (sql: string, roles: Roles): string {
   return sql.replace(/:"(\w+)"/g, (placeholder, role: string) => {
     if (!(role in roles)) throw new TypeError(`${placeholder} is no role`)
@@ -39,7 +39,7 @@ export function withRoles (sql: string, roles: Roles): string {
 }
 
 /**
- * Creates what is missing of the roles, and lets the connected login become the owner.
+ * Creates the missing group roles.
  *
  * ```sql
  * create role "tenancy_app_1f3a0c22" nologin noinherit
@@ -57,12 +57,12 @@ export async function ensureRoles (client: SqlClient, roles: Roles): Promise<voi
   }
 }
 
-/** What the server says of the session: who it is, and whether it is new enough to grant the right to become apart from inheriting. */
+/** Facts about the session: its login, its database, and which GRANT options the server has. */
 export interface SessionInfo {
   readonly user: string
   readonly database: string
   readonly superuser: boolean
-  /** 16 and newer: `grant … with inherit false, set true`. */
+  /** Whether the server is PostgreSQL 16 or newer: `grant … with inherit false, set true`. */
   readonly grantsOptions: boolean
 }
 
@@ -83,8 +83,8 @@ export async function readSessionInfo (client: SqlClient): Promise<SessionInfo> 
 }
 
 /**
- * Lets a login become a role, and inherit its privileges or not; nothing where it is so already, so that a login which may
- * grant nothing can set up what is left to do.
+ * Grants a role to a login, with or without inheriting its privileges. Does nothing if the grant
+ * exists, so that a login that may grant nothing can do the rest of the set-up.
  *
  * ```sql
  * grant "tenancy_app_1f3a0c22" to "app" with inherit false, set true
@@ -97,13 +97,16 @@ export async function grantRole (
   login: string,
   inherit: boolean
 ): Promise<void> {
-  // Up to 15, whether a role inherits is said of the role that holds it, and to be a member is to be able to become.
+  // Before PostgreSQL 16, INHERIT is an attribute of the member role, and membership implies SET
+  // ROLE. The options do not exist there, hence the `to_jsonb` look-ups.
   const { rows } = await client.query(
     `
     select from pg_catalog.pg_auth_members m
-    join pg_catalog.pg_roles granted on granted.oid = m.roleid join pg_catalog.pg_roles holder on holder.oid = m.member
+    join pg_catalog.pg_roles granted on granted.oid = m.roleid
+      join pg_catalog.pg_roles holder on holder.oid = m.member
     where granted.rolname = $1 and holder.rolname = $2
-      and coalesce((pg_catalog.to_jsonb(m) ->> 'inherit_option')::bool, $3) = $3 and coalesce((pg_catalog.to_jsonb(m) ->> 'set_option')::bool, true)`,
+      and coalesce((pg_catalog.to_jsonb(m) ->> 'inherit_option')::bool, $3) = $3
+        and coalesce((pg_catalog.to_jsonb(m) ->> 'set_option')::bool, true)`,
     [role, login, inherit]
   )
   if (rows.length > 0) return

@@ -4,7 +4,7 @@ import type { Roles, SessionInfo } from './roles.ts'
 
 interface TenantRole {
   readonly role: string
-  /** Whether the right login may become it already. */
+  /** Whether the right login may set the role already. */
   readonly isGranted: boolean
   /** Whether this session may grant it. */
   readonly isOurs: boolean
@@ -17,12 +17,12 @@ interface Stray {
   readonly grantor: string
 }
 
-/** How many roles one statement grants. */
+/** How many roles one GRANT names. */
 const chunk = 100
 
 /**
- * Lets the login of `tenantRolesUrl` (or the application's, where there is none) become the role of
- * every tenant of this database, and takes those roles from the other logins. Idempotent.
+ * Lets one login set the role of every tenant of this database, and revokes those roles from the
+ * other logins. It is the login of `tenantRolesUrl`, or without it the application's. Idempotent.
  *
  * ```sql
  * grant "tenant_7f3c_1f3a0c22", … to "app_roles" with inherit false, set true;
@@ -59,7 +59,7 @@ export async function grantTenantRoles (
   ]
 }
 
-// The owner's login made the roles, and a superuser becomes every role without a grant.
+// Not the owner's login, which created the roles, and not the session's, which may be a superuser.
 function strangersOf (
   { app, global, registry, system, owner }: Logins,
   session: SessionInfo,
@@ -95,7 +95,8 @@ async function readTenantRoles (
       me.rolsuper or pg_catalog.pg_has_role(session_user, r.oid, 'USAGE WITH ADMIN OPTION')
         or (me.rolcreaterole and pg_catalog.current_setting('server_version_num')::int < 160000) as "isOurs",
       coalesce((
-        select pg_catalog.json_agg(pg_catalog.json_build_object('user', holder.rolname, 'grantor', grantor.rolname))
+        select pg_catalog.json_agg(pg_catalog.json_build_object('user', holder.rolname, 'grantor',
+          grantor.rolname))
         from pg_catalog.pg_auth_members m join pg_catalog.pg_roles holder on holder.oid = m.member
         join pg_catalog.pg_roles grantor on grantor.oid = m.grantor
         where m.roleid = r.oid and holder.rolname = any($3) and not holder.rolsuper), '[]') as strays

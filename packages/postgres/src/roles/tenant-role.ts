@@ -5,8 +5,8 @@ import { SetupInvalidError } from '../errors.ts'
 import { grantRole, readSessionInfo, rolesOf } from './roles.ts'
 
 /**
- * Makes a tenant's own role where there is none: a member of one group, from which it has its privileges, and one that a
- * login of the application may become. Two grants, whatever the number of tables.
+ * Creates a tenant's own role if it is missing. The role inherits the privileges of one group, and
+ * the application's login may set it. Two grants, however many tables there are.
  *
  * ```sql
  * create role "tenant_7f3c_1f3a0c22" nologin inherit;
@@ -14,10 +14,12 @@ import { grantRole, readSessionInfo, rolesOf } from './roles.ts'
  * grant "tenant_7f3c_1f3a0c22" to "app" with inherit false, set true;
  * ```
  *
- * @param group `'app'` for rows of tenant tables through their policies, `'shared'` for shared tables alone.
- * @param login that of `tenantRolesUrl`, or the one of `url`; undefined where that is a superuser's, which may become every role.
- * @returns its name
- * @throws FST_TENANCY_SETUP_INVALID when the login of the client may not create roles
+ * @param group `'app'` for rows of tenant tables through their policies, `'shared'` for shared
+ * tables.
+ * @param login the login of `tenantRolesUrl`, or of `url`. Undefined for a superuser, who may set
+ * every role without a grant.
+ * @returns the role's name
+ * @throws FST_TENANCY_SETUP_INVALID if the client's login may not create roles
  */
 export async function ensureTenantRole (
   client: SqlClient,
@@ -33,7 +35,7 @@ export async function ensureTenantRole (
     ])
     if (existing === undefined) await client.query(`create role ${quoteName(role)} nologin inherit`)
     const name = rolesOf(session.database)[group]
-    // Inherited and not to be become: a role of a tenant is what statements run as, and nothing behind it.
+    // INHERIT without SET: statements run as the tenant's role and cannot switch to its group.
     await client.query(
       `grant ${quoteName(name)} to ${quoteName(role)}${
         session.grantsOptions ? ' with inherit true, set false' : ''
@@ -44,7 +46,8 @@ export async function ensureTenantRole (
   } catch (error) {
     if (sqlState(error) !== '42501') throw error
     throw new SetupInvalidError(
-      `the login of options.database.ownerUrl may not create roles for tenants: run \`tenancy init\` again with these options`,
+      'the login of options.database.ownerUrl may not create roles for tenants: ' +
+        'run `tenancy init` again with these options',
       { cause: error }
     )
   }

@@ -3,8 +3,9 @@ import type { ResolvedTables } from './table-lists.ts'
 import { separateViews } from './views.ts'
 
 /**
- * The tables as the catalog has them now: with `tables.tenant: 'auto'`, every table of the schema that has the tenant column
- * and is in no other list. A partition belongs to the table that it is part of. Listed views are in `views` alone.
+ * Returns the tables as the catalog has them now. `tables.tenant: 'auto'` becomes every table of
+ * the schema that has the tenant column and is in no other list. A partition belongs to its
+ * partitioned table. Listed views are moved to `views`.
  */
 export async function listTables (client: SqlClient, tables: ResolvedTables): Promise<ResolvedTables> {
   const { auto, schema, shared, global, views } = tables
@@ -13,9 +14,11 @@ export async function listTables (client: SqlClient, tables: ResolvedTables): Pr
     `
     select c.relname::text as name
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = $2 and a.attnum > 0 and not a.attisdropped
+    join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = $2 and a.attnum > 0
+      and not a.attisdropped
     where n.nspname = $1 and c.relkind in ('r', 'p') and not c.relispartition and c.relname <> all($3)
-      and not exists (select from pg_catalog.pg_depend where classid = 'pg_catalog.pg_class'::regclass and objid = c.oid and deptype = 'e')
+      and not exists (select from pg_catalog.pg_depend
+        where classid = 'pg_catalog.pg_class'::regclass and objid = c.oid and deptype = 'e')
     order by c.relname`,
     [schema, auto, [...shared, ...global, ...(views?.shared ?? []), ...(views?.global ?? [])]]
   )

@@ -3,7 +3,9 @@ import { SetupInvalidError } from '../errors.ts'
 import type { ListedViews } from './listed-views.ts'
 import type { ResolvedTables } from './table-lists.ts'
 
-/** Separates the listed views from the listed tables: only tables hold rows and have policies. */
+/**
+ * Separates the listed views from the listed tables, because only tables hold rows and policies.
+ */
 export async function separateViews (client: SqlClient, tables: ResolvedTables): Promise<ResolvedTables> {
   const { schema, tenant, shared, global, views = noViews } = tables
   const listed = [...Object.keys(tenant), ...shared, ...global]
@@ -35,15 +37,15 @@ export async function separateViews (client: SqlClient, tables: ResolvedTables):
 
 const noViews: ListedViews = { tenant: {}, shared: [], global: [] }
 
-/** The names of all listed views. */
+/** Returns the names of all listed views. */
 export function viewNames ({ tenant, shared, global }: ListedViews = noViews): readonly string[] {
   return [...Object.keys(tenant), ...shared, ...global]
 }
 
 /**
- * Resolves when each of these views reads with the rights of the role that queries it.
+ * Resolves if each of these views reads with the rights of the role that queries it.
  *
- * @throws FST_TENANCY_SETUP_INVALID that names the first view that reads as its owner
+ * @throws FST_TENANCY_SETUP_INVALID, which names the first view that reads as its owner
  */
 export async function assertInvokers (
   client: SqlClient,
@@ -54,7 +56,7 @@ export async function assertInvokers (
   if (first !== undefined) throw new SetupInvalidError(ownerViewProblem(first))
 }
 
-/** The views among these that read as their owner, as quoted names. */
+/** Returns the quoted names of those of these views that read as their owner. */
 export async function ownerViews (
   client: SqlClient,
   schema: string,
@@ -66,14 +68,18 @@ export async function ownerViews (
     select ${nameOfRelation('c.oid')} as name
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = $1 and c.relname = any($2) and c.relkind = 'v'
-      and not coalesce((select option_value::bool from pg_catalog.pg_options_to_table(c.reloptions) where option_name = 'security_invoker'), false)
+      and not coalesce((select option_value::bool from pg_catalog.pg_options_to_table(c.reloptions)
+        where option_name = 'security_invoker'), false)
     order by c.relname`,
     [schema, views]
   )
   return rows.map(({ name }) => name)
 }
 
-/** The names of the views and materialized views that read one of these tables, also through other views. */
+/**
+ * Returns the names of the views and materialized views over these tables, also through other
+ * views.
+ */
 export async function readViewsOver (
   client: SqlClient,
   schema: string,
@@ -90,14 +96,17 @@ export async function readViewsOver (
       where n.nspname = $1 and c.relname = any($2)
       union select reads.view from reaching join reads on reads.relation = reaching.relation
     )
-    select distinct c.relname::text as name from reaching join pg_catalog.pg_class c on c.oid = reaching.relation
+    select distinct c.relname::text as name from reaching
+      join pg_catalog.pg_class c on c.oid = reaching.relation
     where c.relkind in ('v', 'm') order by 1`,
     [schema, tables]
   )
   return rows.map(({ name }) => name)
 }
 
-/** What is wrong with a listed view that reads as its owner, and how to mend it. */
+/** Returns the error text for a listed view that reads as its owner. */
 export function ownerViewProblem (name: string): string {
-  return `the view ${name} reads as its owner, whom the policies of tenants do not bind: alter view ${name} set (security_invoker = true) (PostgreSQL 15 or newer), or take it from options.tables`
+  return `the view ${name} reads as its owner, whom the policies of tenants do not bind: ` +
+    `alter view ${name} set (security_invoker = true) (PostgreSQL 15 or newer), ` +
+    'or take it from options.tables'
 }

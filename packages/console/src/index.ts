@@ -1,0 +1,2 @@
+export { default, tenancyConsole } from './plugin.ts'
+export type { Authorize, Authorized, ConsoleOptions } from './options.ts'
