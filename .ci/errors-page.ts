@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
-import { root, sources, withDocsOnOneLine } from './sources.ts'
+import { root, sources } from './sources.ts'
 
 /**
  * Codes of earlier releases that are no longer thrown. A code keeps its meaning and is never
@@ -28,16 +28,6 @@ const definition = new RegExp(docstring + call, 'g')
 /** Returns every `defineError('FST_TENANCY_…', status, …)` of the sources, by code. */
 export function errorDefinitions (): ErrorDefinition[] {
   return sources().flatMap(({ folder, text }) =>
-<<<<<<< HEAD
-    [...withDocsOnOneLine(text).matchAll(
-      /(?:\/\*\* (?<doc>[^\n]*) \*\/\n)?[^\n]*(?:\n +)?(?:defineError|createError)\(\s*'(?<code>FST_TENANCY_\w+)'[^]*?\b(?<status>[45]\d\d)\b/g
-    )].map(({ groups = {} }) => {
-      const { code = '', status = '' } = groups
-      // Where a function makes the error, the sentence is that function's.
-      const doc = groups.doc ??
-        new RegExp(`/\\*\\*[\\s*]+(${status}: [^\\n]*?)(?: \\*/)?\\n`).exec(withDocsOnOneLine(text))?.[1] ??
-        ''
-=======
     [...text.matchAll(
       definition
     )].map(({ groups = {} }) => {
@@ -45,7 +35,6 @@ export function errorDefinitions (): ErrorDefinition[] {
       // If a function creates the error, its docstring is used.
       const doc = groups.doc?.replace(/\s*\n\s*\*?\s*/g, ' ').trim() ??
         new RegExp(`/\\*\\*[\\s*]+(${status}: [^\\n]*?)(?: \\*/)?\\n`).exec(text)?.[1] ?? ''
->>>>>>> main
       const name = folder === 'fastify-tenancy' ? folder : `@fastify-tenancy/${folder}`
       return { code, status: Number(status), package: name, meaning: doc.replace(/^\d+(, [^:]*)?: /, '') }
     })
