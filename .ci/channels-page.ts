@@ -3,7 +3,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
-import { root } from './sources.ts'
+import { root, withDocsOnOneLine } from './sources.ts'
 
 export const channelsPagePath: string = join(root, 'packages/telemetry/docs/channels.md')
 
@@ -12,7 +12,7 @@ interface Payload {
   readonly fields: readonly { readonly name: string; readonly type: string; readonly doc: string }[]
 }
 
-const source = readFileSync(join(root, 'packages/core/src/channels.ts'), 'utf8')
+const source = withDocsOnOneLine(readFileSync(join(root, 'packages/core/src/channels.ts'), 'utf8'))
 
 /** Interfaces of the file, by name. */
 function payloads (): ReadonlyMap<string, Payload> {

@@ -29,3 +29,14 @@ export function sources (): Source[] {
       })
   )
 }
+
+/** Returns a source whose docstrings stand on one line each, for the pages that are made from them. */
+export function withDocsOnOneLine (text: string): string {
+  return text.replaceAll(
+    /\/\*\*\n((?: *\*(?!\/).*\n)+) *\*\//g,
+    (_, lines: string) =>
+      `/** ${
+        lines.split('\n').map(line => line.replace(/^ *\* ?/, '')).filter(line => line !== '').join(' ')
+      } */`
+  )
+}

@@ -105,7 +105,7 @@ t.test("PGF-07 a client sees nothing of the database's text", async t => {
     t.equal(headers['retry-after'], status === 503 ? '1' : undefined)
   }
   t.match(lines.join(''), /notes_pkey/, 'the log has the original')
-  t.match(lines.join(''), /came past the error handler/)
+  t.match(lines.join(''), /bypassed the error handler/)
 })
 
 t.test("an application's own error handler gets the original errors", async t => {

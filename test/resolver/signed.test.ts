@@ -235,7 +235,7 @@ t.test('EDG-02 without a secret the boot warns of writers to Redis', { skip: noR
   }
   t.match(
     await bootOf(false),
-    /in redis are not signed: a writer to it can have a host served as another tenant/
+    /in redis are not signed: a client of Redis can make a host serve another tenant/
   )
   t.notMatch(await bootOf(testSecret), /in redis are not signed/)
 })
@@ -262,7 +262,7 @@ t.test('the secret has one place in the suite, and a form', async t => {
           database: 'postgres://localhost/x',
           [part]: { secret: first }
         }),
-      { message: new RegExp(`options\\.${part}\\.secret is not a known option: give options\\.rls\\.secret`) }
+      { message: new RegExp(`options\\.${part}\\.secret is not a known option: set options\\.rls\\.secret`) }
     )
   }
 })

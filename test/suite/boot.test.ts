@@ -66,19 +66,19 @@ function says (given: object): string {
 t.test('a misplaced option is refused, and the message names its place', async t => {
   t.equal(
     says({ resolver: { redis: 'redis://localhost' } }),
-    'options.resolver.redis is not a known option: give options.redis'
+    'options.resolver.redis is not a known option: set options.redis'
   )
   t.equal(
     says({ rateLimit: { limits: {}, redis: 'redis://localhost' } }),
-    'options.rateLimit.redis is not a known option: give options.redis'
+    'options.rateLimit.redis is not a known option: set options.redis'
   )
   t.equal(
     says({ cache: { redis: 'redis://localhost' } }),
-    'options.cache.redis is not a known option: give options.redis'
+    'options.cache.redis is not a known option: set options.redis'
   )
   t.equal(
     says({ cache: { decorator: 'store' } }),
-    'options.cache.decorator is not a known option: give options.decorators.cache'
+    'options.cache.decorator is not a known option: set options.decorators.cache'
   )
   t.equal(says({ rateLimit: './limits.json', cache: false }), 'accepted')
 })

@@ -9,7 +9,8 @@ declare module 'fastify' {
     /**
      * The cache of this request's tenant, until the request ends.
      *
-     * @throws FST_TENANCY_CONTEXT_MISSING where the route is off, or there is no tenant; FST_TENANCY_SCOPE_CLOSED after the end.
+     * @throws FST_TENANCY_CONTEXT_MISSING if the route is off or there is no tenant;
+     * FST_TENANCY_SCOPE_CLOSED after the end.
      */
     readonly cache: TenantCacheHandle
   }

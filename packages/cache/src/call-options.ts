@@ -3,23 +3,32 @@ import * as v from 'valibot'
 
 /** Options of one call of `increment`. */
 export interface IncrementOptions {
-  /** How long the number lives from its making: `'1h'`. @default the plugin's `ttl` */
+  /** Lifetime of the number, counted from its creation: `'1h'`. @default the plugin's `ttl` */
   readonly ttl?: string
 }
 
 /** Options of one call of `set`. */
 export interface SetOptions {
-  /** How long the value lives: `'30s'`. @default the plugin's `ttl` */
+  /** Lifetime of the value: `'30s'`. @default the plugin's `ttl` */
   readonly ttl?: string
-  /** Names under which `invalidateTag` removes the value. Reading a value with tags takes a second wait for Redis. @default none */
+  /**
+   * Names under which `invalidateTag` removes the value. Reading a value with tags takes a second
+   * round trip. @default none
+   */
   readonly tags?: readonly string[]
 }
 
 /** Options of one call of `wrap`. */
 export interface WrapOptions extends SetOptions {
-  /** How long past its life a value is still served, while a new one is loaded in the background. @default not at all */
+  /**
+   * How long an expired value is still served while a new one is loaded in the background. @default
+   * not at all
+   */
   readonly staleFor?: string
-  /** Whether one process at a time loads; the others wait for its value, at most 5 s. @default false */
+  /**
+   * Whether only one process at a time loads. The others wait for its value for up to 5 s. @default
+   * false
+   */
   readonly lock?: boolean
 }
 
@@ -42,7 +51,11 @@ export interface ResolvedCallOptions {
 
 const defaults: ResolvedCallOptions = { tags: [], lock: false }
 
-/** @throws FST_TENANCY_OPTION_INVALID */
+/**
+ * Checks the options of a call.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
 export function resolveCallOptions (
   method: 'increment' | 'set' | 'wrap',
   input: unknown

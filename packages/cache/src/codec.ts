@@ -2,7 +2,7 @@ import { CacheValueError } from './errors.ts'
 import { json, type CacheSerializer } from './options.ts'
 import type { CacheRead } from './store.ts'
 
-/** Values to text and back. */
+/** Converts values to text and back. */
 export class Codec {
   readonly #serializer: CacheSerializer
   readonly #maxBytes: number
@@ -15,7 +15,7 @@ export class Codec {
   }
 
   /**
-   * The text of a value; undefined where it has none, which is not stored.
+   * Returns the text of a value, or undefined if it has none. Such a value is not stored.
    *
    * @throws FST_TENANCY_CACHE_VALUE_REFUSED when it cannot be serialized: a cycle, a bigint.
    */
@@ -28,7 +28,7 @@ export class Codec {
     }
   }
 
-  /** Says why a text cannot be stored; undefined when it can. */
+  /** Returns why a text cannot be stored, or undefined if it can. */
   problem (text: string): string | undefined {
     const bytes = Buffer.byteLength(text)
     return bytes > this.#maxBytes
@@ -40,7 +40,7 @@ export class Codec {
     return text === undefined ? undefined : this.#serializer.parse(text)
   }
 
-  /** The value that was read; undefined for a miss, and for a text that is no longer understood. */
+  /** Returns the value of a read, or undefined for a miss and for a text that cannot be parsed. */
   decodeRead (read: CacheRead): unknown {
     if (read.isCounter) return wholeNumber(read.payload ?? '')
     try {
@@ -51,7 +51,9 @@ export class Codec {
   }
 }
 
-/** A counter's number; undefined for a text that is none, so that no reader calculates with NaN. */
+/**
+ * Returns a counter's number, or undefined for other text, so that no caller calculates with NaN.
+ */
 function wholeNumber (text: string): number | undefined {
   const number = /^-?\d+$/.test(text) ? Number(text) : Number.NaN
   return Number.isSafeInteger(number) ? number : undefined

@@ -4,27 +4,30 @@ import { signatureLength, type Seal } from '@fastify-tenancy/core'
 
 import type { CacheWrite } from './store.ts'
 
-/*
- * How a value is written in Redis:
+/**
+ * The format of a value in Redis:
  *
- *   epoch (16) · id of this writing (8) · token of each tag (16 each) · seal · header · '\n' · payload
+ *   generation token (16) · id of this write (8) · token of each tag (16 each) · seal · header ·
+ * '\n' · payload
  *
- * The header is empty, 'n' for a counter, or the JSON list [staleAt, ...tags]. Epoch and id lead, so that a script
- * can tell an entry by its first characters. A removed entry is '!' and 23 more: no epoch begins so.
+ * The header is empty, 'n' for a counter, or the JSON list [staleAt, ...tags]. Generation token and
+ * id come first, so that a script recognizes an entry by its first characters. A removed entry is
+ * '!' and 23 more characters; no generation token begins with '!'.
  *
- * The seal is there where the plugin has a secret: '~' · signature (43) · end in milliseconds of the Unix clock. It covers the
- * key, the end, the header and the payload. What the server's own scripts write is trusted: epoch, tokens and counters.
+ * The seal exists if the plugin has a secret: '~' · signature (43) · expiry in milliseconds of the
+ * Unix clock. It covers the key, the expiry, the header and the payload. Data that the scripts
+ * write is trusted: tokens and counters.
  */
 
 export const tokenLength = 16
 export const entryVersionLength = 24
 
-/** A random token of 96 bits: an epoch. */
+/** Returns a random token of 96 bits, for a generation or a tag. */
 export function token (): string {
   return randomBytes(12).toString('base64url')
 }
 
-/** The id of one writing: 48 bits, enough to tell the writings of one key apart. */
+/** Returns the id of one write: 48 bits, enough to distinguish the writes of one key. */
 export function entryId (): string {
   return randomBytes(6).toString('base64url')
 }
@@ -39,13 +42,13 @@ export interface Entry {
 
 export const noTags: readonly string[] = []
 
-/** The header of a value, as its writer knows it. */
+/** Returns the header of a value. */
 export function entryHeader (staleAt: number, tags: readonly string[]): string {
   if (staleAt === Infinity && tags.length === 0) return ''
   return JSON.stringify([staleAt === Infinity ? 0 : staleAt, ...tags])
 }
 
-/** The seal and the header of a value. Unsealed where there is no secret. */
+/** Returns the seal and the header of a value. Without a secret there is no seal. */
 export function sealedHeader (
   seal: Seal | undefined,
   key: string,
@@ -58,9 +61,11 @@ export function sealedHeader (
 }
 
 /**
- * Reads an entry; undefined when it is of another epoch, removed, or not ours.
+ * Parses an entry. Returns undefined if it belongs to another generation, is removed, or has
+ * another format.
  *
- * @param seal undefined where values are not signed. @param key under which the entry was found.
+ * @param seal undefined if values are not signed.
+ * @param key the key of the entry.
  */
 export function parseEntry (
   raw: string,
@@ -84,7 +89,7 @@ function plain (payload: string, isCounter: boolean): Entry {
   return { payload, staleAt: Infinity, isCounter, tags: noTags, tagTokens: noTags }
 }
 
-// Neither tokens nor the seal have a '[', and no token a '~'.
+// Tokens and seals never contain '[', and tokens never contain '~'.
 function splitHead (head: string): { tokens: string; sealed: string; header: string } {
   const bracket = head.indexOf('[')
   const front = bracket === -1 ? head : head.slice(0, bracket)

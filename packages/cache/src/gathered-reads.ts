@@ -6,12 +6,18 @@ export interface TenantKeys {
   readonly keys: readonly string[]
 }
 
-/** Reads all these keys at once, and gives what they hold in their order; what takes a second wait is promised. */
+/**
+ * Reads all these keys in one command and returns the results in their order. A result that needs a
+ * second command is a promise.
+ */
 export type ReadMany = (wanted: readonly TenantKeys[]) => Promise<(CacheRead | Promise<CacheRead>)[]>
 
-/** More keys than this go in two commands, so that nobody waits for the values of a hundred others. */
+/**
+ * Keys per command. More keys are split into two commands, so that no caller waits for the values
+ * of many others.
+ */
 const mostKeys = 64
-/** The same of several tenants' keys: all wait for the largest values among them. */
+/** Keys per command if several tenants share it, because all wait for the largest value. */
 const mostShared = 16
 
 interface Reader {
@@ -19,16 +25,19 @@ interface Reader {
   readonly reject: (error: unknown) => void
 }
 
-/** What one turn asks of one tenant: who waits for each key. */
+/** The reads of one tenant in one tick: the waiting callers by key. */
 interface PendingRead {
   readonly tenant: string
   readonly readers: Map<string, Reader[]>
 }
 
 /**
- * Makes one command of what one turn of the event loop reads, key by key: one MGET asks for a tenant's epoch once, and a thousand
- * who miss the same key together are one question. It is sent when the turn's own work is done, so that nobody waits for it;
- * and nobody gets an answer that was asked for before something he knows of, since no answer arrives in between.
+ * Combines the reads of one event-loop tick into one command. One MGET reads a tenant's generation
+ * token once, and concurrent misses of one key are one read. It is sent on `nextTick`, so no read
+ * waits.
+ *
+ * All reads that share a command were issued in the same tick. No reply is processed within a tick,
+ * so no caller can already know of a state newer than the command it joins.
  */
 export class GatheredReads {
   readonly #readMany: ReadMany
@@ -101,7 +110,10 @@ export class GatheredReads {
   }
 }
 
-/** Keys of several tenants in one command: also a plain client may have a Cluster behind it, which says so at the first one. */
+/**
+ * Whether Redis rejected keys of several slots in one command. A plain client may also be connected
+ * to a Cluster, which reports this error at the first such command.
+ */
 export function isCrossSlot (error: unknown): boolean {
   return error instanceof Error && error.message.startsWith('CROSSSLOT')
 }

@@ -10,62 +10,83 @@ import { PendingChanges } from './pending-changes.ts'
 import type { CacheRead } from './store.ts'
 
 /**
- * One tenant's cache, for as long as its request or run lasts. Any string is a key; `undefined` is a miss and is not stored, `null` is a value.
- * Every method rejects with FST_TENANCY_SCOPE_CLOSED afterwards, with FST_TENANCY_OPTION_INVALID for a wrong option,
- * and with a TypeError for a key that is no string.
- * Inside a request that is one transaction, changes (except `increment`, which has an answer) are made after its commit, and never
- * after a rollback; until then what was changed reads as a miss.
- * When Redis cannot be reached reads miss and `set` does nothing, unless the plugin's `onStoreError` is `'throw'`.
+ * One tenant's cache, until its request or run ends. Any string is a key. `undefined` is a miss and
+ * is not stored; `null` is a value.
+ *
+ * Every method rejects with FST_TENANCY_SCOPE_CLOSED after the end, with FST_TENANCY_OPTION_INVALID
+ * for a wrong option, and with a TypeError if a key is not a string.
+ *
+ * In a request that runs as one transaction, changes are made after the commit, and never after a
+ * rollback. Until then a changed key reads as a miss. `increment` is the exception, because it
+ * returns the sum.
+ *
+ * When Redis cannot be reached, reads miss and `set` does nothing, unless the plugin's
+ * `onStoreError` is `'throw'`.
  */
 export interface TenantCacheHandle {
   get<T = unknown>(key: string): Promise<T | undefined>
-  /** @throws FST_TENANCY_CACHE_VALUE_REFUSED when the value is longer than `maxEntryBytes` or cannot be serialized. */
+  /**
+   * Stores a value.
+   *
+   * @throws FST_TENANCY_CACHE_VALUE_REFUSED when the value is longer than `maxEntryBytes` or cannot
+   * be serialized.
+   */
   set(key: string, value: unknown, options?: SetOptions): Promise<void>
   /**
-   * Resolves to how many of the keys held a value; to 0 where it waits for a commit. A load of one of them that is under way does not store its own.
+   * Resolves to the number of keys that held a value, or to 0 if the change waits for a commit. A
+   * running load of such a key does not store its value.
    *
    * @throws FST_TENANCY_REDIS_UNAVAILABLE
    */
   delete(...keys: string[]): Promise<number>
   has(key: string): Promise<boolean>
-  /** The values in the order of the keys, in one wait. */
+  /** Returns the values in the order of the keys, in one round trip. */
   getMany<T = unknown>(keys: readonly string[]): Promise<(T | undefined)[]>
   /**
-   * Adds to a whole number, 0 where there is none, and resolves to the sum. Its life counts from its making and is not prolonged.
+   * Adds to a whole number (0 if the key is missing) and resolves to the sum. The lifetime counts
+   * from the number's creation and is not prolonged.
    *
    * @param by a whole number. @default 1
-   * @throws FST_TENANCY_CACHE_VALUE_REFUSED where the key holds something else.
-   * @throws FST_TENANCY_REDIS_UNAVAILABLE, and then it is not known whether it was added.
+   * @throws FST_TENANCY_CACHE_VALUE_REFUSED if the key holds another value.
+   * @throws FST_TENANCY_REDIS_UNAVAILABLE. It is then unknown whether the number was added.
    */
   increment(key: string, by?: number, options?: IncrementOptions): Promise<number>
   /**
-   * The value under the key, or what `load` gives, which is then stored: once for all callers of this process that ask at the same time.
-   * Each gets a copy of its own, as it comes back from the store: dates as strings, unless a serializer keeps them.
-   * What was overtaken by a flush, a delete, a set or an invalidated tag is returned, and not stored.
+   * Returns the value of the key, or the result of `load`, which is then stored. Concurrent callers
+   * in this process share one load.
+   *
+   * Each caller gets its own copy, as it is read back from the store: dates are strings, unless a
+   * serializer preserves them. A loaded value is returned but not stored if a flush, delete, set or
+   * invalidated tag happened during the load.
    */
   wrap<T>(key: string, load: () => T | Promise<T>, options?: WrapOptions): Promise<T>
   /**
-   * Removes all values that were stored with this tag: `SET <tag> <new token>`, whatever their number.
+   * Removes all values stored with this tag: `SET <tag> <new token>`, at constant cost.
    *
    * @throws FST_TENANCY_REDIS_UNAVAILABLE
    */
   invalidateTag(tag: string): Promise<void>
   /**
-   * Removes all values of this tenant: `SET <epoch> <new token>`, whatever their number.
+   * Removes all values of this tenant: `SET <generation> <new token>`, at constant cost.
    *
    * @throws FST_TENANCY_REDIS_UNAVAILABLE
    */
   flush(): Promise<void>
   /**
-   * Returns this cache as a store of Keyv, for libraries that take one: `new Keyv({ store: cache.toKeyv('sessions') })`.
-   * It ends with this handle. Its `clear()` removes the values of the namespace, and nothing else.
+   * Returns this cache as a Keyv store, for libraries that accept one: `new Keyv({ store:
+   * cache.toKeyv('sessions') })`. It ends with this handle. Its `clear()` removes only the values
+   * of the namespace.
    *
-   * @param namespace whose keys and `clear()` are apart from those of others. @default the one that Keyv sets
+   * @param namespace isolates keys and `clear()` from those of other namespaces. @default the
+   * namespace that Keyv sets
    */
   toKeyv(namespace?: string): KeyvLike
 }
 
-/** {@link TenantCacheHandle} of one scope. All state is private: a handle leads to no client and to no other tenant. */
+/**
+ * The {@link TenantCacheHandle} of one scope. All state is private, so a handle gives no access to
+ * the client or to another tenant.
+ */
 export class ScopedCache implements TenantCacheHandle {
   readonly #scope: TenantScope
   readonly #engine: CacheContext
@@ -181,7 +202,7 @@ export class ScopedCache implements TenantCacheHandle {
       : this.#engine.codec.decodeRead(read)
   }
 
-  /** The tenant of a handle that is still open, after a check of the keys. */
+  /** Checks that the handle is open and the keys are strings. Returns the tenant's id. */
   #open (...keys: string[]): string {
     this.#scope.assertOpen()
     for (const key of keys) {

@@ -5,11 +5,11 @@ import * as v from 'valibot'
 export interface KeyvLike {
   /** The namespace given to `toKeyv()`, else the one that Keyv sets. */
   namespace: string | undefined
-  /** Keyv's adapters keep their options here; this one has none. */
+  /** Keyv's adapters keep their options here; this adapter has none. */
   readonly opts: Record<string, unknown>
   get<T = unknown>(key: string): Promise<T | undefined>
   getMany<T = unknown>(keys: string[]): Promise<(T | undefined)[]>
-  /** @param ttl milliseconds; the plugin's `ttl` where it is missing or 0. */
+  /** @param ttl milliseconds; the plugin's `ttl` if it is missing or 0. */
   set(key: string, value: unknown, ttl?: number): Promise<boolean>
   setMany(entries: readonly KeyvEntry[]): Promise<boolean[]>
   delete(key: string): Promise<boolean>
@@ -17,11 +17,11 @@ export interface KeyvLike {
   deleteMany(keys: string[]): Promise<boolean>
   has(key: string): Promise<boolean>
   hasMany(keys: string[]): Promise<boolean[]>
-  /** Removes all values of the namespace; without a namespace all values of the tenant. */
+  /** Removes all values of the namespace, or all values of the tenant without a namespace. */
   clear(): Promise<void>
 }
 
-/** What the store uses of a tenant's cache, see the class `TenantCacheHandle`. */
+/** The methods of a tenant's cache that the store uses; see `TenantCacheHandle`. */
 interface KeyvSource {
   get<T>(key: string): Promise<T | undefined>
   getMany<T>(keys: readonly string[]): Promise<(T | undefined)[]>
@@ -53,8 +53,8 @@ export function toKeyv (cache: KeyvSource, namespace: string | undefined): KeyvL
 }
 
 /**
- * Every value carries a tag of its namespace, so that `clear()` is one command whatever their number.
- * The methods that each Keyv calls are bound, since libraries pass them on by themselves.
+ * Tags every value with its namespace, so that `clear()` is one command for any number of values.
+ * The methods that Keyv calls are bound, because libraries pass them on unbound.
  */
 class KeyvStore implements KeyvLike {
   readonly #opts: Record<string, unknown> = {}
@@ -116,7 +116,7 @@ class KeyvStore implements KeyvLike {
     return this.namespace ? `keyv:${this.namespace}` : undefined
   }
 
-  // With the length, no namespace and key together read as another namespace and key.
+  // The length makes the key unambiguous: no other namespace and key yield the same text.
   #key (key: string): string {
     const { namespace } = this
     return namespace ? `keyv:${namespace.length}:${namespace}:${key}` : key

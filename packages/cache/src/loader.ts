@@ -20,7 +20,7 @@ const lockLife = 10_000
 const lockWait = 5_000
 const lockPoll = 25
 
-/** `wrap`: reads, and on a miss loads once for all who ask at the same time. */
+/** Implements `wrap`: reads, and on a miss loads once for all concurrent callers. */
 export class Loader {
   readonly #engine: CacheContext
   readonly #flights = new SingleFlight<string | undefined>()
@@ -57,15 +57,15 @@ export class Loader {
     }
     if (found === undefined || value === undefined)
       return this.#engine.codec.decode(await this.#fly(call, await this.#casToken(call, found), false))
-    // The load may use the handles of this request, which therefore outlive its reply.
+    // The load may use the handles of this request, so they stay open after its reply.
     if (found.staleAt <= this.#engine.now())
       scope.waitUntil(this.#casToken(call, found).then(casToken => this.#fly(call, casToken, true)))
     return value
   }
 
   /**
-   * Joins the load that began from the same state, or begins one. The state is part of the flight's name:
-   * who reads after a flush must not be handed what was loaded before it.
+   * Joins the load that began from the same state, or begins one. The state is part of the flight's
+   * name, because a caller that reads after a flush must not get a value loaded before it.
    */
   #fly (call: Call, casToken: CasToken | undefined, isRefresh: boolean): Promise<string | undefined> {
     const state = casToken === undefined
@@ -89,7 +89,10 @@ export class Loader {
     return payload
   }
 
-  /** A load that sees what only this request may see: nobody shares it, and it is kept after the commit, if nothing overtook it. */
+  /**
+   * Loads inside a transaction, whose data only this request may see. So the load is not shared,
+   * and its value is stored after the commit, if no change happened meanwhile.
+   */
   async #loadInTransaction (
     call: Call,
     transaction: ScopeTransaction,
@@ -121,7 +124,7 @@ export class Loader {
       const lock = await this.#engine.withOutageLog<CacheLock | undefined>(
         store.lock(call.tenant, call.key, lockLife)
       )
-      // Another process may have stored it while we waited.
+      // Another process may have stored the value during the wait.
       const found: CacheRead | undefined = casToken === undefined || lock !== undefined
         ? await this.#read(call)
         : undefined
@@ -132,13 +135,13 @@ export class Loader {
         if (lock !== undefined || now() > deadline)
           return await this.#load(call, await this.#casToken(call, found))
       } finally {
-        await lock?.().catch(() => {}) // it ends by itself
+        await lock?.().catch(() => {}) // the lock expires by itself
       }
       await setTimeout(lockPoll * (0.5 + Math.random()))
     }
   }
 
-  /** Undefined while the store cannot be reached. */
+  /** Returns undefined while the store cannot be reached. */
   #read ({ tenant, key }: Call): Promise<CacheRead | undefined> {
     return this.#engine.withOutageLog(this.#engine.store.read(tenant, key))
   }

@@ -11,16 +11,17 @@ interface Copy extends CachedItem {
 }
 
 interface TenantState {
-  /** How many times copies were dropped: an answer that was on its way meanwhile is not kept. */
+  /** How many times copies were dropped. A reply that was in flight during a drop is not kept. */
   drops: number
 }
 
-/** Longer keys are not named in a message: the whole tenant's copies go. */
+/** Messages do not name longer keys. They drop all copies of the tenant instead. */
 const longestKey = 512
 
 /**
- * Copies of what was read from Redis, for the length of `ttl`. A change drops them here at once, and in the other processes
- * by a message; all are dropped when messages may have been lost. A change in Redis is never older than `ttl` here.
+ * Keeps copies of values read from Redis for `ttl`. A change drops them at once in this process,
+ * and by a message in other processes. All copies are dropped when messages may have been lost. So
+ * a copy is at most `ttl` older than Redis.
  */
 export class LocalCacheTier implements CacheStore {
   readonly #store: CacheStore
@@ -43,7 +44,7 @@ export class LocalCacheTier implements CacheStore {
     this.#copies = new Partitions(options.maxBytes, () => ({ drops: 0 }), now)
   }
 
-  /** Begins to listen to the other processes; resolves to the function that ends it. */
+  /** Subscribes to changes of other processes. Resolves to the function that unsubscribes. */
   listen (): Promise<() => Promise<void>> {
     return this.#redis.subscribe(cacheChannel, message => {
       this.#hear(message)
@@ -52,7 +53,10 @@ export class LocalCacheTier implements CacheStore {
     })
   }
 
-  /** A copy; none that `wrap` would refresh, since another process may have done it. */
+  /**
+   * Returns a copy, except a stale one that `wrap` would refresh, because another process may
+   * already have refreshed it.
+   */
   peek (tenant: string, key: string): CacheRead | undefined {
     const read = this.#copies.get(tenant, key)?.read
     return read !== undefined && read.staleAt > this.#now() ? read : undefined
@@ -91,7 +95,7 @@ export class LocalCacheTier implements CacheStore {
     return this.#store.begin(tenant, key, tags)
   }
 
-  /** A loaded value replaces none that anyone has a copy of, so that only what was set is told to the others. */
+  /** A loaded value replaces no copy in any process, so only `set` sends a message. */
   write (tenant: string, key: string, value: CacheWrite, casToken?: CasToken): Promise<boolean> {
     const write = (): Promise<boolean> => this.#store.write(tenant, key, value, casToken)
     return casToken === undefined ? this.#changing(tenant, [key], write) : write()
@@ -117,26 +121,32 @@ export class LocalCacheTier implements CacheStore {
     return this.#store.lock(tenant, key, ttl)
   }
 
-  /** Changes Redis, and then drops the copies: those made before it would be older than what Redis has. */
+  /**
+   * Changes Redis first and then drops the copies, because a copy made before the change would be
+   * outdated.
+   */
   async #changing<T> (tenant: string, keys: readonly string[] | null, change: () => Promise<T>): Promise<T> {
     const named = keys?.every(key => key.length <= longestKey) ? keys : null
     try {
       return await change()
     } finally {
-      // Also after an error: nobody knows whether Redis made the change.
+      // Drop the copies also after an error, because Redis may have made the change.
       this.#drop(tenant, named)
       this.#redis.publish(cacheChannel, JSON.stringify([this.#sender, tenant, named])).catch(() => {})
     }
   }
 
-  /** Tells later whether no copy of the tenant was dropped in between: an answer on its way meanwhile may be older. */
+  /**
+   * Returns a function that tells whether no copy of the tenant was dropped since this call. A
+   * reply in flight during a drop may be outdated.
+   */
   #watch (tenant: string): () => boolean {
     const state = this.#copies.state(tenant)
     const { drops } = state
     return () => this.#copies.stateIfAny(tenant) === state && state.drops === drops
   }
 
-  // A copy is kept without its stamp: whoever loads must ask Redis for the state he begins from.
+  // Keeps a copy without its token, because a load must ask Redis for its initial state.
   #keep (tenant: string, key: string, read: CacheRead): void {
     const text = read.payload ?? ''
     const kept = read.isCounter ? undefined : new ParsedJson(text)
@@ -160,7 +170,7 @@ export class LocalCacheTier implements CacheStore {
       const [sender, tenant, keys] = JSON.parse(message) as [string, string, string[] | null]
       if (sender !== this.#sender) this.#drop(tenant, keys)
     } catch {
-      this.#copies.clear() // not one of ours: whatever it meant, nothing old may stay
+      this.#copies.clear() // an unknown message may announce any change
     }
   }
 }

@@ -5,9 +5,9 @@ import { miss, type CacheLock, type CacheRead, type CacheStore, type CacheWrite,
   type CasToken } from './store.ts'
 
 interface Item extends CachedItem {
-  /** Tells the writings of one key apart. */
+  /** Distinguishes the writes of one key. */
   readonly id: string
-  /** Undefined where the value was removed: see {@link CacheStore.remove}. */
+  /** Undefined if the value was removed: see {@link CacheStore.remove}. */
   readonly payload: string | undefined
   readonly staleAt: number
   readonly isCounter: boolean
@@ -16,13 +16,16 @@ interface Item extends CachedItem {
 
 interface TenantState {
   readonly generation: string
-  /** Replaced whenever any tag is invalidated: a load with tags that was under way is not stored. */
+  /**
+   * Replaced when any tag is invalidated, so that running loads with tags do not store their
+   * values.
+   */
   tagGeneration: string
 }
 
 const removalLife = 60_000
 
-/** Values in this process only, in memory that no tenant can take from the others. */
+/** Keeps values in this process only, with memory limits per tenant. */
 export class MemoryStore implements CacheStore {
   readonly #partitions: Partitions<Item, TenantState>
   readonly #now: () => number
@@ -104,7 +107,9 @@ export class MemoryStore implements CacheStore {
     this.#partitions.drop(tenant)
   }
 
-  /** One process needs no lock: its loads of one key are one. */
+  /**
+   * Returns a lock without effect: in one process, concurrent loads of a key are already shared.
+   */
   async lock (): Promise<CacheLock> {
     return async () => {}
   }

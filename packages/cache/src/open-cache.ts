@@ -10,14 +10,16 @@ import type { ResolvedCacheOptions } from './options.ts'
 import { RedisStore } from './redis-store.ts'
 import type { CacheStore } from './store.ts'
 
-/** What the plugin puts on the app, as `app.tenantCache`. */
+/** The decorator `app.tenantCache`. */
 export interface TenantCaches {
-  /** The cache of the scope's tenant, the same at each call. It ends with the scope. */
+  /**
+   * Returns the cache of the scope's tenant, the same object at each call. It ends with the scope.
+   */
   forScope(scope: TenantScope): TenantCacheHandle
   health(): CacheHealth
 }
 
-/** Where the values are, and how that store does. */
+/** Where the values are stored, and the state of that store. */
 export interface CacheHealth {
   readonly store: 'redis' | 'memory'
   readonly status: RedisHealth['status']
@@ -25,15 +27,15 @@ export interface CacheHealth {
 
 /** The caches of one application. */
 export interface OpenCache extends TenantCaches {
-  /** Waits for Redis for a bounded time, and begins to hear of changes. */
+  /** Waits for Redis for a bounded time and subscribes to changes. */
   start(): Promise<void>
-  /** Closes what was opened here; a client that was passed in stays open. */
+  /** Closes the Redis client if it was opened here. A client that was passed in stays open. */
   close(): Promise<void>
 }
 
 const silent: ScopeLogger = { info () {}, warn () {}, error () {} }
 
-/** Opens the store of checked options. An outage of Redis is told to `log`, once. */
+/** Opens the store of checked options. An outage of Redis is logged once. */
 export function openCache (options: ResolvedCacheOptions, log: ScopeLogger = silent): OpenCache {
   const redis = options.redis === undefined
     ? undefined
@@ -61,7 +63,7 @@ export function openCache (options: ResolvedCacheOptions, log: ScopeLogger = sil
   })
 }
 
-/** Makes each scope's handle, at its first use. */
+/** Creates each scope's handle at its first use. */
 function cachesOn (
   store: CacheStore,
   options: ResolvedCacheOptions

@@ -3,47 +3,68 @@ import { checkOptions, duration, instance, nonEmptyString, oneOf, positiveIntege
 import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
-/** How values become text and come back. `JSON` is one. Neither method may depend on the tenant. */
+/**
+ * Converts values to text and back. `JSON` is a serializer. Neither method may depend on the
+ * tenant.
+ */
 export interface CacheSerializer {
-  /** Undefined where the value has no text, as `JSON.stringify(undefined)` gives. */
+  /** Returns undefined if the value has no text, as `JSON.stringify(undefined)` does. */
   stringify(value: unknown): string | undefined
   parse(text: string): unknown
 }
 
 /** Options of the plugin `tenantCache`. */
 export interface CacheOptions {
-  /** Where the values are. Without it they are in this process only. @default none */
+  /**
+   * The Redis that stores the values. Without it they are stored in this process only. @default
+   * none
+   */
   readonly redis?: RedisSource | undefined
-  /** What keys and channels of Redis carry, so that two applications never meet there. Required with `redis`, unless that has one. */
+  /**
+   * The prefix of keys and channels in Redis, so that two applications never share them. Required
+   * with `redis`, unless `redis` has one.
+   */
   readonly namespace?: string | undefined
   /**
-   * Signs the values of `set` and `wrap` in Redis, so that what another writer puts there is a miss: 32 characters or more, or `[new, old]`
-   * while one replaces the other. All processes need the same. @default values are not signed
+   * Signs the values of `set` and `wrap` in Redis, so that values of other writers are misses. 32
+   * characters or more, or `[new, old]` during a rotation. All processes need the same value.
+   * @default values are not signed
    */
   readonly secret?: string | readonly [string, string] | undefined
-  /** How long a value lives unless its call says otherwise. @default '5m' */
+  /** Lifetime of a value, unless its call sets another. @default '5m' */
   readonly ttl?: string
-  /** The part of its life by which a value's life is shortened at random, so that what was stored together does not end together; 0 to 1. @default 0.1 */
+  /**
+   * The fraction by which a lifetime is shortened at random, so that values stored together do not
+   * expire together: 0 to 1. @default 0.1
+   */
   readonly jitter?: number
-  /** The name of the request's getter, where `cache` is taken. @default 'cache' */
+  /** The name of the request's getter, if `cache` is already in use. @default 'cache' */
   readonly decorator?: string
-  /** The longest serialized value, in bytes. @default 1_048_576 */
+  /** Maximum length of a serialized value in bytes. @default 1_048_576 */
   readonly maxEntryBytes?: number
-  /** Memory for all tenants' values of this process where there is no Redis; a tenant may take an eighth. @default 67_108_864 */
+  /**
+   * Memory in bytes for the values of all tenants in this process, without Redis. A tenant may use
+   * an eighth. @default 67_108_864
+   */
   readonly maxBytes?: number
-  /** Copies in this process before Redis. @default false */
+  /** Keeps copies in this process in front of Redis. @default false */
   readonly local?: false | LocalCacheOptions
-  /** @default JSON */
+  /** Converts values to text and back. @default JSON */
   readonly serializer?: CacheSerializer
-  /** What reads and `set` do when Redis cannot be reached: as if nothing were stored, or reject with FST_TENANCY_REDIS_UNAVAILABLE. @default 'miss' */
+  /**
+   * What reads and `set` do when Redis cannot be reached: behave as if the cache were empty, or
+   * reject with FST_TENANCY_REDIS_UNAVAILABLE. @default 'miss'
+   */
   readonly onStoreError?: 'miss' | 'throw'
 }
 
-/** The tier in this process before Redis. */
+/** The tier of copies in this process. */
 export interface LocalCacheOptions {
-  /** How long a copy may lag behind Redis when the message that it is old was lost. @default '1s' */
+  /** How long a copy may be outdated if the message about the change was lost. @default '1s' */
   readonly ttl?: string
-  /** Memory for all tenants' copies; a tenant may take an eighth. @default 16_777_216 */
+  /**
+   * Memory in bytes for the copies of all tenants. A tenant may use an eighth. @default 16_777_216
+   */
   readonly maxBytes?: number
 }
 
@@ -51,7 +72,7 @@ export interface LocalCacheOptions {
 export interface ResolvedCacheOptions {
   readonly redis?: RedisSource | undefined
   readonly namespace?: string | undefined
-  /** The newest first; none where values are not signed. */
+  /** The newest secret first; empty if values are not signed. */
   readonly secrets: readonly string[]
   readonly ttl: number
   readonly jitter: number
@@ -69,13 +90,14 @@ const part = v.pipe(
   v.maxValue(1, 'must be a number from 0 to 1')
 )
 
-/** What `JSON`, and so the default, becomes: by this one the codec knows it. */
+/** Replaces `JSON`, the default, with an object that the codec recognizes. */
 export const json: CacheSerializer = Object.freeze<CacheSerializer>({
   stringify: value => JSON.stringify(value),
   parse: text => JSON.parse(text)
 })
 
-// A copy, since options are frozen and the caller's object (or JSON itself) must not be.
+// Copies the object, because options are frozen and the caller's object (or JSON itself) must not
+// be.
 const serializer = v.pipe(
   instance<CacheSerializer>('an object with the methods stringify and parse', 'stringify', 'parse'),
   v.transform((input): CacheSerializer =>

@@ -4,8 +4,8 @@ import { isReply, RedisUnavailableError } from '@fastify-tenancy/redis'
 import { isCrossSlot } from './gathered-reads.ts'
 
 /**
- * Says once that Redis cannot be reached, and once that it can again: an outage must not write a line for each request.
- * An error of Redis' own is said once for each kind: its word in capitals.
+ * Logs the begin and the end of a Redis outage once each, because an outage must not write a line
+ * per request. An error reply of Redis is logged once per kind (its first word).
  */
 export class OutageLog {
   readonly #log: ScopeLogger
@@ -17,8 +17,8 @@ export class OutageLog {
   }
 
   /**
-   * Resolves or rejects as the work does. An error reply of Redis rejects as FST_TENANCY_REDIS_UNAVAILABLE,
-   * so that no reply to a client shows its text.
+   * Settles as the work does. An error reply of Redis becomes FST_TENANCY_REDIS_UNAVAILABLE, so
+   * that no reply to a client contains its text.
    */
   async watch<T> (work: Promise<T>): Promise<T> {
     try {
@@ -30,11 +30,12 @@ export class OutageLog {
     }
   }
 
-  /** Logs the error where it is new, and returns the one for the caller. */
+  /** Logs the error if it is new, and returns the error for the caller. */
   #told (error: unknown): unknown {
-    if (isCrossSlot(error)) return error // GatheredReads asks again, tenant by tenant
+    if (isCrossSlot(error)) return error // GatheredReads retries per tenant
     const reply = error instanceof RedisUnavailableError ? error.cause : error
-    // Redis answers in this case, so the cache is not in an outage that the next good answer would end.
+    // An error reply means that Redis answers. It is not an outage, and the next good reply must
+    // not end one.
     if (isReply(reply)) this.#tell(reply)
     else if (error instanceof RedisUnavailableError && !this.#isOn) this.#begin(error)
     return isReply(error) ? new RedisUnavailableError(undefined, { cause: error }) : error
@@ -44,7 +45,8 @@ export class OutageLog {
     this.#isOn = true
     this.#log.warn(
       { err: error },
-      'the cache cannot reach Redis: until it can, values are loaded anew, and changes that wait for a commit are lost'
+      'the cache cannot reach Redis: until it can, values are loaded each time and changes that ' +
+        'wait for a commit are lost'
     )
   }
 
@@ -52,10 +54,10 @@ export class OutageLog {
     const [kind = ''] = message.split(' ', 1)
     if (this.#kinds.has(kind)) return
     this.#kinds.add(kind)
-    // Only the text: ioredis attaches the command, with keys and values, to the error.
+    // Logs only the text, because ioredis attaches the command, with keys and values, to the error.
     this.#log.warn(
       { error: message },
-      'Redis refuses what the cache asks of it; values are loaded anew, and this is not said again'
+      'Redis refuses what the cache asks of it: values are loaded each time, and this is logged once'
     )
   }
 

@@ -1,11 +1,12 @@
-/** How much of the heap a parsed value may take, for each byte of its text. What grows more stays text. */
+/** Maximum heap bytes of a parsed value per byte of its text. A larger value stays text. */
 export const growth = 3
 
 const deepest = 32
 
 /**
- * The JSON of a copy in this process: parsed once, at its second use, and copied for every reader, which takes a tenth of parsing it again.
- * Nobody ever holds the parsed value itself, so that what one request does to its own shows in no other.
+ * The JSON of a copy in this process. It is parsed once, at its second use, and copied for every
+ * reader, which takes a tenth of the time of parsing. No reader gets the parsed value itself, so a
+ * request that changes its copy does not affect others.
  */
 export class ParsedJson {
   readonly #text: string
@@ -16,7 +17,7 @@ export class ParsedJson {
     this.#text = text
   }
 
-  /** A value of the caller's own. */
+  /** Returns a value that belongs to the caller. */
   read (): unknown {
     if (this.#value !== undefined) return copyOf(this.#value)
     const value: unknown = JSON.parse(this.#text)
@@ -28,8 +29,9 @@ export class ParsedJson {
   }
 }
 
-// Only what JSON.parse() made: no cycle, no prototype of another's, no getter. A spread keeps a key named __proto__ a key,
-// and assigning to a key that is there calls no setter. Lists and objects apart: `for in` over a list is slow.
+// Copies a result of JSON.parse(), which has no cycles, foreign prototypes or getters. A spread
+// keeps a key named __proto__ as a key, and assigning to an existing key calls no setter. Lists are
+// copied separately, because `for in` over a list is slow.
 function copyOf (value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value
   return Array.isArray(value) ? copyList(value) : copyObject(value as Record<string, unknown>)

@@ -1,11 +1,14 @@
 import { LRUCache } from 'lru-cache'
 
-/** What a kept item costs beside its own text: map nodes, object headers. Counting it bounds the number of items too. */
+/**
+ * Bytes of an item beside its text: map nodes and object headers. Counting them also bounds the
+ * number of items.
+ */
 const itemOverhead = 256
-/** What a tenant costs that keeps nothing. */
+/** Bytes of a tenant without items. */
 const tenantOverhead = 4_096
 
-/** Something kept in memory for one tenant, until a time. */
+/** An item kept in memory for one tenant until a time. */
 export interface CachedItem {
   /** Milliseconds of the Unix clock. */
   readonly expiresAt: number
@@ -19,9 +22,11 @@ interface Partition<Item extends CachedItem, State> {
 }
 
 /**
- * Memory shared by all tenants of a process under one bound in bytes. A tenant may take an eighth of it. When all is taken, a tenant
- * that holds more than its fair share (the bound over the number of tenants) gives way itself;
- * only one that holds less may push out others, those unused longest first. So no tenant evicts the rest.
+ * Memory of all tenants of a process under one bound in bytes. A tenant may use an eighth.
+ *
+ * When the memory is full, a tenant above its fair share (the bound divided by the number of
+ * tenants) evicts its own items. Only a tenant below its share evicts other tenants, least recently
+ * used first. So no tenant can evict all others.
  */
 export class Partitions<Item extends CachedItem, State> {
   readonly #maxBytes: number
@@ -48,17 +53,17 @@ export class Partitions<Item extends CachedItem, State> {
     return this.#tenants.size
   }
 
-  /** The state of a tenant, made where there is none. */
+  /** Returns the state of a tenant, and creates it if needed. */
   state (tenant: string): State {
     return this.#use(tenant).state
   }
 
-  /** The state of a tenant; undefined where nothing was asked of it yet. */
+  /** Returns the state of a tenant, or undefined if it was never used. */
   stateIfAny (tenant: string): State | undefined {
     return this.#tenants.get(tenant)?.state
   }
 
-  /** The item under a key, while it lives. */
+  /** Returns the item of a key, unless it has expired. */
   get (tenant: string, key: string): Item | undefined {
     if (!this.#tenants.has(tenant)) return undefined
     const item = this.#use(tenant).items.get(key)
@@ -67,7 +72,7 @@ export class Partitions<Item extends CachedItem, State> {
     return undefined
   }
 
-  /** All items of a tenant, dead ones too. */
+  /** Returns all items of a tenant, including expired ones. */
   entries (tenant: string): Iterable<[string, Item]> {
     return this.#tenants.get(tenant)?.items.entries() ?? []
   }
@@ -83,7 +88,7 @@ export class Partitions<Item extends CachedItem, State> {
     if (partition !== undefined) this.#measured(partition, items => items.delete(key))
   }
 
-  /** Forgets all of a tenant, its state too. */
+  /** Drops all items and the state of a tenant. */
   drop (tenant: string): void {
     const partition = this.#tenants.get(tenant)
     if (partition === undefined) return

@@ -2,8 +2,9 @@ import type { TenantScope } from '@fastify-tenancy/core'
 import { isReply, judge, RedisUnavailableError } from '@fastify-tenancy/redis'
 
 /**
- * The changes of one handle that wait for the commit, where its scope is one transaction: others must not see
- * what may yet be rolled back. Until then what was changed reads as a miss here, so that the request never meets its own past.
+ * The changes of one handle that wait for the commit of its transaction, because other requests
+ * must not see data that may be rolled back. Until then a changed key reads as a miss, so the
+ * request never reads its outdated value.
  */
 export class PendingChanges {
   readonly #scope: TenantScope
@@ -14,23 +15,23 @@ export class PendingChanges {
     this.#scope = scope
   }
 
-  /** Whether a change of this key waits. */
+  /** Whether a change of this key is waiting. */
   has (key: string): boolean {
     return (this.#isAll || this.#keys.has(key)) && this.#scope.transaction?.isOpen === true
   }
 
   /**
-   * Makes a change, or has it wait; never made after a rollback.
+   * Makes a change, now or after the commit, and never after a rollback.
    *
-   * @param keys what it changes.
-   * @param meanwhile what a caller is told of a change that waits.
+   * @param keys the changed keys.
+   * @param meanwhile the result of a change that waits.
    */
   async make<T> (keys: readonly string[] | 'all', change: () => Promise<T>, meanwhile: T): Promise<T> {
     const { transaction, log } = this.#scope
     if (transaction?.isOpen !== true) return change()
     if (keys === 'all') this.#isAll = true
     else for (const key of keys) this.#keys.add(key)
-    // One that fails must not keep the next from being made. An outage or a refusal is logged by the store, once.
+    // A failed change must not prevent the next one. The store logs an outage or a refusal once.
     transaction.afterCommit(() =>
       change().catch((error: unknown) => {
         const reply = error instanceof RedisUnavailableError ? error.cause : undefined

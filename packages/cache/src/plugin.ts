@@ -24,13 +24,17 @@ async function plugin (app: FastifyInstance, input: CacheOptions): Promise<void>
 
   if (health().store === 'memory')
     app.log.info(
-      'cached values are kept in this process only: without the option redis, other processes neither see nor invalidate them'
+      'cached values are kept in this process only, because the option redis is missing: other ' +
+        'processes neither see nor invalidate them'
     )
   app.addHook('onReady', () => caches.start())
   app.addHook('onClose', () => caches.close())
 }
 
-/** Decorates requests with the cache of their tenant, `request.cache`. Needs `@fastify-tenancy/resolver`. */
+/**
+ * Decorates requests with the cache of their tenant, `request.cache`. Needs
+ * `@fastify-tenancy/resolver`.
+ */
 export const tenantCache: typeof plugin = fp(plugin, {
   name: '@fastify-tenancy/cache',
   fastify: '5.x',

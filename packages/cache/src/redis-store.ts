@@ -13,13 +13,18 @@ import { OutageLog } from './outage-log.ts'
 import { miss, type CacheLock, type CacheRead, type CacheStore, type CacheWrite,
   type CasToken } from './store.ts'
 
-/** Milliseconds that a token lives at least; writing an entry prolongs it to the entry's own life. */
+/**
+ * Minimum lifetime of a token in milliseconds. Writing an entry prolongs it to the entry's
+ * lifetime.
+ */
 const tokenLife = 86_400_000
-/** Milliseconds that a removal is remembered: loads that take longer may store what was removed. */
+/**
+ * Lifetime of a removal mark in milliseconds. A load that takes longer may store a removed value.
+ */
 const removalLife = 60_000
 const longestKey = 512
 
-/** What one command has found of one tenant: the names that it asked for, and what each holds. */
+/** The result of one command for one tenant: the requested names and their contents. */
 interface FoundEntries {
   readonly tenant: string
   readonly generation: string | undefined
@@ -27,7 +32,10 @@ interface FoundEntries {
   readonly found: readonly (string | null)[]
 }
 
-/** Values in Redis. Every key of a tenant has its hash tag, so that each method is one command also on a Cluster. */
+/**
+ * Stores values in Redis. Every key of a tenant has its hash tag, so each method is one command
+ * also on a Cluster.
+ */
 export class RedisStore implements CacheStore {
   readonly #redis: TenancyRedis
   readonly #outage: OutageLog
@@ -35,23 +43,30 @@ export class RedisStore implements CacheStore {
 
   readonly #seal: Seal | undefined
 
-  /** @param secrets sign the values of `set` and `wrap`, the newest first. @default values are not signed */
+  /**
+   * @param secrets sign the values of `set` and `wrap`, the newest first. @default values are not
+   * signed
+   */
   constructor (redis: TenancyRedis, log: ScopeLogger, secrets: readonly string[] = []) {
     this.#redis = redis
     this.#seal = secrets.length === 0 ? undefined : new Seal(secrets, 'cached value', redis.namespace)
-    // On a Cluster their keys live on different nodes, and one that is down must not cost the others their reads.
+    // On a Cluster, tenants do not share a command. Their keys are on different nodes, and a failed
+    // node must not fail the reads of other tenants.
     this.#reads = new GatheredReads(wanted => this.#read(wanted), !redis.isCluster)
     this.#outage = new OutageLog(log)
   }
 
   peek (): undefined {}
 
-  /** `MGET epoch entry… epoch entry…` for all that one turn of the event loop reads; a second one for the tokens of a tenant's tags where there are any. */
+  /**
+   * Reads with one `MGET generation entry… generation entry…` for all reads of an event-loop tick.
+   * A second MGET reads the tokens of tags, if there are any.
+   */
   read (tenant: string, key: string): Promise<CacheRead> {
     return this.#reads.read(tenant, key)
   }
 
-  /** The same in a command of its own. */
+  /** Reads in a separate command. */
   async readMany (tenant: string, keys: readonly string[]): Promise<CacheRead[]> {
     return Promise.all(await this.#read([{ tenant, keys }]))
   }
@@ -128,7 +143,10 @@ export class RedisStore implements CacheStore {
     return reads
   }
 
-  /** What a tenant's entries say, `from` to `to`. None is read under another epoch than its tenant's, so that one tenant's can never pass for another's. */
+  /**
+   * Parses the entries `from` to `to` of a tenant. An entry is valid only with its tenant's
+   * generation token, so one tenant's entry never counts as another's.
+   */
   #understand (
     { tenant, generation, names, found }: FoundEntries,
     from: number,
@@ -136,7 +154,7 @@ export class RedisStore implements CacheStore {
     reads: (CacheRead | Promise<CacheRead>)[]
   ): void {
     const tagged: [number, Entry][] = []
-    // A plain loop: this runs for every read.
+    // A plain loop, because this runs for every read.
     for (let at = from; at < to; at++) {
       const raw = found[at]
       if (generation === undefined) {
@@ -155,7 +173,7 @@ export class RedisStore implements CacheStore {
     if (tagged.length > 0) this.#checkTags(tenant, tagged, reads)
   }
 
-  /** Makes misses of reads whose tags were invalidated; those wait for a second MGET, and the others do not. */
+  /** Turns reads with invalidated tags into misses. Only these reads wait for the second MGET. */
   #checkTags (
     tenant: string,
     tagged: readonly [number, Entry][],
@@ -191,8 +209,8 @@ function entryKeys (tenant: string, key: string, tags: readonly string[]): strin
 }
 
 /**
- * Any string as part of a Redis key. Long ones are hashed; so are those with half a surrogate pair,
- * which UTF-8 cannot tell apart. The first letter keeps a hash from being another key's text.
+ * Returns any string as part of a Redis key. A string that is long or not well-formed (half a
+ * surrogate pair) is hashed. The first letter distinguishes a hash from a plain key.
  */
 function redisKey (tenant: string, space: KeySpace, key: string): string {
   if (key.length <= longestKey && key.isWellFormed()) return tenantKey(tenant, space, `k${key}`)

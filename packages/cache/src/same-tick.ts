@@ -1,7 +1,9 @@
 /**
- * Asks once for all who ask the same in one turn of the event loop: a thousand requests that miss together
- * would otherwise send a thousand commands before the first of them could load.
- * Nobody gets an answer that was asked for before something he knows of: between one turn's questions no answer can arrive.
+ * Shares one request among all callers that ask the same within one event-loop tick. Otherwise a
+ * thousand concurrent misses would send a thousand commands before the first load.
+ *
+ * No reply is processed within a tick, so no caller can already know of a state newer than the
+ * request it joins.
  */
 export class SameTick<T> {
   readonly #asked = new Map<string, Promise<T>>()

@@ -1,18 +1,19 @@
-/** One run of a piece of work that others may wait for. */
+/** One run of work that other callers may await. */
 interface Flight<T> {
   readonly result: Promise<T>
   readonly isOrphaned: () => boolean
 }
 
-/** Lets callers that want the same thing at the same time share one run of the work. */
+/** Lets concurrent callers of the same work share one run. */
 export class SingleFlight<T> {
   readonly #flights = new Map<string, Flight<T>>()
 
   /**
-   * Runs `work`, or waits for the run under `key` that is on its way.
+   * Runs `work`, or awaits the running work of this key.
    *
-   * @param isOrphaned whether the caller has gone. When the one that runs the work has, its failure says nothing
-   * about the work (its database handle was closed under it), and one of the others runs it again.
+   * @param isOrphaned whether the caller has gone. If the caller that runs the work has gone, its
+   * failure says nothing about the work (its database handle was closed). Another caller then runs
+   * the work again.
    */
   async run (key: string, work: () => Promise<T>, isOrphaned: () => boolean): Promise<T> {
     for (;;) {

@@ -2,26 +2,29 @@ import { Buffer } from 'node:buffer'
 
 import type { Tenant } from './tenant.ts'
 
-/** The longest of each, in characters; settings in bytes of JSON; domains with claims. */
+/**
+ * Maximum lengths: characters for name and plan, bytes of JSON for settings, count for domains
+ * (including claimed ones).
+ */
 export const tenantBounds: Readonly<Record<'name' | 'plan' | 'settings' | 'domains', number>> = Object.freeze(
   { name: 200, plan: 63, settings: 65_536, domains: 100 }
 )
 
-/** Says what is wrong with the name of a tenant, in words that finish a sentence; undefined when nothing is. */
+/** Returns what is wrong with a tenant's name, as the end of a sentence, or undefined. */
 export function nameProblem (name: string): string | undefined {
   return isShort(name, tenantBounds.name)
     ? undefined
     : 'must be 1 to 200 characters, none of them a control character'
 }
 
-/** The like of {@link nameProblem} for a plan. */
+/** Like {@link nameProblem}, for a plan. */
 export function planProblem (plan: string): string | undefined {
   return isShort(plan, tenantBounds.plan)
     ? undefined
     : 'must be 1 to 63 characters, none of them a control character'
 }
 
-/** The like of {@link nameProblem} for settings. */
+/** Like {@link nameProblem}, for settings. */
 export function settingsProblem (settings: Readonly<Record<string, unknown>>): string | undefined {
   return Buffer.byteLength(JSON.stringify(settings)) <= tenantBounds.settings
     ? undefined
@@ -29,8 +32,8 @@ export function settingsProblem (settings: Readonly<Record<string, unknown>>): s
 }
 
 /**
- * Says what of a tenant that is to be written is longer than it may be; undefined when nothing is. Only what is given is looked at:
- * a tenant that was written before there were bounds can still be suspended.
+ * Returns which field of a tenant exceeds its bound, or undefined. Checks only the given fields, so
+ * a tenant written before there were bounds can still be suspended.
  */
 export function boundsProblem (
   { name, plan, settings, domains }: Partial<Pick<Tenant, 'name' | 'plan' | 'settings' | 'domains'>>

@@ -1,8 +1,9 @@
 import { channel, tracingChannel } from 'node:diagnostics_channel'
 
-/*
- * What the suite tells observers. Publishers ask `hasSubscribers` before they make a payload, so that an event costs
- * nothing while nothing listens. The page packages/telemetry/docs/channels.md is written from this file.
+/**
+ * The events of the suite. Publishers check `hasSubscribers` before they create a payload, so an
+ * event without listeners costs nothing. The page packages/telemetry/docs/channels.md is written
+ * from this file.
  */
 
 /** A channel of `node:diagnostics_channel` with typed messages. */
@@ -23,14 +24,17 @@ export interface TraceChannel<Event> {
   tracePromise<Result>(work: () => Promise<Result>, event: Event): Promise<Result>
 }
 
-/** A tenant as events name it. */
+/** A tenant in an event. */
 export interface EventTenant {
   readonly id: string
   readonly slug: string
   readonly isolation: string
 }
 
-/** The tenant of a request was found. Published in the request's async context, before the limiter and the handler. */
+/**
+ * The tenant of a request was found. Published in the request's async context, before the limiter
+ * and the handler.
+ */
 export interface ResolvedEvent {
   readonly tenant: EventTenant
   /** The strategy that found it: `'subdomain'`, `'domain'`, `'header'`, `'path'`, `'claim'`, … */
@@ -39,36 +43,39 @@ export interface ResolvedEvent {
   readonly request: object
 }
 
-/** A request was refused before its handler, by another reason than its limit. */
+/** A request was refused before its handler, for another reason than a limit. */
 export interface RefusedEvent {
   /** Such as `'FST_TENANCY_TENANT_UNKNOWN'`. */
   readonly code: string
   readonly statusCode: number
-  /** Undefined where the request names no known tenant. */
+  /** Undefined if the request names no known tenant. */
   readonly tenant: EventTenant | undefined
   readonly request: object
 }
 
-/** A request was answered, or its client has gone. Requests of routes that are `'off'` and refused ones count, too. */
+/**
+ * A request was answered, or its client left. Refused requests and requests of `'off'` routes count
+ * too.
+ */
 export interface RequestEvent {
   readonly tenant: EventTenant | undefined
   /** The route's mode. */
   readonly mode: 'required' | 'optional' | 'off'
-  /** The pattern of the route; undefined where no route matches. */
+  /** The pattern of the route; undefined if no route matches. */
   readonly route: string | undefined
   readonly method: string
-  /** 499 where the client went before the reply. */
+  /** 499 if the client left before the reply. */
   readonly statusCode: number
-  /** Milliseconds; undefined where the client went before the reply. */
+  /** Milliseconds; undefined if the client left before the reply. */
   readonly duration: number | undefined
   readonly request: object
 }
 
-/** A request was over a limit: answered with 429, or let through where `mode` is `'report'`. */
+/** A request was over a limit: answered with 429, or let through if `mode` is `'report'`. */
 export interface LimitedEvent {
-  /** Undefined where a client address without a tenant is limited. */
+  /** Undefined if a client address without a tenant is limited. */
   readonly tenant: EventTenant | undefined
-  /** Which limit: `'tenant'`, `'burst'`, `'concurrency'`, `'address'`, … */
+  /** The limit: `'tenant'`, `'burst'`, `'concurrency'`, `'address'`, … */
   readonly limit: string
   readonly mode: 'enforce' | 'report'
   readonly request: object
@@ -80,32 +87,38 @@ export interface DegradedEvent {
   readonly part: string
 }
 
-/** A part that was degraded answers again. */
+/** A degraded part answers again. */
 export interface RecoveredEvent {
   readonly part: string
 }
 
-/** One statement of a tenant, from its start to its last row. A TracingChannel: `start`, `asyncEnd`, `error`. */
+/**
+ * One statement of a tenant, from its start to its last row. A TracingChannel: `start`, `asyncEnd`,
+ * `error`.
+ */
 export interface QueryEvent {
   readonly tenant: EventTenant
   /** The statement's text, without the values of its parameters. */
   readonly text: string
   /** The first keyword in upper case: `'SELECT'`, `'INSERT'`, `'COMMIT'`, … */
   readonly operation: string
-  /** Milliseconds that its caller waited for a connection; 0 for later statements on the same one. */
+  /**
+   * Milliseconds that the caller waited for a connection; 0 for later statements on the same
+   * connection.
+   */
   readonly wait: number
   /** Milliseconds that the statement took. Set at the end. */
   duration: number
   /** Rows returned or changed. Set at the end. */
   rows: number
-  /** Why it failed. */
+  /** Why the statement failed. */
   error?: unknown
 }
 
-/** A statement was not sent, because it cannot be proved to stay within its tenant. */
+/** A statement was not sent, because it could not be proved to stay within its tenant. */
 export interface QueryRefusedEvent {
   readonly tenant: EventTenant
-  /** Empty where strategy `row` refused the query before it had a text. */
+  /** Empty if strategy `row` refused the query before it had a text. */
   readonly text: string
   readonly reason: string
 }
@@ -121,7 +134,9 @@ export interface PoolMadeEvent {
   readonly tenant: string
 }
 
-/** A pool of a tenant's own database was closed: unused, or the least recently used. */
+/**
+ * A pool of a tenant's own database was closed, because it was unused or the least recently used.
+ */
 export interface PoolEvictedEvent {
   readonly tenant: string
 }
@@ -137,7 +152,7 @@ export interface CacheEvent {
   readonly isHit: boolean
 }
 
-/** Work across tenants has begun, behind its audit. */
+/** Work across tenants began, after its audit record was written. */
 export interface BypassEvent {
   readonly reason: string
   readonly actor: string
@@ -151,9 +166,9 @@ export interface LifecycleStepEvent {
   readonly step: string
 }
 
-/** A migration of shared tables or of one tenant is done. */
+/** A migration of the shared schema or of one tenant is done. */
 export interface MigrationStepEvent {
-  /** Undefined for the shared tables. */
+  /** Undefined for a migration of the shared schema. */
   readonly tenant: string | undefined
   readonly step: string
 }

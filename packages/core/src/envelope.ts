@@ -3,8 +3,8 @@ import { idProblem } from './id.ts'
 import { currentTenant } from './scope.ts'
 
 /**
- * Names a tenant in the payload of a job: plain JSON, with the id only. A slug may be renamed and a status may change
- * before the job runs, so that neither is in it.
+ * Names a tenant in the payload of a job: plain JSON with the id only. Slug and status are left
+ * out, because they may change before the job runs.
  */
 export interface TenantEnvelope {
   /** The version of this format. */
@@ -14,9 +14,9 @@ export interface TenantEnvelope {
 }
 
 /**
- * The envelope of the current tenant, or of the one given.
+ * Returns the envelope of the given tenant, by default of the current one.
  *
- * @throws FST_TENANCY_CONTEXT_MISSING outside a request and a run, where none is given.
+ * @throws FST_TENANCY_CONTEXT_MISSING outside a request or run, if no tenant is given.
  */
 export function toEnvelope (tenant: { readonly id: string } | undefined = currentTenant()): TenantEnvelope {
   if (tenant === undefined) throw new ContextMissingError()
@@ -24,10 +24,11 @@ export function toEnvelope (tenant: { readonly id: string } | undefined = curren
 }
 
 /**
- * The tenant that an envelope names, for `app.tenancy.run()`, which looks it up and checks its status again.
+ * Returns the tenant that an envelope names, for `app.tenancy.run()`, which looks it up and checks
+ * its status.
  *
- * @param envelope what {@link toEnvelope} gave, after any trip through JSON.
- * @throws FST_TENANCY_CONTEXT_MISSING when it is no envelope, or one of a format that this version does not know.
+ * @param envelope the result of {@link toEnvelope}, also after a round trip through JSON.
+ * @throws FST_TENANCY_CONTEXT_MISSING if it is not an envelope or has an unknown version.
  */
 export function fromEnvelope (envelope: unknown): { readonly id: string } {
   const { v, tenant } = (typeof envelope === 'object' && envelope !== null ? envelope : {}) as {
@@ -36,7 +37,8 @@ export function fromEnvelope (envelope: unknown): { readonly id: string } {
   }
   if (v !== 1 || typeof tenant !== 'string' || idProblem(tenant) !== undefined) {
     throw new ContextMissingError(
-      'This job names no tenant: put what toEnvelope() returns into its payload, and give that to fromEnvelope()'
+      'This job names no tenant: put the result of toEnvelope() into its payload, and pass it to ' +
+        'fromEnvelope()'
     )
   }
   return Object.freeze({ id: tenant })

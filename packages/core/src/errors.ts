@@ -1,45 +1,48 @@
 import createError, { type FastifyError } from '@fastify/error'
 
-/*
- * One constructor per code of the suite that more than one package throws. A code keeps its meaning for ever;
- * a retired one is never used again. Messages name no tenant but the caller's own, no SQL, no host and no key.
+/**
+ * The constructors of codes that more than one package throws. A code never changes its meaning,
+ * and a retired code is never reused. Messages contain no other tenant's name, no SQL, no host and
+ * no key.
  */
 
-/** A constructor of one code's errors: `cause` holds the original, for the log only. */
+/** A constructor of one code's errors. `cause` holds the original error, for the log only. */
 export type TenancyErrorConstructor = new(message?: string, options?: { cause?: unknown }) => TenancyError
 
 /** An error of the suite. */
 export interface TenancyError extends FastifyError {
   /** Whole seconds after which the same request may succeed; sent as the header `retry-after`. */
   retryAfter?: number
-  /** The headers that Fastify's own error handler sends with this error: `retry-after`, where there is one. */
+  /**
+   * The headers that Fastify's error handler sends with this error: `retry-after`, if it is set.
+   */
   readonly headers?: Readonly<Record<string, string>>
 }
 
-/** What a reply says of the errors of one constructor, whatever their own text. */
+/** The text in replies by error constructor, independent of the error's own text. */
 const publicTexts = new WeakMap<object, string>()
 
-/** What a reply says where the code's own sentence is advice for developers. */
+/** The text in replies if the code's own sentence is advice for developers. */
 const internal = 'Internal Server Error'
 
 /**
- * An error without a code that a package of the suite throws at run time. A reply says nothing of its text; the error that is caught, its cause and the
- * log keep it.
+ * An error without a code that a package of the suite throws at run time. Replies do not contain
+ * its text; the caught error, its cause and the log do.
  */
 export class InternalError extends Error {
   override readonly name = 'InternalError'
 }
 
-/** The like of {@link InternalError} for an argument of the wrong type: an instance of `TypeError`. */
+/** Like {@link InternalError}, for an argument of the wrong type. An instance of `TypeError`. */
 export class InternalTypeError extends TypeError {
   override readonly name = 'InternalTypeError'
 }
 
 /**
- * Makes the constructor of one code's errors, for a package's own `errors.ts`.
+ * Defines the constructor of one code's errors, for a package's `errors.ts`.
  *
- * @param retryAfter whole seconds, for what may succeed later.
- * @param publicText what a reply says, see {@link toPublicError}. @default the message
+ * @param retryAfter whole seconds, if the request may succeed later.
+ * @param publicText the text in replies, see {@link toPublicError}. @default the message
  */
 export function defineError (
   code: string,
@@ -73,7 +76,8 @@ export function defineError (
     }
   } as unknown as TenancyErrorConstructor
   Object.defineProperty(Constructor, 'name', { value: className })
-  // Class and code stand in `name`, so that they stand in the stack. `Base` assigns 'FastifyError': the setter ignores it.
+  // `name` contains class and code, so that the stack shows both. `Base` assigns 'FastifyError',
+  // which the setter ignores.
   const name = `${className} [${code}]`
   Object.defineProperty(Constructor.prototype, 'name', { get: () => name, set: () => {}, configurable: true })
   publicTexts.set(Constructor, publicText)
@@ -87,26 +91,31 @@ function classNameOf (code: string): string {
 }
 
 /**
- * Returns what a client may see of an error of the suite: the same code and status with the code's general sentence, and
- * the error itself as `cause` for the log. Texts for developers name tables, functions and options. Every other error is
- * returned as it is, and so is an error that has the general sentence already.
+ * Returns the error that a client may see: same code and status, the code's general sentence, and
+ * the original as `cause` for the log. This hides texts for developers, which name tables,
+ * functions and options.
+ *
+ * Other errors, and errors that already have the general sentence, are returned unchanged.
  */
 export function toPublicError<T> (error: T): T | TenancyError {
   if (!(error instanceof Error)) return error
   if (error instanceof InternalError || error instanceof InternalTypeError)
     return new UnexpectedError(undefined, { cause: error })
   const text = publicTexts.get(error.constructor)
-  // The text of a 429 is its seconds, and a flood of them has to be cheap.
+  // A 429 is returned unchanged: its text holds only seconds, and a flood of 429s has to be cheap.
   if (text === undefined || error.message === text || error instanceof RateLimitedError) return error
   const { retryAfter } = error as Partial<TenancyError>
   const shown = new (error.constructor as TenancyErrorConstructor)(text, { cause: error })
   return retryAfter === undefined ? shown : Object.assign(shown, { retryAfter })
 }
 
-/** 500: what a reply says of an error without a code of its own. */
+/** 500: the reply to an error without a code. */
 const UnexpectedError: TenancyErrorConstructor = defineError('FST_TENANCY_INTERNAL_ERROR', 500, internal)
 
-/** 500, at registration: an option is wrong. The message names it, what was expected and what came. */
+/**
+ * 500, at registration: an option is wrong. The message names it, the expected value and the actual
+ * value.
+ */
 export const OptionInvalidError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_OPTION_INVALID',
   500,
@@ -120,7 +129,7 @@ export const HostInvalidError: TenancyErrorConstructor = defineError(
   400,
   'The host of this request is not valid'
 )
-/** 400: no strategy named a tenant: the base domain itself, or a reserved label. */
+/** 400: no strategy named a tenant, because the host is the base domain or a reserved label. */
 export const TenantMissingError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_TENANT_MISSING',
   400,
@@ -144,7 +153,9 @@ export const TenantMismatchError: TenancyErrorConstructor = defineError(
   403,
   'The credentials do not belong to this tenant'
 )
-/** 503: the tenant is being provisioned or moved, or is behind the migration that this version needs. */
+/**
+ * 503: the tenant is being provisioned or moved, or lacks the migration that this version needs.
+ */
 export const TenantNotReadyError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_TENANT_NOT_READY',
   503,
@@ -174,11 +185,12 @@ export const RateLimitedError: TenancyErrorConstructor = defineError(
 export const ScopeClosedError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_SCOPE_CLOSED',
   500,
-  'This tenant handle was used after its request or run had ended: await all work, or prolong it with request.tenancy.waitUntil()',
+  'This tenant handle was used after its request or run had ended: await all work, or prolong it ' +
+    'with request.tenancy.waitUntil()',
   undefined,
   internal
 )
-/** 500: a tenant handle was touched where there is no tenant. */
+/** 500: a tenant handle was used without a tenant. */
 export const ContextMissingError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_CONTEXT_MISSING',
   500,
@@ -187,18 +199,19 @@ export const ContextMissingError: TenancyErrorConstructor = defineError(
   internal
 )
 
-/** A {@link TenantConflictError} that says why. */
+/** Returns a {@link TenantConflictError} with a reason. */
 export function tenantConflict (why: string): TenancyError {
   return new TenantConflictError(why)
 }
 
 /**
- * A refusal for being over a limit.
+ * Returns the error of a request over its limit.
  *
- * @param retryAfter whole seconds until the same request would be admitted if nothing else came.
+ * @param retryAfter whole seconds until the same request would be admitted if no other came.
  */
 export function rateLimited (retryAfter: number): TenancyError {
-  // A refusal under attack has to be cheap, and its stack, which says nothing, costs as much as the rest of the request.
+  // Omit the stack, because it costs as much as the rest of the request, and refusals under attack
+  // have to be cheap.
   const { stackTraceLimit } = Error
   Error.stackTraceLimit = 0
   try {

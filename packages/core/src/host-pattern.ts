@@ -1,18 +1,22 @@
 import { OptionInvalidError } from './errors.ts'
 import { parseHost } from './host.ts'
 
-/*
- * Host patterns: '{tenant}.example.com', '{tenant}--{any}.preview.dev'. What follows the labels with a placeholder is
- * the pattern's base domain: the operator's own, so that no name at or below it is ever looked up as a custom domain.
+/**
+ * A host pattern: '{tenant}.example.com', '{tenant}--{any}.preview.dev'. The part after the labels
+ * with placeholders is the base domain. It belongs to the operator, so no name at or below it is
+ * ever looked up as a custom domain.
  */
 
 interface HostPattern {
-  /** As it was given. */
+  /** The pattern as it was given. */
   readonly text: string
-  /** How many characters before the base are no placeholder's: a pattern with more says more of a host. */
+  /** Number of literal characters before the base. A pattern with more of them is more specific. */
   readonly literals: number
   readonly base: string
-  /** '.example.com' where the pattern is '{tenant}' and the base alone: compared without a regular expression. */
+  /**
+   * '.example.com' if the pattern is '{tenant}' and the base only, so that no regular expression is
+   * needed.
+   */
   readonly suffix: string | undefined
   readonly form: RegExp
 }
@@ -20,9 +24,9 @@ interface HostPattern {
 const placeholder = /\{(?:tenant|any)\}/
 
 /**
- * The pattern that a base domain stands for: '{tenant}.example.com'.
+ * Returns the pattern of a base domain: '{tenant}.example.com'.
  *
- * @throws FST_TENANCY_OPTION_INVALID for what is no domain.
+ * @throws FST_TENANCY_OPTION_INVALID if it is not a domain.
  */
 export function patternOf (baseDomain: string, name: string): string {
   if (parseHost(baseDomain) !== baseDomain.toLowerCase())
@@ -34,25 +38,26 @@ export function patternOf (baseDomain: string, name: string): string {
   return `{tenant}.${baseDomain}`
 }
 
-/** How a slug would be taken for another one. */
+/** How a host of one slug would be read as another slug. */
 export interface Misreading {
   /** The pattern that reads it so. */
   readonly pattern: string
-  /** The slug that is read in its place. */
+  /** The slug that is read instead. */
   readonly as: string
-  /** The pattern that the host was made of. */
+  /** The pattern from which the host was made. */
   readonly of: string
 }
 
 /**
- * The host patterns of an application. Where a host fits several, the pattern with the most literal characters before the base counts,
- * and of equal ones the first: `{tenant}-pr-{any}.example.com` goes before `{tenant}.example.com`.
+ * The host patterns of an application. If a host fits several, the pattern with the most literal
+ * characters before the base wins, and of equal ones the first. So `{tenant}-pr-{any}.example.com`
+ * precedes `{tenant}.example.com`.
  */
 export class HostPatterns {
   readonly #patterns: readonly HostPattern[]
   readonly #bases: ReadonlySet<string>
 
-  /** @throws FST_TENANCY_OPTION_INVALID for a pattern that is none. */
+  /** @throws FST_TENANCY_OPTION_INVALID for an invalid pattern. */
   constructor (patterns: readonly string[], name = 'options') {
     this.#patterns = patterns.map((pattern, at) => compile(pattern, `${name}.hosts.${at}`)).toSorted((a, b) =>
       b.literals - a.literals
@@ -61,21 +66,27 @@ export class HostPatterns {
     const shadow = this.misreading(probe)
     if (shadow !== undefined)
       throw new OptionInvalidError(
-        `${name}.hosts must leave hosts for each pattern, and '${shadow.pattern}' takes every host of '${shadow.of}': remove one of them`
+        `${name}.hosts must leave hosts for each pattern, and '${shadow.pattern}' takes every ` +
+          `host of '${shadow.of}': remove one of them`
       )
   }
 
-  /** The domains behind the placeholders: the application's own. */
+  /** The base domains, which belong to the application. */
   get bases (): readonly string[] {
     return [...this.#bases]
   }
 
-  /** Whether every slug is read as itself. False where a pattern has more than `{tenant}` in a label. */
+  /**
+   * Whether every slug is read as itself. False if a pattern has more than `{tenant}` in a label.
+   */
   get isPlain (): boolean {
     return this.#patterns.every(({ literals }) => literals === 0)
   }
 
-  /** The pattern by which a host of this slug would lead to another slug, and so to another tenant. Undefined where there is none. */
+  /**
+   * Returns the pattern by which a host of this slug would be read as another slug, and so as
+   * another tenant. Undefined if there is none.
+   */
   misreading (slug: string): Misreading | undefined {
     for (const pattern of this.#patterns) {
       const read = this.#read(hostOf(pattern, slug))
@@ -86,25 +97,25 @@ export class HostPatterns {
   }
 
   /**
-   * What stands in the place of `{tenant}`, whether it is a slug or not. Undefined for a base domain,
-   * and for every host that fits no pattern: also one with more labels.
+   * Returns the text in the place of `{tenant}`, which need not be a valid slug. Undefined for a
+   * base domain and for a host that fits no pattern, such as one with more labels.
    */
   labelOf (host: string): string | undefined {
     return this.#read(host)?.label
   }
 
-  /** A host that leads to this slug; undefined where there is no pattern. */
+  /** Returns a host of this slug, or undefined if there is no pattern. */
   hostOf (slug: string): string | undefined {
     const [first] = this.#patterns
     return first && hostOf(first, slug)
   }
 
-  /** Whether this is a base domain itself. */
+  /** Whether this is a base domain. */
   isBase (host: string): boolean {
     return this.#bases.has(host)
   }
 
-  /** Whether this is a base domain or any name below one. */
+  /** Whether this is a base domain or a name below one. */
   covers (host: string): boolean {
     if (this.#bases.has(host)) return true
     for (const { base } of this.#patterns) {
@@ -133,10 +144,13 @@ export class HostPatterns {
   }
 }
 
-/** A slug that holds no separator of any pattern. */
+/** A slug that contains no separator of any pattern. */
 const probe = 'q'
 
-/** The first host that a pattern has for a slug. What stands for `{any}` does not change which part is the tenant's. */
+/**
+ * Returns the first host of a pattern for a slug. The value of `{any}` does not affect which part
+ * is the tenant's.
+ */
 function hostOf ({ text }: HostPattern, slug: string): string {
   return text.toLowerCase().replace('{tenant}', slug).replaceAll('{any}', 'z')
 }
@@ -172,8 +186,8 @@ function compile (input: string, name: string): HostPattern {
   }
 }
 
-// Which of two placeholders takes a separator that occurs twice must not depend on luck: {tenant} never does.
-// Before the separator it stops at the first, behind it starts after the last, since {any} is greedy.
+// Makes the reading of a repeated separator unambiguous: {tenant} never contains it. Before the
+// separator {tenant} is lazy; after it, {any} is greedy.
 function expression (label: string): string {
   return label
     .replaceAll('-', '\\-')
@@ -181,9 +195,12 @@ function expression (label: string): string {
     .replaceAll('{any}', '[a-z0-9_\\-]+')
 }
 
-/** Says why a slug cannot be a tenant's under these patterns, in words that finish a sentence; undefined when nothing is wrong. */
+/**
+ * Returns why a slug cannot be used with these patterns, as the end of a sentence, or undefined.
+ */
 export function slugPatternProblem (slug: string, patterns: HostPatterns): string | undefined {
   const misreading = patterns.misreading(slug)
   return misreading &&
-    `the host pattern '${misreading.pattern}' reads a host of the slug '${slug}' as that of '${misreading.as}': choose a slug without the text between its placeholders`
+    `the host pattern '${misreading.pattern}' reads a host of the slug '${slug}' as that of ` +
+      `'${misreading.as}': choose a slug without the text between its placeholders`
 }

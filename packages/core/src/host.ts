@@ -2,12 +2,15 @@ const longestHost = 253
 const longestLabel = 63
 
 /**
- * A host with its optional port as a bare lower-case name; undefined for whatever is not one, and for IP addresses.
- * An underscore passes: it is no part of a tenant's slug, but legal in DNS, so such a name is unknown and not malformed.
+ * Returns a host with an optional port as a bare lower-case name. Returns undefined for an invalid
+ * host and for IP addresses.
+ *
+ * An underscore is accepted: no slug has one, but DNS allows it, so such a name is unknown rather
+ * than malformed.
  */
 export function parseHost (text: string): string | undefined {
   let end = text.length
-  let label = 0 // where the label under way begins
+  let label = 0 // start of the current label
   let lastLabel = 0
   let isLowerCase = true
   for (let at = 0; at < text.length; at++) {
@@ -42,7 +45,8 @@ function isPort (text: string, from: number): boolean {
   return /^[0-9]{1,5}$/.test(port) && Number(port) > 0 && Number(port) <= 65_535
 }
 
-// A name that ends in a number is an IPv4 address to every resolver, in any of its forms: 127.1, 0x7f.1, 2130706433.
+// Whether the name ends in a number. Every resolver reads such a name as an IPv4 address, in any
+// form: 127.1, 0x7f.1, 2130706433.
 function isNumeric (host: string, lastLabel: number): boolean {
   const first = host.charCodeAt(lastLabel)
   return first >= 48 && first <= 57 && /^(?:[0-9]+|0x[0-9a-f]*)$/i.test(host.slice(lastLabel))

@@ -1,9 +1,10 @@
 const alphabet = /^[A-Za-z0-9_-]{1,63}$/
 
 /**
- * Says what is wrong with a tenant id, in words that finish a sentence; undefined when nothing is.
- * The alphabet has no character that means anything in a Redis key, a glob, a SQL literal or a host.
- * Whether an id also fits the type of a tenant column is for the registry to check (`id::type::text = id`).
+ * Returns what is wrong with a tenant id, as the end of a sentence, or undefined. No character of
+ * the alphabet has a meaning in a Redis key, a glob, a SQL literal or a host.
+ *
+ * The registry checks whether an id also fits the type of a tenant column (`id::type::text = id`).
  */
 export function idProblem (id: unknown): string | undefined {
   if (typeof id !== 'string') return 'a tenant id must be a string'

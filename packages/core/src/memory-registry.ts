@@ -5,7 +5,7 @@ import type { TenantChanges, TenantFilter, TenantRegistry } from './registry.ts'
 import { slugProblem } from './slug.ts'
 import { toTenant, type TenantInput, type TenantRecord } from './tenant.ts'
 
-/** A registry that lives and dies with the process: for tests, trials and fixed sets of tenants. */
+/** Creates a registry in memory, for tests, trials and fixed sets of tenants. */
 export function memoryRegistry (tenants: Iterable<TenantInput> = []): TenantRegistry {
   const registry = new MemoryRegistry()
   for (const tenant of tenants) registry.add(tenant)
@@ -51,7 +51,7 @@ class MemoryRegistry implements TenantRegistry {
     const old = this.#byId.get(id)
     if (old === undefined) throw new TenantUnknownError()
     if (old.version !== expectedVersion)
-      throw tenantConflict('the tenant was changed by somebody else: read it again')
+      throw tenantConflict('the tenant was changed by another writer: read it again')
     assertBounds(changes)
     const tenant = toTenant({
       ...old,
@@ -68,7 +68,7 @@ class MemoryRegistry implements TenantRegistry {
   #put (tenant: TenantRecord, old: TenantRecord | undefined): void {
     const problem = slugProblem(tenant.slug)
     if (problem !== undefined) throw tenantConflict(problem)
-    // An id that is somebody's slug would make a bare name in a file or a command mean two tenants.
+    // An id that equals a slug would make a bare name in a file or command ambiguous.
     if (this.#bySlug.has(tenant.id) || this.#byId.has(tenant.slug) || tenant.id === tenant.slug)
       throw tenantConflict('an id and a slug must differ')
     if ((this.#bySlug.get(tenant.slug) ?? old) !== old) throw tenantConflict('the slug is taken')

@@ -1,6 +1,6 @@
 import type * as v from 'valibot'
 
-/** What valibot's schemas tell of themselves, as far as it is needed here. */
+/** The used properties of valibot's schemas. */
 interface Shape {
   readonly type: string
   readonly message?: unknown
@@ -12,15 +12,15 @@ interface Shape {
   readonly options?: readonly Shape[]
 }
 
-/** Where an array stands in the place of an object, and what the schema says should. */
+/** The position of an array in place of an object, and the schema's message. */
 export interface MisplacedArray {
   readonly path: readonly string[]
   readonly message: string
 }
 
 /**
- * The first array in the place of an object; undefined where there is none. To valibot an array is an object,
- * and one without members has nothing wrong in it: `cache: []` would pass for `cache: {}`.
+ * Returns the first array in place of an object, or undefined. valibot accepts an array without
+ * members as an object, so `cache: []` would pass for `cache: {}`.
  */
 export function misplacedArray (
   schema: v.GenericSchema<unknown, unknown>,
@@ -37,7 +37,8 @@ function find (shape: Shape, input: unknown, path: readonly string[]): Misplaced
       ? undefined
       : { path, message: typeof shape.message === 'string' ? shape.message : 'must be an object' }
   const shapes = shape.type === 'union' ? (shape.options ?? []).filter(isObject) : [shape]
-  // Of a union's objects one is meant, and nobody knows which before it fits.
+  // A union's input may match any of its objects, so it is misplaced only if every one reports an
+  // array.
   const found = shapes.map(({ entries = {} }) =>
     findIn(entries, input as Readonly<Record<string, unknown>>, path)
   )
@@ -56,7 +57,7 @@ function findIn (
   return undefined
 }
 
-/** Whatever is no object says itself what it thinks of arrays. */
+/** Whether the schema itself checks arrays, which every schema but an object does. */
 function takesArray (shape: Shape): boolean {
   if (shape.type !== 'union') return !isObject(shape)
   const options = shape.options ?? []

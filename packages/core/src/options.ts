@@ -6,11 +6,12 @@ import { misplacedArray } from './misplaced-array.ts'
 import { printable } from './printable.ts'
 
 /**
- * Checks what a caller gave against a schema and returns it with defaults filled in, frozen; the caller's object stays as it was.
- * Schemas carry messages that finish the sentence "options.x …": `must be a positive integer`.
+ * Checks an input against a schema and returns it with defaults, frozen. The caller's object is not
+ * changed. Messages in schemas complete the sentence "options.x …": `must be a positive integer`.
  *
- * @param name how the caller knows the object, for the message: `'options'`, or a file's name.
- * @throws FST_TENANCY_OPTION_INVALID for the first thing that is wrong: `options.cache.ttl must be a duration such as '30s', got 'abc'`.
+ * @param name the caller's name of the object, for the message: `'options'`, or a file's name.
+ * @throws FST_TENANCY_OPTION_INVALID for the first mistake: `options.cache.ttl must be a duration
+ * such as '30s', got 'abc'`.
  */
 export function checkOptions<Output> (
   schema: v.GenericSchema<unknown, Output>,
@@ -25,7 +26,7 @@ export function checkOptions<Output> (
   return freezeOwn(result.output, plainPartsOf(input))
 }
 
-/** The sentence for one issue of a schema. */
+/** Returns the sentence for one issue of a schema. */
 export function explain (issue: v.BaseIssue<unknown>, name: string): string {
   return printable(sentence(issue, name))
 }
@@ -42,7 +43,9 @@ function sentence (issue: v.BaseIssue<unknown>, name: string): string {
   return `${where} ${must}, got ${show(issue.input, where)}`
 }
 
-/** A value as a message may show it: short, and without the password of a URL, or of what was meant to be one. */
+/**
+ * Returns a value for a message: short, and without the password of a URL or of a malformed URL.
+ */
 function show (value: unknown, where: string): string {
   if (typeof value === 'string') {
     const isAddress = /(?:url|database|redis)$/i.test(where) && value !== ''
@@ -54,14 +57,15 @@ function show (value: unknown, where: string): string {
   return typeof value === 'function' ? 'a function' : String(value)
 }
 
-// A schema may pass an object of the caller's on as it is: a registry, a client, a document. It may have state, and is never frozen.
+// Freezes the result, except objects of the caller that a schema passes through (a registry, a
+// client, a document), because they may have state.
 function freezeOwn<T> (value: T, callers: ReadonlySet<unknown>): T {
   if (!isPlain(value) || Object.isFrozen(value) || callers.has(value)) return value
   for (const inner of Object.values(value)) freezeOwn(inner, callers)
   return Object.freeze(value)
 }
 
-/** All plain objects and arrays that can be reached from here through such. */
+/** Returns all plain objects and arrays that are reachable through plain objects and arrays. */
 function plainPartsOf (value: unknown, found = new Set<unknown>()): ReadonlySet<unknown> {
   if (!isPlain(value) || found.has(value)) return found
   found.add(value)
@@ -78,17 +82,22 @@ function isPlain (value: unknown): value is object {
 
 const durationMessage = "must be a duration with a unit, such as '250ms', '30s' or '5m'"
 
-// Beyond this Node's timers fire at once and PostgreSQL's settings are errors.
+// With longer times, Node's timers fire at once and PostgreSQL's settings fail.
 const longestTimeout = 2 ** 31 - 1
 const longestDuration = 36_500 * 86_400_000
 
-/** A duration with its unit, as whole milliseconds: `'250ms'`, `'30s'`, `'5m'`, `'1h'`, `'7d'`. A bare number is refused, and what rounds to 0. */
+/**
+ * A duration with its unit, as whole milliseconds: `'250ms'`, `'30s'`, `'5m'`, `'1h'`, `'7d'`. A
+ * number without unit is refused, and so is a duration that rounds to 0.
+ */
 export const duration: v.GenericSchema<string, number> = durationUpTo(
   longestDuration,
   'must be a duration of at most 100 years'
 )
 
-/** A {@link duration} that is waited for: at most 24 days, which is as far as timers and PostgreSQL's timeouts go. */
+/**
+ * A {@link duration} for a timer: at most 24 days, the maximum of timers and PostgreSQL's timeouts.
+ */
 export const timeout: v.GenericSchema<string, number> = durationUpTo(
   longestTimeout,
   'must be a duration of at most 24 days'
@@ -104,7 +113,7 @@ function durationUpTo (longest: number, tooLong: string): v.GenericSchema<string
   )
 }
 
-// Half a millisecond is no setting of PostgreSQL's, which would read '0.4' as 0: no timeout at all.
+// Rounds to whole milliseconds, because PostgreSQL reads '0.4' as 0, which means no timeout.
 function milliseconds (text: string): number {
   return Math.round(ms(text as StringValue))
 }
@@ -127,7 +136,10 @@ const secret = v.pipe(
   v.minLength(32, 'must be a string of at least 32 characters')
 )
 
-/** A secret of 32 characters and more, or `[new, old]` while one replaces the other: a list, the newest first. */
+/**
+ * A secret of at least 32 characters, or `[new, old]` during a rotation. The output is a list, the
+ * newest first.
+ */
 export const secretSchema: v.GenericSchema<string | readonly [string, string], readonly string[]> = v.pipe(
   v.union(
     [secret, v.strictTuple([secret, secret])],
@@ -139,12 +151,15 @@ export const secretSchema: v.GenericSchema<string | readonly [string, string], r
 /** `true` or `false`. */
 export const bool: v.GenericSchema<boolean> = v.boolean('must be true or false')
 
-/** A function, passed through as it is. */
+/** A function, passed through unchanged. */
 export function fn<T extends (...args: never[]) => unknown> (): v.GenericSchema<T> {
   return v.custom<T>(value => typeof value === 'function', 'must be a function')
 }
 
-/** An object of the caller's with these methods: a client, a pool, a registry. It is used as it is and never copied. */
+/**
+ * An object of the caller with these methods: a client, a pool, a registry. It is used as it is and
+ * never copied.
+ */
 export function instance<T> (what: string, ...methods: string[]): v.GenericSchema<T> {
   return v.custom<T>(value => {
     if (typeof value !== 'object' || value === null) return false

@@ -3,22 +3,25 @@ import * as v from 'valibot'
 import { bool, checkOptions, oneOf, timeout } from './options.ts'
 import { tenantStatuses, type TenantStatus } from './tenant.ts'
 
-/** How a route deals with tenants: it needs one, takes one where there is one, or does not look at the host. */
+/** Whether a route needs a tenant, accepts one, or ignores the host. */
 export type TenancyMode = 'required' | 'optional' | 'off'
 
-/** What a route may say in `config.tenancy`: a mode, or an object. */
+/** The value of a route's `config.tenancy`: a mode, or an object. */
 export type RouteTenancy = TenancyMode | {
-  /** @default 'required' */
+  /** Whether the route needs a tenant. @default 'required' */
   readonly mode?: TenancyMode
   /** Runs the whole request in one transaction. @default false */
   readonly transaction?: boolean
-  /** How many requests of the tenant's limit one request of this route uses; 0 is free. @default 1 */
+  /**
+   * How many requests of the tenant's limit one request of this route counts as; 0 is free.
+   * @default 1
+   */
   readonly cost?: number
-  /** Which tenants the route serves; active ones it serves in any case. @default ['active'] */
+  /** Statuses of tenants that the route serves, in addition to active ones. @default ['active'] */
   readonly statuses?: readonly TenantStatus[]
-  /** Whether host and claim must name the same tenant, where a claim strategy is configured. @default true */
+  /** Whether host and claim must name the same tenant, if a claim is configured. @default true */
   readonly agreement?: boolean
-  /** The longest that one statement may run, instead of the tenant's own bound: `'5s'`. */
+  /** The maximum duration of one statement, instead of the tenant's own bound: `'5s'`. */
   readonly statementTimeout?: string
 }
 

@@ -1,7 +1,7 @@
 /**
- * The one transaction that all work of a scope is part of: a request whose route says `transaction: true`, or such a run.
- * Whoever has effects outside the database (the cache) makes them wait here, so that nothing of a state
- * that was rolled back is seen by others.
+ * The transaction of a scope: a request or run with `transaction: true`. Effects outside the
+ * database (the cache) wait here for the commit, so that other requests never see data that is
+ * rolled back.
  */
 export class ScopeTransaction {
   #effects: (() => Promise<unknown>)[] = []
@@ -17,28 +17,30 @@ export class ScopeTransaction {
     return this.#isRollbackOnly
   }
 
-  /** Whether something waits for the commit. */
+  /** Whether an effect waits for the commit. */
   get hasEffects (): boolean {
     return this.#effects.length > 0
   }
 
-  /** Has the end of the work roll back, whatever it answers. */
+  /** Makes the end of the work roll back, whatever its result. */
   rollbackOnly (): void {
     this.#isRollbackOnly = true
   }
 
-  /** Has `effect` run once the transaction is committed; never, when it is rolled back. */
+  /** Runs `effect` after the commit, and never after a rollback. */
   afterCommit (effect: () => Promise<unknown>): void {
     this.#effects.push(effect)
   }
 
-  /** Called when the database has committed. Runs the effects in the order they were asked for; a failure is the caller's to log. */
+  /**
+   * Called when the database has committed. Runs the effects in order. The caller logs a failure.
+   */
   async committed (): Promise<void> {
     this.#isOpen = false
     for (const effect of this.#effects.splice(0)) await effect()
   }
 
-  /** Called when the database has rolled back, or never began. */
+  /** Called when the database has rolled back, or when the transaction never began. */
   rolledBack (): void {
     this.#isOpen = false
     this.#effects = []

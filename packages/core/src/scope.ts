@@ -13,13 +13,16 @@ export interface ScopeLogger {
 }
 
 /**
- * One piece of work for one tenant: a request, or a run outside one. Every handle (`db`, `cache`) belongs to a scope
- * and dies with it, so that a handle kept in a closure cannot be used for a tenant whose request has ended.
+ * One unit of work for one tenant: a request, or a run outside a request. Every handle (`db`,
+ * `cache`) belongs to a scope and closes with it. So a handle kept in a closure cannot be used
+ * after its request has ended.
  */
 export class TenantScope {
   readonly tenant: Tenant
   readonly log: ScopeLogger
-  /** The transaction that all of the scope's work is part of; undefined where each statement is one of its own. */
+  /**
+   * The transaction of all work in this scope; undefined if each statement is its own transaction.
+   */
   transaction: ScopeTransaction | undefined
   #controller: AbortController | undefined
   #handles: Map<symbol, unknown> | undefined
@@ -34,8 +37,9 @@ export class TenantScope {
   readonly #held: Set<TenantScope> | undefined
 
   /**
-   * @param onListen called once, when {@link signal} is first read: only then need the tenant be watched
-   * @param held has this scope from its first {@link hold} to its end
+   * @param onListen called once, when {@link signal} is first read, because only then the tenant
+   * must be watched
+   * @param held contains this scope from its first {@link hold} to its end
    */
   constructor (
     tenant: Tenant,
@@ -49,7 +53,10 @@ export class TenantScope {
     this.#held = held
   }
 
-  /** Aborted when the work should stop: the client has gone, or the tenant was suspended, deleted or moved. */
+  /**
+   * Aborted when the work should stop, because the client left or the tenant was suspended, deleted
+   * or moved.
+   */
   get signal (): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController()
@@ -62,37 +69,48 @@ export class TenantScope {
     return this.#isClosed
   }
 
-  /** Whether the work was cut short, rather than ended. */
+  /** Whether the work was aborted instead of ended. */
   get isAborted (): boolean {
     return this.#controller?.signal.aborted ?? false
   }
 
-  /** @throws FST_TENANCY_SCOPE_CLOSED after the end of the scope. */
+  /**
+   * Throws after the end of the scope.
+   *
+   * @throws FST_TENANCY_SCOPE_CLOSED after the end of the scope.
+   */
   assertOpen (): void {
     if (this.#isClosed) throw new ScopeClosedError()
   }
 
-  /** The handle kept under `key`, made at its first use. */
+  /** Returns the handle of `key`, and creates it at its first use. */
   handle<T> (key: symbol, make: (scope: TenantScope) => T): T {
     this.#handles ??= new Map()
     if (!this.#handles.has(key)) this.#handles.set(key, make(this))
     return this.#handles.get(key) as T
   }
 
-  /** Has `closer` called once, at the end of the scope; at once when it has ended. A closer must not throw. */
+  /**
+   * Calls `closer` once at the end of the scope, or at once if the scope has ended. A closer must
+   * not throw.
+   */
   onClose (closer: () => void): void {
     if (this.#isClosed) closer()
     else (this.#closers ??= []).push(closer)
   }
 
-  /** Keeps the scope open until `promise` has settled, past the end of its request. Its failure is logged. */
+  /**
+   * Keeps the scope open until `promise` has settled, also after the end of its request. Logs its
+   * failure.
+   */
   waitUntil (promise: Promise<unknown>): void {
     const fail = (error: unknown): void => {
-      // What was cut short fails, and is no failure of its own.
+      // A failure of aborted work is expected, so it is logged as info.
       this.log[this.isAborted ? 'info' : 'error']({ err: error }, 'work prolonged with waitUntil() failed')
     }
     if (this.#isClosed) {
-      // The caller gets an error and drops the promise, whose own failure would end the process.
+      // The caller gets an error and drops the promise. Handle its rejection, which would otherwise
+      // end the process.
       promise.catch(fail)
       throw new ScopeClosedError()
     }
@@ -122,7 +140,7 @@ export class TenantScope {
     if (this.#holds === 0) this.#close()
   }
 
-  /** Ends the scope at once and aborts its signal: what is under way is to stop. */
+  /** Ends the scope at once and aborts its signal, so that running work stops. */
   abort (reason?: unknown): void {
     if (this.#isClosed) return
     this.#controller ??= new AbortController()
@@ -130,18 +148,18 @@ export class TenantScope {
     this.#close()
   }
 
-  /** Counts a connection that is borrowed: {@link retire} waits for it. */
+  /** Counts a checked-out connection. {@link retire} waits for it. */
   enter (): void {
     this.#busy++
   }
 
-  /** A connection that was counted is back. */
+  /** Uncounts a returned connection. */
   leave (): void {
     this.#busy--
     if (this.#isRetired && this.#busy === 0) this.#close()
   }
 
-  /** Aborts the signal at once, and ends the scope when no statement or transaction is under way. */
+  /** Aborts the signal at once, and ends the scope when no statement or transaction is running. */
   retire (reason: unknown): void {
     if (this.#isClosed) return
     this.#isRetired = true
@@ -162,17 +180,17 @@ export class TenantScope {
 
 const storage = new AsyncLocalStorage<TenantScope>()
 
-/** Runs `fn` with `scope` as the current one, over all that it awaits. */
+/** Runs `fn` with `scope` as the current scope, including everything that it awaits. */
 export function runInScope<T> (scope: TenantScope, fn: () => T): T {
   return storage.run(scope, fn)
 }
 
-/** The scope of the request or run that this code is part of; undefined outside one. */
+/** Returns the scope of the current request or run, or undefined outside of both. */
 export function currentScope (): TenantScope | undefined {
   return storage.getStore()
 }
 
-/** The tenant of the request or run that this code is part of; undefined outside one. */
+/** Returns the tenant of the current request or run, or undefined outside of both. */
 export function currentTenant (): Tenant | undefined {
   return storage.getStore()?.tenant
 }
@@ -182,30 +200,34 @@ export type HandleOf<Name extends string> = TenantWork extends { readonly [Key i
   Handle
   : unknown
 
-/** What the connection and the application of a request make for its scope. */
+/** Functions that need the connection and the application of a request. */
 export interface RequestHandles {
-  /** Has the scope end with the connection instead of the reply. */
+  /** Makes the scope end with the connection instead of the reply. */
   detach(scope: TenantScope): TenantWork
-  /** The scope's pool of `pg`; undefined where no database is registered. */
+  /** Returns the scope's pool of `pg`, or undefined if no database is registered. */
   pg(scope: TenantScope, route: ResolvedRouteTenancy): unknown
 }
 
-/** What the suite knows of one request: `request.tenancy`. */
+/** The suite's state of one request: `request.tenancy`. */
 export class RequestTenancy {
   /** The route's `config.tenancy`, with defaults. */
   readonly route: ResolvedRouteTenancy
-  /** Undefined where the route is `'off'`, where no tenant was found, and before one was looked up. */
+  /** Undefined if the route is `'off'` or no tenant was found, and before the look-up. */
   scope: TenantScope | undefined
   /** The name of the strategy that found the tenant. */
   source: string | undefined
-  /** Why this request will be refused. Stored instead of thrown, so that the limiter still counts the request. */
+  /**
+   * Why this request will be refused. Stored instead of thrown, so that the limiter still counts
+   * the request.
+   */
   refusal: Error | undefined
   /**
-   * Whether the request's claim names the tenant of its host, as far as can be told before authentication. Set where claims are read.
-   * A request that is refused before its claim is checked must learn nothing of the tenant.
+   * Whether the request's claim seems to name the host's tenant, before authentication. Set if
+   * claims are used. A request that is refused before its claim is checked must not reveal anything
+   * about the tenant.
    */
   seemsToAgree: (() => boolean) | undefined
-  /** Undefined where there is no connection. */
+  /** Undefined if there is no connection. */
   readonly handles: RequestHandles | undefined
 
   constructor (route: ResolvedRouteTenancy, handles?: RequestHandles) {
@@ -214,9 +236,10 @@ export class RequestTenancy {
   }
 
   /**
-   * The open or ended scope of this request.
+   * Returns the open or ended scope of this request.
    *
-   * @throws the refusal of the request, where there is one, and else FST_TENANCY_CONTEXT_MISSING where there is no tenant.
+   * @throws the refusal of the request if there is one, else FST_TENANCY_CONTEXT_MISSING if there
+   * is no tenant.
    */
   requireScope (): TenantScope {
     if (this.refusal !== undefined) throw this.refusal
@@ -224,51 +247,58 @@ export class RequestTenancy {
     return this.scope
   }
 
-  /** Aborted when the client has gone, or the tenant was suspended, deleted or moved. */
+  /** Aborted when the client left, or the tenant was suspended, deleted or moved. */
   get signal (): AbortSignal {
     return this.requireScope().signal
   }
 
   /**
-   * A pool of `pg` that speaks for this request's tenant, for Drizzle, Knex, Prisma's adapter or plain SQL. It keeps to the rules of
-   * `request.db`, and ends with the request.
+   * A pool of `pg` for this request's tenant, for Drizzle, Knex, Prisma's adapter or plain SQL. It
+   * follows the rules of `request.db` and ends with the request.
    *
-   * @throws FST_TENANCY_CONTEXT_MISSING where the route is off, there is no tenant, or no database is registered
+   * @throws FST_TENANCY_CONTEXT_MISSING if the route is off, there is no tenant, or no database is
+   * registered
    */
   get pg (): HandleOf<'pg'> {
     const scope = this.requireScope()
     scope.assertOpen()
     const pool = this.handles?.pg(scope, this.route)
-    if (pool === undefined) throw new ContextMissingError('This application has no database of tenants')
+    if (pool === undefined)
+      throw new ContextMissingError(
+        'This application has no tenant database: register fastify-tenancy or @fastify-tenancy/database'
+      )
     return pool as HandleOf<'pg'>
   }
 
   /**
-   * Has the request's transaction rolled back at its end, whatever the reply.
+   * Makes the request's transaction roll back at its end, whatever the reply.
    *
-   * @throws FST_TENANCY_CONTEXT_MISSING where the route has no `config.tenancy.transaction`
+   * @throws FST_TENANCY_CONTEXT_MISSING if the route has no `config.tenancy.transaction`
    */
   rollbackOnly (): void {
     const { transaction } = this.requireScope()
     if (transaction === undefined)
       throw new ContextMissingError(
-        'This request is not one transaction: give its route config.tenancy.transaction'
+        'This request is not one transaction: set config.tenancy.transaction of its route'
       )
     transaction.rollbackOnly()
   }
 
-  /** Keeps `request.db` and `request.cache` open past the reply, until `promise` has settled. */
+  /** Keeps `request.db` and `request.cache` open after the reply, until `promise` has settled. */
   waitUntil (promise: Promise<unknown>): void {
-    // As in a scope that has ended: without a tenant nothing waits for the promise.
+    // Without a tenant this method throws, so handle the rejection of the promise as an ended scope
+    // does.
     if (this.refusal !== undefined || this.scope === undefined) promise.catch(() => {})
     this.requireScope().waitUntil(promise)
   }
 
   /**
-   * Keeps `request.db` and `request.cache` open for as long as the connection lasts, for websockets and server-sent events,
-   * and returns the same handles. When the tenant is suspended, deleted or moved they are closed, `signal` is aborted,
-   * and a connection whose reply has not been completed is ended. Of a request that is one transaction the handles
-   * are new ones, which are no part of it.
+   * Keeps `request.db` and `request.cache` open until the connection closes, for websockets and
+   * server-sent events, and returns these handles. For a request that is one transaction it returns
+   * new handles outside the transaction.
+   *
+   * When the tenant is suspended, deleted or moved, the handles close, `signal` is aborted, and a
+   * connection with an incomplete reply is closed.
    */
   detach (): TenantWork {
     const scope = this.requireScope()
@@ -280,13 +310,16 @@ export class RequestTenancy {
 }
 
 /**
- * What work outside a request's handler gets: `app.tenancy.run()`, `request.tenancy.detach()`.
- * The plugins add their handles by augmentation: `db`, `cache`.
+ * The handles of work outside a request's handler: `app.tenancy.run()`, `request.tenancy.detach()`.
+ * Plugins add `db` and `cache` by augmentation.
  */
 export interface TenantWork {
   readonly tenant: Tenant
-  /** Its lines carry the tenant's id. */
+  /** A logger whose lines carry the tenant's id. */
   readonly log: ScopeLogger
-  /** Aborted when the work should stop: the tenant was suspended, deleted or moved, or whoever waits for it has gone. */
+  /**
+   * Aborted when the work should stop, because the tenant was suspended, deleted or moved, or the
+   * caller left.
+   */
   readonly signal: AbortSignal
 }

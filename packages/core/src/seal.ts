@@ -4,34 +4,36 @@ import { createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'no
 export const signatureLength = 43
 
 /**
- * Derives the key of one use from a secret: HMAC-SHA256 of the use's name. The key of one use is worth nothing for another.
+ * Derives the key of one use from a secret: HMAC-SHA256 of the use's name. The key of one use is
+ * worthless for another.
  */
 export function deriveKey (secret: string, use: string): Buffer {
   return createHmac('sha256', secret).update(`fastify-tenancy ${use}`).digest()
 }
 
-/** What a signature covers. */
+/** The fields that a signature covers. */
 export interface Sealed {
-  /** Under which key the value is stored: a value that was moved to another key is not genuine there. */
+  /** The key of the value. A value that was copied to another key is not genuine there. */
   readonly key: string
-  /** Until when it may be believed, in milliseconds since 1970. */
+  /** Expiry of the value, in milliseconds since 1970. */
   readonly expiresAt: number
-  /** What belongs to the value and is stored beside it. */
+  /** Data that is stored beside the value. */
   readonly note: string
   readonly value: string
 }
 
 /**
- * Signs what is stored where others may write, and tells later whether it is what was stored. HMAC-SHA256 with a key of its
- * own. Several secrets serve a change of the secret: the first one signs, and all are accepted.
+ * Signs stored values and verifies them, for stores that others can write to. Uses HMAC-SHA256 with
+ * a derived key. Several secrets allow a rotation: the first one signs, all of them verify.
  */
 export class Seal {
-  // KeyObjects, because an HMAC whose key comes as bytes costs seven times as much.
+  // KeyObjects, because an HMAC with a key in bytes costs seven times as much.
   readonly #keys: readonly KeyObject[]
 
   /**
-   * @param use what the signatures are for: those of one use are not genuine for another.
-   * @param installation whose they are: two installations may have one secret. @default none: the signatures hold in every installation
+   * @param use purpose of the signatures. A signature of one use is not genuine for another.
+   * @param installation the installation, because two installations may share a secret. @default
+   * none: the signatures are valid in every installation
    */
   constructor (secrets: readonly string[], use: string, installation?: string) {
     this.#keys = secrets.map(secret =>
@@ -39,7 +41,7 @@ export class Seal {
     )
   }
 
-  /** The signature, in {@link signatureLength} characters of base64url. */
+  /** Returns the signature, in {@link signatureLength} characters of base64url. */
   sign (sealed: Sealed): string {
     return signatureOf(this.#keys[0] as KeyObject, messageOf(sealed))
   }
@@ -49,17 +51,20 @@ export class Seal {
     if (!(now < sealed.expiresAt) || signature.length !== signatureLength) return false
     const message = messageOf(sealed)
     const input = Buffer.from(signature)
-    // Other characters than those of a signature may take more bytes.
+    // Characters outside base64url may take more than one byte.
     if (input.length !== signatureLength) return false
     return this.#keys.some(key => timingSafeEqual(input, Buffer.from(signatureOf(key, message))))
   }
 
-  /** A value with its signature and its end in front: `.<signature><end>\n<value>`. */
+  /** Returns a value prefixed with its signature and expiry: `.<signature><expiry>\n<value>`. */
   wrap (key: string, value: string, expiresAt: number): string {
     return `.${this.sign({ key, expiresAt, note: '', value })}${expiresAt}\n${value}`
   }
 
-  /** The value of what {@link wrap} made for this key; undefined for anything else, and when its end has passed. */
+  /**
+   * Returns the value of a text that {@link wrap} made for this key. Returns undefined for any
+   * other text and after the expiry.
+   */
   unwrap (key: string, text: string, now: number = Date.now()): string | undefined {
     const end = text.indexOf('\n')
     if (!text.startsWith('.') || end === -1) return undefined
@@ -73,7 +78,7 @@ export class Seal {
   }
 }
 
-// Lengths first, so that no part can be taken for the beginning of the next one.
+// The lengths come first, so that no part can be read as the beginning of the next.
 function messageOf ({ key, expiresAt, note, value }: Sealed): string {
   return `${key.length} ${note.length} ${expiresAt}\n${key}${note}${value}`
 }

@@ -1,4 +1,4 @@
-/** Labels that no tenant may take, because operators use them for their own hosts. */
+/** Labels that no tenant may use, because operators use them for their own hosts. */
 export const reservedSlugs: readonly string[] = Object.freeze([
   'www',
   'api',
@@ -48,16 +48,18 @@ const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 const uuidWithoutHyphens = /^[0-9a-f]{32}$/
 
 /**
- * Says what is wrong with a slug, in words that finish a sentence; undefined when nothing is.
- * Creation and look-up share this one rule: a host whose label it refuses costs no look-up.
+ * Returns what is wrong with a slug, as the end of a sentence, or undefined. Creation and look-up
+ * share this rule, so a host with an invalid label costs no look-up.
  *
- * @param reserved labels that are refused; default {@link reservedSlugs}. Pass `[]` to check the form alone.
+ * @param reserved refused labels; default {@link reservedSlugs}. Pass `[]` to check the format
+ * only.
  */
 export function slugProblem (slug: unknown, reserved: readonly string[] = reservedSlugs): string | undefined {
   if (typeof slug !== 'string') return 'a slug must be a string'
   if (!label.test(slug))
     return 'a slug must be one lower-case DNS label: 1 to 63 of a-z, 0-9 and -, no hyphen at either end'
-  // Positions 3 and 4 hold '--' in every IDNA A-label (xn--…): look-alike names come in through those.
+  // Every IDNA A-label (xn--…) has '--' at positions 3 and 4. Refusing it excludes look-alike
+  // names.
   if (slug.startsWith('--', 2)) return 'a slug must not have "--" at positions 3 and 4'
   if (/^[0-9]+$/.test(slug)) return 'a slug must not be all digits'
   if (uuid.test(slug) || uuidWithoutHyphens.test(slug)) return 'a slug must not look like a uuid'

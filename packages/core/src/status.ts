@@ -2,10 +2,13 @@ import { TenantNotReadyError, TenantSuspendedError, TenantUnknownError, type Ten
 import type { TenantStatus } from './tenant.ts'
 
 /**
- * Why work for a tenant of this status is refused; undefined where it is not. One rule for requests, runs and jobs.
- * FST_TENANCY_TENANT_UNKNOWN for one that is being deleted, FST_TENANCY_TENANT_SUSPENDED, or FST_TENANCY_TENANT_NOT_READY.
+ * Returns the error for work of a tenant with this status, or undefined if the status is served.
+ * Requests, runs and jobs use this rule.
  *
- * @param allowed which statuses are served besides `'active'`.
+ * The error is FST_TENANCY_TENANT_UNKNOWN for a tenant that is being deleted,
+ * FST_TENANCY_TENANT_SUSPENDED, or FST_TENANCY_TENANT_NOT_READY.
+ *
+ * @param allowed statuses that are served besides `'active'`.
  */
 export function statusRefusal (
   status: TenantStatus,

@@ -2,10 +2,10 @@ import { tenantConflict, InternalTypeError } from './errors.ts'
 import { idProblem } from './id.ts'
 import { slugProblem } from './slug.ts'
 
-/** Where a tenant is in its life. Only `active` tenants are served, unless a route allows others. */
+/** The phase of a tenant's life. Only `active` tenants are served, unless a route allows others. */
 export type TenantStatus = 'provisioning' | 'active' | 'suspended' | 'deleting' | 'deleted'
 
-/** How a tenant's rows are kept apart from the others'. */
+/** How a tenant's rows are isolated from those of other tenants. */
 export type Isolation = 'rls' | 'row' | 'schema' | 'database'
 
 /** Every {@link TenantStatus}, for option checks. */
@@ -15,23 +15,29 @@ export const tenantStatuses: readonly TenantStatus[] = Object.freeze(['provision
 /** Every {@link Isolation}, for option checks. */
 export const isolations: readonly Isolation[] = Object.freeze(['rls', 'row', 'schema', 'database'])
 
-/** Where a tenant's data is: a shard of the configuration, and there a schema or a database where it has its own. */
+/**
+ * Where a tenant's data is: a shard of the configuration, and the tenant's own schema or database
+ * there, if it has one.
+ */
 export interface Placement {
   readonly shard: string
   readonly schema?: string
   readonly database?: string
 }
 
-/** One customer of the application. Frozen to its last property: a handler cannot change whom a request belongs to. */
+/**
+ * One customer of the application. Deeply frozen, so that a handler cannot change a request's
+ * tenant.
+ */
 export interface Tenant {
-  /** Opaque and stable; 1 to 63 of `A-Z a-z 0-9 _ -`. A uuid unless given when the tenant was created. */
+  /** Opaque and stable; 1 to 63 of `A-Z a-z 0-9 _ -`. A uuid unless an id was given at creation. */
   readonly id: string
   /** The subdomain label. May be renamed, so never store it as a reference. */
   readonly slug: string
-  /** The name for people. */
+  /** The display name. */
   readonly name: string
   readonly status: TenantStatus
-  /** @default 'free' */
+  /** The name of the tenant's plan. @default 'free' */
   readonly plan: string
   readonly isolation: Isolation
   readonly placement: Placement
@@ -42,22 +48,22 @@ export interface Tenant {
   readonly updatedAt: Date
 }
 
-/** A tenant as a registry keeps it: `version` counts its changes, so that a writer can tell that it read the newest. */
+/** A tenant as a registry stores it. `version` counts its changes, for optimistic locking. */
 export interface TenantRecord extends Tenant {
-  /** 1 when created, one more with each update. */
+  /** 1 after creation, increased by 1 with each update. */
   readonly version: number
 }
 
-/** What a tenant is made of: an id and a slug; the rest has defaults. */
+/** The fields of a new tenant: an id and a slug; the others have defaults. */
 export type TenantInput = Pick<Tenant, 'id' | 'slug'> & Partial<Omit<TenantRecord, 'id' | 'slug'>>
 
-/** How code names a tenant. */
+/** A reference to a tenant. */
 export type TenantRef = { readonly id: string } | { readonly slug: string }
 
 /**
- * Makes the frozen record of a tenant, with defaults for what is not given:
- * `name` the slug, `status` `'active'`, `plan` `'free'`, `isolation` `'rls'`,
- * `placement` `{ shard: 'default' }`, no domains, no settings, both dates now, `version` 1.
+ * Returns the frozen record of a tenant. Defaults: `name` the slug, `status` `'active'`, `plan`
+ * `'free'`, `isolation` `'rls'`, `placement` `{ shard: 'default' }`, no domains, no settings, both
+ * dates now, `version` 1.
  *
  * @throws FST_TENANCY_TENANT_CONFLICT when the id or slug breaks its rule.
  */
@@ -88,7 +94,10 @@ function deepFreeze<T extends object> (value: T): T {
   return Object.freeze(value)
 }
 
-/** A date whose setters throw: Object.freeze() alone does not stop them, they write an internal slot. */
+/**
+ * A date whose setters throw. Object.freeze() alone does not prevent them, because they write an
+ * internal slot.
+ */
 class FrozenDate extends Date {}
 for (const name of Object.getOwnPropertyNames(Date.prototype)) {
   if (name.startsWith('set')) Object.defineProperty(FrozenDate.prototype, name, { value: refuseChange })

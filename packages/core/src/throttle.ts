@@ -1,14 +1,15 @@
 /** How often a {@link Throttle} acts. */
 export interface ThrottleSettings {
-  /** Calls in a row that act at once. */
+  /** Consecutive calls that act at once. */
   readonly burst: number
   /** Milliseconds between two actions after that. */
   readonly everyMs: number
 }
 
 /**
- * Bounds how often an idempotent action runs that others can ask for without end. The first calls act at once, later ones
- * are merged into one action per interval. No call is lost: an action follows each.
+ * Bounds how often an idempotent action runs if callers request it without end. The first calls act
+ * at once; later ones are merged into one action per interval. No call is lost, because an action
+ * follows each call.
  */
 export class Throttle {
   readonly #act: () => void
@@ -43,7 +44,7 @@ export class Throttle {
     }, Math.ceil((1 - this.#left) * everyMs)).unref()
   }
 
-  /** Drops the action that is due. */
+  /** Drops the pending action. */
   stop (): void {
     clearTimeout(this.#timer)
     this.#timer = undefined

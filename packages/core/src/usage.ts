@@ -1,12 +1,12 @@
 import { channels, type CacheEvent, type EventTenant, type LimitedEvent, type QueryEvent, type RefusedEvent,
   type RequestEvent } from './channels.ts'
 
-/** What one tenant used, since the count began. */
+/** What one tenant used since the count began. */
 export interface TenantUsage {
   readonly id: string
   readonly slug: string
   readonly requests: number
-  /** Requests that were refused: by the resolver, by a limit, or with 503. */
+  /** Requests refused by the resolver, by a limit, or with 503. */
   readonly refusals: number
   readonly statements: number
   readonly failedStatements: number
@@ -19,27 +19,32 @@ export interface TenantUsage {
   readonly cacheMisses: number
 }
 
-/** {@link TenantUsage} of the busiest tenants, of all others together, and of requests without a tenant. */
+/**
+ * {@link TenantUsage} of the busiest tenants, of all other tenants together, and of requests
+ * without a tenant.
+ */
 export interface UsageReport {
   /** Milliseconds since 1970. */
   readonly since: number
   readonly tenants: readonly TenantUsage[]
-  /** Tenants that are not among them. Its id and slug are `''`. */
+  /** The sum of all other tenants. Its id and slug are `''`. */
   readonly other: TenantUsage
-  /** Requests of routes that are `'off'`, and to hosts that name no tenant. Its id and slug are `''`. */
+  /** Requests of `'off'` routes and to hosts that name no tenant. Its id and slug are `''`. */
   readonly none: TenantUsage
 }
 
 type Row = { -readonly [Field in keyof TenantUsage]: TenantUsage[Field] }
 
-/** Tenants that are counted one by one. Beyond, half of them are counted as others. */
+/**
+ * Tenants that are counted separately. Beyond this cap the less busy half is added to the others.
+ */
 const most = 2_000
 
 const busy = 503
 
 /**
- * Counts what tenants use from the channels of the process, of all its applications. Its memory is bounded: when too many tenants
- * are counted one by one, the less busy half goes into the sum of the others.
+ * Counts the usage of tenants from the channels of the process, over all its applications. Memory
+ * is bounded: with too many tenants, the less busy half is added to the sum of the others.
  */
 export class UsageMeter {
   #tenants = new Map<string, Row>()
@@ -48,7 +53,10 @@ export class UsageMeter {
   #since = Date.now()
   #users = 0
 
-  /** Begins to count, anew where nothing counted. @returns the function that ends it, once */
+  /**
+   * Starts counting, from zero if no other caller counts. @returns an idempotent function that ends
+   * it
+   */
   start (): () => void {
     if (this.#users++ === 0) this.#subscribe()
     let isStarted = true
@@ -59,7 +67,7 @@ export class UsageMeter {
     }
   }
 
-  /** The busiest `top` tenants by time in the database, then by refusals and requests. */
+  /** Returns the busiest `top` tenants by time in the database, then by refusals and requests. */
   report (top: number): UsageReport {
     const sorted = [...this.#tenants.values()].toSorted(busiest)
     const other = { ...this.#other }
@@ -131,7 +139,7 @@ export class UsageMeter {
     return made
   }
 
-  // Half at a time, so that the sort is paid for by a thousand new tenants.
+  // Removes half of the tenants at a time, so that one sort serves a thousand new tenants.
   #prune (): void {
     const sorted = [...this.#tenants.values()].toSorted(busiest)
     for (const less of sorted.slice(most / 2)) addUsage(this.#other, less)
@@ -139,7 +147,7 @@ export class UsageMeter {
   }
 }
 
-/** The meter of the process: the channels are the process' own, too. */
+/** The meter of the process, because the channels belong to the process too. */
 export const usageMeter: UsageMeter = new UsageMeter()
 
 function row (id: string, slug: string): Row {
@@ -158,14 +166,14 @@ function row (id: string, slug: string): Row {
   }
 }
 
-/** A field of {@link TenantUsage} that is counted. */
+/** A counted field of {@link TenantUsage}. */
 export type UsageCounter = Exclude<keyof TenantUsage, 'id' | 'slug'>
 
-/** The fields of {@link TenantUsage} that are counted. */
+/** The counted fields of {@link TenantUsage}. */
 export const usageCounters: readonly UsageCounter[] = ['requests', 'refusals', 'statements',
   'failedStatements', 'databaseTime', 'databaseWait', 'rows', 'cacheHits', 'cacheMisses']
 
-/** Adds what one tenant used to a sum. */
+/** Adds one tenant's usage to a sum. */
 export function addUsage (
   sum: { -readonly [Field in keyof TenantUsage]: TenantUsage[Field] },
   usage: TenantUsage

@@ -1,16 +1,20 @@
 import type { TenantScope, TenantWork } from './scope.ts'
 
-/** What makes a scope's handle: `app.tenantDatabase`, `app.tenantCache`. */
+/** A factory of scope handles: `app.tenantDatabase`, `app.tenantCache`. */
 export interface HandleMaker {
   forScope(scope: TenantScope): unknown
 }
 
-/** The handles of a scope, each made when it is first asked for. A plugin that is not registered adds none. */
+/**
+ * Returns the handles of a scope, each created at its first use. A plugin that is not registered
+ * adds none.
+ */
 export function tenantWork (
   scope: TenantScope,
   makers: Readonly<Record<string, HandleMaker | undefined>>
 ): TenantWork {
-  // Read at once, so that the tenant is watched from the start: this work may go on for long.
+  // Read the signal now, so that the tenant is watched from the start, because this work may run
+  // long.
   const { tenant, log, signal } = scope
   const work = { tenant, log, signal }
   for (const [name, maker] of Object.entries(makers)) {

@@ -2,7 +2,7 @@ import type { Tenancy } from './tenancy.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** What the suite offers apart from requests. */
+    /** The API of the suite outside requests. */
     readonly tenancy: Tenancy
   }
 }

@@ -4,21 +4,27 @@ import * as v from 'valibot'
 
 /** Options of `app.tenancy.run()`. */
 export interface RunOptions {
-  /** Makes the whole run one transaction: committed when `fn` resolves, rolled back when it rejects. @default false */
+  /**
+   * Runs all of `fn` in one transaction: committed when `fn` resolves, rolled back when it rejects.
+   * @default false
+   */
   readonly transaction?: boolean
-  /** Tenants of which statuses are served besides active ones. @default [] */
+  /** Statuses of tenants that are served besides active ones. @default [] */
   readonly allow?: readonly TenantStatus[]
 }
 
 /** Options of `app.tenancy.forEach()`. */
 export interface ForEachOptions {
-  /** Which tenants. Only active ones, unless it names statuses. @default all active tenants */
+  /** Selects tenants. Only active ones, unless it names statuses. @default all active tenants */
   readonly where?: TenantFilter
-  /** How many at a time. @default 4 */
+  /** How many run at a time. @default 4 */
   readonly concurrency?: number
-  /** Ends it: what is under way is cut short and nothing more is begun. */
+  /** Ends the iteration: running work is aborted and no further work begins. */
   readonly signal?: AbortSignal
-  /** Told of each tenant whose work failed; what it throws ends everything. @default failures are collected into one AggregateError */
+  /**
+   * Called for each tenant whose work failed. If it throws, the iteration ends. @default failures
+   * are collected into one AggregateError
+   */
   readonly onError?: (error: unknown, tenant: Tenant) => unknown
 }
 
@@ -52,12 +58,20 @@ const each = v.strictObject({
   onError: v.optional(fn<NonNullable<ForEachOptions['onError']>>())
 }, 'must be an object')
 
-/** @throws FST_TENANCY_OPTION_INVALID */
+/**
+ * Checks the options of `run()`.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
 export function resolveRunOptions (input: unknown = {}): Required<RunOptions> {
   return checkOptions(run, input, 'the options of run()')
 }
 
-/** @throws FST_TENANCY_OPTION_INVALID */
+/**
+ * Checks the options of `forEach()`.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
 export function resolveForEachOptions (input: unknown = {}): ResolvedForEachOptions {
   return checkOptions(each, input, 'the options of forEach()')
 }

@@ -9,7 +9,7 @@ import { callbackify } from 'node:util'
 import { furtherServers } from './fastify-internals.ts'
 import type { Runs } from './runs.ts'
 
-/** What goes on outside replies, and is waited for. */
+/** Work outside replies that the close waits for. */
 export interface OpenWork {
   readonly runs: Runs
   /** Scopes of requests that outlive their replies. */
@@ -17,18 +17,21 @@ export interface OpenWork {
 }
 
 /**
- * How often connections that became idle are closed, in milliseconds. Node closes those that are idle when
- * the close begins.
+ * How often idle connections are closed, in milliseconds. Node closes only connections that are
+ * idle when the close begins.
  */
 const idleInterval = 50
 
 /**
- * Has the application's close wait for all work: requests on every address, runs, and scopes that outlive
- * their replies. Node would wait as long as they take. After `timeout` milliseconds connections are closed,
- * as by clients that have gone: scopes are aborted, queries cancelled, transactions rolled back.
+ * Makes the application's close wait for all work: requests on every address, runs, and scopes that
+ * outlive their replies. Node alone would wait without limit.
+ *
+ * After `timeout` milliseconds, connections are closed as if the clients had left: scopes are
+ * aborted, queries cancelled, transactions rolled back.
  */
 export function closeInTime (app: FastifyInstance, { runs, prolonged }: OpenWork, timeout: number): void {
-  // Upgraded sockets are no longer the server's, and an HTTP/2 server does not know its sessions.
+  // Track connections here, because the server no longer owns upgraded sockets, and an HTTP/2
+  // server does not list its sessions.
   const connections = new Set<Socket | Http2Session>()
   const watch = (server: Server): void => {
     for (const event of ['connection', 'session']) {
@@ -52,7 +55,7 @@ export function closeInTime (app: FastifyInstance, { runs, prolonged }: OpenWork
   function cut (): void {
     isLate = true
     app.log.warn(
-      `tenancy: some connections were still in use ${timeout} ms after the close began, and are closed`
+      `tenancy: some connections were still in use ${timeout} ms after the close began, so they are cut`
     )
     for (const connection of connections) connection.destroy()
     for (const scope of prolonged) scope.abort(new InternalError('the application is closing'))
@@ -61,7 +64,8 @@ export function closeInTime (app: FastifyInstance, { runs, prolonged }: OpenWork
   app.addHook('preClose', async () => {
     ended = runs.close(timeout)
     deadline = setTimeout(cut, timeout)
-    // An HTTPS server is none of http's, and has the same method. An HTTP/2 server has none.
+    // An HTTPS server is not an instance of http.Server, but has the same method. An HTTP/2 server
+    // has none.
     idle = setInterval(() => {
       for (const server of servers()) server.closeIdleConnections?.()
     }, idleInterval)
@@ -92,8 +96,8 @@ export function closeInTime (app: FastifyInstance, { runs, prolonged }: OpenWork
     }
   }
 
-  // Fastify runs the onClose hooks when its server has closed: what the application ends there is in use
-  // until then.
+  // Fastify runs the onClose hooks after its server has closed. Work may still use what the
+  // application closes in these hooks, so the server closes last.
   const close = app.server.close.bind(app.server)
   app.server.close = (callback?: (error?: Error) => void) => {
     const further = closeFurther()
@@ -107,7 +111,7 @@ export function closeInTime (app: FastifyInstance, { runs, prolonged }: OpenWork
   })
 }
 
-// While it closes, Fastify answers with 503 before any hook runs.
+// During the close, Fastify answers 503 before any hook runs, so the header is added here.
 function addRetryAfter (_request: IncomingMessage, response: ServerResponse): void {
   const { writeHead } = response
   response.writeHead = (status: number, ...rest: readonly unknown[]) => {

@@ -11,23 +11,27 @@ import { Tenancy } from './tenancy.ts'
 import { unsignedRedis } from './unsigned-redis.ts'
 import { watchHealth } from './watch-health.ts'
 
-/** {@link Tenancy} without an application: whoever made it closes it. */
+/** {@link Tenancy} without an application. Its creator must close it. */
 export interface StandaloneTenancy extends Tenancy {
-  /** Waits up to `closeTimeout` for runs that are under way, cuts the rest short, and closes what was opened. */
+  /**
+   * Waits up to `closeTimeout` for running work, aborts the rest, and closes everything that was
+   * opened.
+   */
   close(): Promise<void>
 }
 
-/** What {@link createTenancy} is given besides the options of the suite. */
+/** Settings of {@link createTenancy} besides the options of the suite. */
 export interface StandaloneOptions {
-  /** Pino, or what is like it. @default nothing is logged */
+  /** Pino, or a logger with the same methods. @default nothing is logged */
   readonly log?: TenancyLogger
 }
 
 /**
- * The suite without Fastify, for workers and scripts: the same options, and the object that an application has as `app.tenancy`.
- * Limits are for requests, and so are not opened.
+ * Opens the suite without Fastify, for workers and scripts. It takes the same options and returns
+ * the same object as `app.tenancy`. Limits apply to requests only, so they are not opened.
  *
- * @throws FST_TENANCY_OPTION_INVALID for a wrong option, and FST_TENANCY_SETUP_INVALID that says what to run.
+ * @throws FST_TENANCY_OPTION_INVALID for a wrong option, and FST_TENANCY_SETUP_INVALID with the
+ * command to run.
  */
 export async function createTenancy (
   input: TenancyOptions,
@@ -56,7 +60,7 @@ export async function createTenancy (
   let stopHearing: (() => Promise<void>) | undefined
   let stopAnswers: (() => Promise<void>) | undefined
 
-  // What was opened first is closed last: the others use it.
+  // Close in reverse order of opening, because later parts use earlier ones.
   const close = async (): Promise<void> => {
     suite.beginClose()
     unwatch?.()
@@ -99,7 +103,10 @@ export async function createTenancy (
   return Object.assign(suite, { close })
 }
 
-/** Gives the options back: they are typed where they are written, for a file that the application and the command share. */
+/**
+ * Returns the options unchanged. It types them in a file that the application and the command
+ * share.
+ */
 export function defineTenancy (options: TenancyOptions): TenancyOptions {
   return options
 }

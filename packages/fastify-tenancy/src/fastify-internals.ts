@@ -1,23 +1,22 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Server } from 'node:http'
 
-/*
- * What Fastify keeps to itself and the suite builds on, in one place, so that a new version of Fastify is
- * checked against one file. Each is found by the description of its symbol.
+/**
+ * Internals of Fastify on which the suite depends, in one file, so that a new version of Fastify
+ * can be checked against it. Each is found by the description of its symbol.
  */
 
-/** An error handler; the one that it falls back to is its prototype. */
+/** An error handler. Its prototype is the handler that it falls back to. */
 interface HandlerLink {
   func: ErrorHandler
 }
 
-/** Called by Fastify with whatever was thrown. */
+/** Called by Fastify with the thrown value. */
 export type ErrorHandler = (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => unknown
 
 /**
- * Puts `wrap(handler)` in the place of Fastify's own error handler. It runs where that one would: behind
- * the error handlers of routes and plugins, whenever those were or will be set, and without counting as one
- * of them.
+ * Replaces Fastify's default error handler with `wrap(handler)`. It runs after the error handlers
+ * of routes and plugins, even those set later, and does not count as one of them.
  */
 export function wrapDefaultErrorHandler (
   app: FastifyInstance,
@@ -29,7 +28,8 @@ export function wrapDefaultErrorHandler (
   let last = first
   let before: HandlerLink | undefined
   for (let next = parentOf(last); next !== undefined; next = parentOf(last)) [before, last] = [last, next]
-  // As a link of the chain it would come before Fastify's own, which then runs twice: it takes its place.
+  // Replace the link instead of adding one. An additional link would run before Fastify's own,
+  // which would then run twice.
   const link: HandlerLink = Object.assign(
     Object.create(Object.getPrototypeOf(last) as object) as object,
     last,
@@ -44,7 +44,10 @@ function parentOf (link: HandlerLink): HandlerLink | undefined {
   return typeof parent.func === 'function' ? parent : undefined
 }
 
-/** The servers of the addresses behind the first: `localhost` is listened to on each of its addresses. */
+/**
+ * Returns the servers of further addresses. For `localhost` Fastify listens on each of its
+ * addresses.
+ */
 export function furtherServers (app: FastifyInstance): readonly Server[] {
   return (app as unknown as Record<symbol, readonly Server[]>)[symbolOf(app, 'fastify.serverBindings')] ?? []
 }
@@ -55,6 +58,7 @@ function symbolOf (app: FastifyInstance, description: string): symbol {
     if (symbol !== undefined) return symbol
   }
   throw new Error(
-    `fastify-tenancy does not work with this version of Fastify, which has no ${description}: use the version that its package.json asks for`
+    `fastify-tenancy does not work with this version of Fastify, which has no ${description}: ` +
+      'install the version in its peerDependencies'
   )
 }

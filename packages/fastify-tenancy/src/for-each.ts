@@ -1,23 +1,26 @@
-/** What {@link forEach} did. */
+/** The result of {@link forEach}. */
 export interface ForEachResult {
   readonly done: number
   readonly failed: number
 }
 
-/** How {@link forEach} goes about it. */
+/** Settings of {@link forEach}. */
 export interface ForEachSettings<Item> {
   readonly concurrency: number
-  /** Ends it: nothing more is begun. */
+  /** Ends the iteration: no further work begins. */
   readonly signal?: AbortSignal | undefined
-  /** Told of each failure; what it throws ends everything. Without it failures are collected. */
+  /**
+   * Called for each failure. If it throws, the iteration ends. Without it failures are collected.
+   */
   readonly onError?: ((error: unknown, item: Item) => unknown) | undefined
 }
 
 /**
- * Does `work` for each item, a few at a time; it answers whether there was anything to do. An item whose work fails does not
- * keep the others from being done.
+ * Does `work` for each item, several at a time. `work` returns whether there was anything to do. A
+ * failed item does not stop the others.
  *
- * @throws AggregateError of all failures at the end, where nobody was told of them; what `onError` threw; the signal's reason.
+ * @throws AggregateError of all failures at the end if there is no `onError`; the error that
+ * `onError` threw; the signal's reason.
  */
 export async function forEach<Item> (
   items: AsyncIterable<Item>,
@@ -28,7 +31,7 @@ export async function forEach<Item> (
   const failures: unknown[] = []
   let done = 0
   let failed = 0
-  // One queue for all workers: whoever leaves it, with an error, ends it for the rest.
+  // All workers share one queue. A worker that leaves it with an error ends it for all.
   const worker = async (): Promise<void> => {
     signal?.throwIfAborted()
     for await (const item of queue) {
@@ -51,7 +54,7 @@ export async function forEach<Item> (
   return { done, failed }
 }
 
-// An async generator serves one call of next() after the other, which an iterator in general need not.
+// An async generator serves calls of next() one after another; other iterators need not.
 async function* queued<Item> (items: AsyncIterable<Item>): AsyncGenerator<Item, void> {
   yield* items
 }

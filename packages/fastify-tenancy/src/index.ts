@@ -15,8 +15,9 @@ export { openPool, tableRegistry, toHttpError, type Audit, type AuditEvent, type
   type RequestDatabase, type SystemAccessOptions, type SystemKysely, type SystemWork, type TenantDatabase,
   type TenantKysely } from '@fastify-tenancy/database'
 
-// Types that a handler or a run can return. With pnpm's layout the compiler names only types of packages that an application
-// depends on itself, and so fails on an exported function that returns one of these (TS2883).
+// Types that a handler or a run can return. With pnpm's layout the compiler can name only types of
+// packages that an application depends on directly. Without these exports, an exported function
+// with such a type fails (TS2883).
 export type { CacheHealth, IncrementOptions, KeyvEntry, KeyvLike, SetOptions, TenantCacheHandle, TenantCaches,
   WrapOptions } from '@fastify-tenancy/cache'
 export type { Isolation, Placement, ResolvedRouteTenancy, ScopeLogger, ScopeTransaction, TenancyError,

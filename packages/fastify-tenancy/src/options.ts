@@ -8,19 +8,23 @@ import { assertNamespaced, namespaceSchema, redisSchema, type RedisSource } from
 import { resolveResolverOptions, type TenantResolverOptions } from '@fastify-tenancy/resolver'
 import * as v from 'valibot'
 
-/** Options of the suite. What belongs to one plugin is that plugin's, and described there. */
+/** Options of the suite. Options of a single plugin are described in that plugin. */
 export interface TenancyOptions
   extends
     Pick<TenantDatabaseOptions, 'database' | 'isolation' | 'rls' | 'row' | 'tables' | 'registry' | 'audit'>,
     Pick<TenantResolverOptions, 'baseDomain' | 'hosts' | 'routes'> {
-  /** URL, ioredis client, Cluster or options. @default none: stores in this process, which therefore must be the only one */
+  /**
+   * URL, ioredis client, Cluster or options. @default none: stores in this process, so only one
+   * process may run
+   */
   readonly redis?: RedisSource | undefined
   /**
-   * What keys and channels of Redis carry, so that two applications never meet there. Required with `redis` and a registry of your own.
-   * @default the installation id, which `tenancy init` makes and the database keeps
+   * The prefix of keys and channels in Redis, so that two applications never share them. Required
+   * with `redis` and a registry of your own.
+   * @default the installation id, which `tenancy init` creates in the database
    */
   readonly namespace?: string | undefined
-  /** The rest of the resolver's options. @default {} */
+  /** Further options of the resolver. @default {} */
   readonly resolver?: Omit<
     TenantResolverOptions,
     'baseDomain' | 'hosts' | 'routes' | 'registry' | 'redis' | 'namespace' | 'secret' | 'decorators'
@@ -29,16 +33,22 @@ export interface TenancyOptions
   readonly rateLimit?: string | false | Omit<RateLimitOptions, 'redis' | 'namespace'>
   /** The cache's options, or false for no cache. @default { ttl: '5m' } */
   readonly cache?: false | Omit<CacheOptions, 'redis' | 'namespace' | 'secret' | 'decorator'>
-  /** How long requests and runs that are under way may go on while the application closes; then they are cut short. @default '10s' */
+  /**
+   * How long running requests and runs may continue during the close, before they are aborted.
+   * @default '10s'
+   */
   readonly closeTimeout?: string
-  /** Other names where these are taken. @default { tenant: 'tenant', db: 'db', cache: 'cache' } */
+  /**
+   * Other names for decorators that are already in use. @default { tenant: 'tenant', db: 'db',
+   * cache: 'cache' }
+   */
   readonly decorators?: { readonly tenant?: string; readonly db?: string; readonly cache?: string }
 }
 
-/** What each plugin is registered with; undefined where it is off. */
+/** The options of each plugin; undefined if the plugin is off. */
 export interface ResolvedTenancyOptions {
   readonly redis: RedisSource | undefined
-  /** Undefined: the installation id of the database. */
+  /** Undefined means the installation id of the database. */
   readonly namespace: string | undefined
   readonly registry: TenantRegistry | undefined
   readonly database: ResolvedDatabaseOptions
@@ -50,7 +60,7 @@ export interface ResolvedTenancyOptions {
   readonly closeTimeout: number
 }
 
-// The parts are checked by their plugins below.
+// Each plugin checks its part below.
 const part = v.custom<object>(
   value => typeof value === 'object' && value !== null && !Array.isArray(value),
   'must be an object'
@@ -134,9 +144,10 @@ export function resolveTenancyOptions (input: unknown): ResolvedTenancyOptions {
     secret: 'rls.secret',
     decorator: 'decorators.cache'
   })
-  // Our own registry keeps an id in its database. One that is not ours has none that two applications could not share.
+  // The suite's own registry stores an installation id in its database. With a custom registry two
+  // applications could share keys, so a namespace is required.
   if (registry !== undefined) assertNamespaced({ redis, namespace })
-  // One secret for all that is signed: each use derives a key of its own.
+  // One secret for all signatures; each use derives its own key.
   const { secrets } = resolvedDatabase.rls
   const secret = secrets.length === 1 ? secrets[0] : secrets.length === 2 ? secrets : undefined
   const resolverOptions = defined({
@@ -173,7 +184,8 @@ export function resolveTenancyOptions (input: unknown): ResolvedTenancyOptions {
   })
 }
 
-// The real one is made when the database is open; only the check needs one before. Whether the real one can be watched, the resolver checks.
+// A placeholder for the check, because the real registry is created when the database is open. The
+// resolver then checks whether the real one has `watch()`.
 const anyRegistry = { findBySlug: nobody, findByDomain: nobody, findById: nobody, watch: nobody }
 async function nobody (): Promise<undefined> {}
 
@@ -181,17 +193,18 @@ function defined (options: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
 }
 
-// What the suite gives to several of its parts, or under another name, has one place.
+// Refuses options of a part that the suite sets itself, or accepts only at the top level.
 function refuseMisplaced (part: string, input: unknown, places: Readonly<Record<string, string>>): void {
   if (typeof input !== 'object' || input === null) return
   const misplaced = Object.keys(places).find(name => name in input)
   if (misplaced !== undefined)
     throw new OptionInvalidError(
-      `options.${part}.${misplaced} is not a known option: give options.${places[misplaced]}`
+      `options.${part}.${misplaced} is not a known option: set options.${places[misplaced]}`
     )
 }
 
-// These options stand at the top in the suite, and among the resolver's own in the resolver: the message names where the caller wrote them.
+// Replaces option names in messages. These options are at the top level in the suite, but belong to
+// the resolver, so the message must name the caller's position.
 function renamed (names: readonly string[], check: () => void): void {
   try {
     check()

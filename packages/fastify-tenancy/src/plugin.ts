@@ -20,7 +20,8 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
   const options = resolveTenancyOptions(input)
   const database = openDatabase(options.database)
   let redis: TenancyRedis | undefined
-  // Hooks of one app run last to first: what is opened first is closed when everything else has stopped using it.
+  // onClose hooks of one app run in reverse order, so this one, registered first, closes the
+  // database when nothing uses it any more.
   app.addHook('onClose', async () => {
     await database.close()
     await redis?.close()
@@ -28,12 +29,13 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
   redis = await openSharedRedis(options, database, app.log)
   if (redis === undefined)
     app.log.warn(
-      'tenancy: no redis is configured, so look-ups, limits and cached values are kept in this process: run only one'
+      'tenancy: no redis is configured, so look-ups, limits and cached values are kept in this ' +
+        'process: run only one process'
     )
   if (redis !== undefined && options.database.rls.secrets.length === 0)
     app.log.warn(`tenancy: ${unsignedRedis}`)
 
-  // The life of a request, in this order: who is it, may it come in, what may it touch.
+  // The order of a request: find its tenant, apply limits, then provide database and cache.
   const shared = redis === undefined ? {} : { redis }
   const registry = options.registry ?? database.registry
   await app.register(tenantResolver, { ...options.resolver, ...shared, registry })
@@ -44,7 +46,8 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
 
   if (redis?.health().status === 'down')
     app.log.warn(
-      'tenancy: redis cannot be reached, or refuses the login: until it can, look-ups, limits and cached values are kept in this process'
+      'tenancy: redis cannot be reached, or refuses the login: until it can, look-ups, limits ' +
+        'and cached values are kept in this process'
     )
 
   mapErrors(app)
@@ -84,7 +87,8 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
 }
 
 /**
- * Multitenancy in one registration: finds the tenant of each request, limits it, and gives the handler its database and cache.
+ * Multitenancy in one registration: finds the tenant of each request, limits it, and gives the
+ * handler its database and cache.
  *
  * @throws FST_TENANCY_OPTION_INVALID for a wrong option, before anything is opened.
  */

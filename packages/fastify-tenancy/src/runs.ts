@@ -2,32 +2,35 @@ import { runInScope, tenantWork, TenantScope, type HandleMaker, type ScopeLogger
   type TenantStatus, type TenantWork, InternalError } from '@fastify-tenancy/core'
 import type { DatabaseRuntime } from '@fastify-tenancy/database'
 
-/** A logger that makes others with more on each line, as pino and Fastify's do. */
+/** A logger with child loggers, like those of pino and Fastify. */
 export interface TenancyLogger extends ScopeLogger {
   child(bindings: { readonly tenant: string }): ScopeLogger
 }
 
-/** What runs are made with. */
+/** What runs need. */
 export interface RunParts {
   readonly database: DatabaseRuntime
-  /** Undefined where the cache is off. */
+  /** Undefined if the cache is off. */
   readonly cache: HandleMaker | undefined
   readonly log: TenancyLogger
-  /** Has a scope aborted when its tenant is moved, or has a status that is not allowed: suspended, deleted. */
+  /**
+   * Aborts a scope when its tenant is moved or its status is no longer allowed (suspended,
+   * deleted).
+   */
   readonly watch: (scope: TenantScope, allowed: readonly TenantStatus[]) => void
 }
 
-/** How one run is run. */
+/** Settings of one run. */
 export interface RunSettings {
-  /** Makes all of it one transaction. */
+  /** Runs all of it in one transaction. */
   readonly transaction: boolean
-  /** Statuses with which it goes on besides active. */
+  /** Statuses besides active in which the run may continue. */
   readonly allow: readonly TenantStatus[]
-  /** Ends it before its time. */
+  /** Aborts the run. */
   readonly signal?: AbortSignal | undefined
 }
 
-/** The work for tenants that is under way outside requests. */
+/** The running work for tenants outside requests. */
 export class Runs {
   readonly #parts: RunParts
   readonly #underWay = new Map<TenantScope, Promise<void>>()
@@ -37,8 +40,8 @@ export class Runs {
   }
 
   /**
-   * Runs `fn` in a scope of its own, which ends when `fn` has settled and nothing holds it open.
-   * Work that was cut short fails with the reason: FST_TENANCY_TENANT_SUSPENDED, say.
+   * Runs `fn` in a new scope, which ends when `fn` has settled and nothing holds it open. Aborted
+   * work fails with the reason, such as FST_TENANCY_TENANT_SUSPENDED.
    */
   async run<T> (tenant: Tenant, fn: (work: TenantWork) => T | Promise<T>, settings: RunSettings): Promise<T> {
     const { log, watch } = this.#parts
@@ -61,7 +64,7 @@ export class Runs {
   }
 
   /**
-   * Waits for what is under way, and then cuts it short.
+   * Waits for running work, and then aborts it.
    *
    * @param timeout the longest wait, in milliseconds
    */
@@ -85,7 +88,7 @@ export class Runs {
       const work = tenantWork(scope, { db: database, pg: database.pg, cache })
       const result = await runInScope(scope, () => fn(work))
       if (unit?.isOpen) await (unit.isRollbackOnly ? unit.rollback() : unit.commit())
-      // What was cut short was rolled back, whatever fn made of it.
+      // Aborted work was rolled back, even if `fn` resolved.
       else if (unit !== undefined) throw scope.signal.reason
       return result
     } catch (error) {

@@ -5,10 +5,12 @@ import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
 import type { ResolvedTenancyOptions } from './options.ts'
 
 /**
- * Opens the Redis of all parts under the name of this installation: the option `namespace`, or the id that the database keeps.
+ * Opens the Redis of all parts under the name of this installation: the option `namespace`, or the
+ * id stored in the database.
  *
- * @returns undefined where no redis is configured
- * @throws FST_TENANCY_SETUP_INVALID where the database has no id, or is a copy of the one that the id was made for
+ * @returns undefined if no redis is configured
+ * @throws FST_TENANCY_SETUP_INVALID if the database has no id, or is a copy of the database for
+ * which the id was created
  */
 export async function openSharedRedis (
   { redis, namespace, registry }: ResolvedTenancyOptions,
@@ -19,7 +21,7 @@ export async function openSharedRedis (
   const isNamed = namespace !== undefined || registry !== undefined ||
     (typeof redis === 'object' && 'namespace' in redis && redis.namespace !== undefined)
   if (isNamed) return openRedis(redis, { namespace, log })
-  // An embedded database is initialised by its boot.
+  // Booting initialises an embedded database.
   await database.boot()
   return openRedis(redis, { namespace: await database.installation(), log })
 }

@@ -13,42 +13,45 @@ import { resolveForEachOptions, resolveRunOptions, type ForEachOptions,
 import { forEach, type ForEachResult } from './for-each.ts'
 import type { Runs } from './runs.ts'
 
-/** How the parts of the suite do, from what was seen in the last seconds. */
+/** The health of the suite's parts, from events of the last seconds. */
 export interface TenancyHealth {
-  /** `'down'`: no database answers. `'degraded'`: something else does not, and the rest is served. */
+  /**
+   * `'down'`: no database answers. `'degraded'`: another part does not answer, and requests are
+   * still served.
+   */
   readonly status: 'ok' | 'degraded' | 'down'
-  /** What is not well, by name: `'registry'`, `'shard eu'`, `'redis'`, `'limits file'`. */
+  /** The parts that do not work: `'registry'`, `'shard eu'`, `'redis'`, `'limits file'`. */
   readonly down: readonly string[]
   readonly registry: ServerStatus
   readonly shards: Readonly<Record<string, ServerStatus>>
-  /** Undefined where there is no limits file. */
+  /** Undefined without a limits file. */
   readonly limits: LimitsFileHealth | undefined
   readonly resolver: ResolverHealth
   readonly database: DatabaseHealth
-  /** Undefined where no redis is configured. */
+  /** Undefined if no redis is configured. */
   readonly redis: RedisHealth | undefined
 }
 
-/** The parts of the suite, open. */
+/** The opened parts of the suite. */
 export interface TenancyParts {
   readonly resolver: TenantResolver
   readonly registry: TenantRegistry
   readonly database: DatabaseRuntime
   readonly redis: TenancyRedis | undefined
   readonly runs: Runs
-  /** Undefined where no limits are read from a file. */
+  /** Undefined if the limits do not come from a file. */
   readonly limits?: (() => LimitsFileHealth | undefined) | undefined
 }
 
 /** Options of `app.tenancy.usage()`. */
 export interface UsageOptions {
-  /** How many of the busiest tenants are listed one by one. @default 20 */
+  /** How many of the busiest tenants are listed separately. @default 20 */
   readonly top?: number
 }
 
 const usageSchema = v.strictObject({ top: v.optional(positiveInteger, 20) }, 'must be an object')
 
-/** What the suite offers apart from requests: `app.tenancy`. */
+/** The API of the suite outside requests: `app.tenancy`. */
 export class Tenancy {
   readonly #parts: TenancyParts
   #isClosing = false
@@ -59,8 +62,9 @@ export class Tenancy {
   }
 
   /**
-   * Does work for one tenant outside a request: a job, a script. The tenant is looked up as for a request, and its status
-   * checked by the same rule. The handles end with the run; `signal` is aborted when the tenant is suspended, deleted or moved.
+   * Does work for one tenant outside a request: a job, a script. The tenant is looked up and its
+   * status checked as for a request. The handles end with the run; `signal` is aborted when the
+   * tenant is suspended, deleted or moved.
    *
    * ```ts
    * await app.tenancy.run({ slug: 'acme' }, async ({ db, log }) => {
@@ -69,7 +73,8 @@ export class Tenancy {
    * })
    * ```
    *
-   * @throws FST_TENANCY_TENANT_UNKNOWN, FST_TENANCY_TENANT_SUSPENDED, FST_TENANCY_TENANT_NOT_READY, FST_TENANCY_REGISTRY_UNAVAILABLE
+   * @throws FST_TENANCY_TENANT_UNKNOWN, FST_TENANCY_TENANT_SUSPENDED, FST_TENANCY_TENANT_NOT_READY,
+   * FST_TENANCY_REGISTRY_UNAVAILABLE
    */
   async run<T> (ref: TenantRef, fn: (work: TenantWork) => T | Promise<T>, options?: RunOptions): Promise<T> {
     const { transaction, allow } = resolveRunOptions(options)
@@ -81,16 +86,17 @@ export class Tenancy {
   }
 
   /**
-   * Does work for many tenants, a few at a time, each in a run of its own. The registry must be able to list tenants: its login
-   * is that of `database.registryUrl`.
+   * Does work for many tenants, several at a time, each in a separate run. The registry must be
+   * able to list tenants; its login is that of `database.registryUrl`.
    *
-   * @throws AggregateError of all failures, once every tenant has had its turn, unless `onError` is given; the signal's reason.
+   * @throws AggregateError of all failures after the last tenant, unless `onError` is given; the
+   * signal's reason.
    */
   async forEach (options: ForEachOptions, fn: (work: TenantWork) => unknown): Promise<ForEachResult> {
     const { where, ...settings } = resolveForEachOptions(options)
     const { registry, resolver, runs } = this.#parts
     return forEach(registry.list(where), settings, async ({ id }) => {
-      // The list may have been read long before this one's turn.
+      // The list may have been read long before this tenant's turn, so look the tenant up again.
       const tenant = await resolver.find({ id })
       if (tenant === undefined || !where.status.includes(tenant.status)) return false
       await runs.run(tenant, fn, { transaction: false, allow: where.status, signal: settings.signal })
@@ -99,52 +105,65 @@ export class Tenancy {
   }
 
   /**
-   * The tables that no tenant sees (users, sessions, memberships), as a role that sees no other. Each statement is a transaction of
-   * its own, and no part of a request's.
+   * The global tables (users, sessions, memberships), which no tenant sees, accessed with a role
+   * for these tables only. Each statement is a separate transaction, outside any request's
+   * transaction.
    */
   get global (): GlobalKysely {
     return this.#parts.database.global
   }
 
   /**
-   * Does work across tenants, once the audit knows of it: on a login of its own, read-only unless `write` is given,
-   * and no part of a request's transaction. The handle is closed when `fn` has settled.
+   * Does work across tenants after its audit record is written. It uses a separate login, is
+   * read-only unless `write` is given, and is not part of a request's transaction. The handle
+   * closes when `fn` has settled.
    *
    * ```ts
-   * const usage = await app.tenancy.asSystem({ reason: 'monthly invoices', actor: 'billing job' },
-   *   ({ db }) => db.selectFrom('projects').select(['tenant_id', db.fn.countAll().as('projects')]).groupBy('tenant_id').execute())
+   * const usage = await app.tenancy.asSystem(
+   *   { reason: 'monthly invoices', actor: 'billing job' },
+   *   ({ db }) =>
+   *     db.selectFrom('projects').select(['tenant_id', db.fn.countAll().as('projects')])
+   *       .groupBy('tenant_id').execute()
+   * )
    * ```
    *
-   * @throws FST_TENANCY_OPTION_INVALID without `database.systemUrl` or `audit`; FST_TENANCY_AUDIT_FAILED
+   * @throws FST_TENANCY_OPTION_INVALID without `database.systemUrl` or `audit`;
+   * FST_TENANCY_AUDIT_FAILED
    */
   asSystem<T> (options: SystemAccessOptions, fn: (work: SystemWork) => T | Promise<T>): Promise<T> {
     return this.#parts.database.asSystem(options, fn)
   }
 
-  /** Names the current tenant, or the one given, in the payload of a job: `{ v: 1, tenant: '<id>' }`. */
+  /**
+   * Returns the envelope of the given or current tenant for the payload of a job: `{ v: 1, tenant:
+   * '<id>' }`.
+   */
   readonly toEnvelope: typeof toEnvelope = toEnvelope
 
-  /** The tenant that an envelope names, for {@link run}. */
+  /** Returns the tenant that an envelope names, for {@link run}. */
   readonly fromEnvelope: typeof fromEnvelope = fromEnvelope
 
-  /** Has every process look a tenant up again: for writes to the registry that bypass the manager. */
+  /**
+   * Makes every process look a tenant up again, after writes to the registry that bypassed the
+   * manager.
+   */
   async invalidate (ref: TenantRef): Promise<void> {
     return this.#parts.resolver.invalidate(resolveTenantRef(ref, 'the tenant of invalidate()'))
   }
 
   /**
-   * Whether a host is a tenant's, for servers that ask before they obtain a certificate.
+   * Whether a host belongs to a tenant, for servers that ask before they obtain a certificate.
    *
-   * @throws FST_TENANCY_HOST_INVALID for what is no text, FST_TENANCY_REGISTRY_UNAVAILABLE, and FST_TENANCY_RATE_LIMITED
-   * when more than 300 hosts in a minute were nobody's.
+   * @throws FST_TENANCY_HOST_INVALID if the host is not a string, FST_TENANCY_REGISTRY_UNAVAILABLE,
+   * and FST_TENANCY_RATE_LIMITED after more than 300 unknown hosts in a minute.
    */
   isKnownHost (host: string): Promise<boolean> {
     return this.#parts.resolver.isKnownHost(host)
   }
 
   /**
-   * How the parts do, from what was seen in the last seconds: of the traffic, and of a question a second or two where there is none.
-   * The call itself asks nobody.
+   * Returns the health of the parts, from traffic of the last seconds and from a probe every one or
+   * two seconds without traffic. The call itself sends nothing.
    */
   health (): TenancyHealth {
     const resolver = this.#parts.resolver.health()
@@ -160,7 +179,7 @@ export class Tenancy {
       ...(redis === undefined || redis.status === 'ok' ? [] : ['redis']),
       ...(limits === undefined || limits.status === 'ok' ? [] : ['limits file'])
     ]
-    // Without Redis the suite serves on, more slowly; without any database it does not.
+    // Without Redis the suite still serves requests, more slowly. Without any database it does not.
     const status = database.status === 'down'
       ? 'down'
       : down.length > 0 || resolver.status !== 'ok'
@@ -169,22 +188,27 @@ export class Tenancy {
     return { status, down, registry, shards: database.shards, limits, resolver, database, redis }
   }
 
-  /** Whether the process itself is well, for a liveness probe: a restart mends no database, so that none counts here. */
+  /**
+   * Whether the process is alive, for a liveness probe. Databases do not count, because a restart
+   * cannot repair them.
+   */
   isLive (): boolean {
     return true
   }
 
   /**
-   * Whether requests should come here, for a readiness probe: not while the application closes, and not while no database answers.
-   * One shard of several takes no other tenant's service away.
+   * Whether the process should receive requests, for a readiness probe: false during the close and
+   * while no database answers. One failed shard does not count, because tenants of other shards are
+   * still served.
    */
   isReady (): boolean {
     return !this.#isClosing && this.health().status !== 'down'
   }
 
   /**
-   * What tenants used, the busiest first, as the process has counted since the first call. The first call begins the count, so that an
-   * application which never asks pays nothing. All applications of the process are counted together.
+   * Returns the usage of tenants since the first call, the busiest first. The first call starts the
+   * count, so an application that never calls it pays nothing. All applications of the process are
+   * counted together.
    *
    * @throws FST_TENANCY_OPTION_INVALID
    */

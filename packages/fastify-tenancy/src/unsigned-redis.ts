@@ -1,3 +1,4 @@
-/** What the boot says of an application that has Redis and no secret. */
-export const unsignedRedis =
-  'records and cached values in redis are not signed: a writer to it can have a host served as another tenant, and change cached values; give options.rls.secret'
+/** The warning at boot for an application with Redis and without a secret. */
+export const unsignedRedis: string =
+  'records and cached values in redis are not signed: a client of Redis can make a host serve ' +
+  'another tenant, and change cached values; set options.rls.secret'

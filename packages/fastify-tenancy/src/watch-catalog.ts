@@ -2,11 +2,12 @@ import { catalogChannel, Throttle } from '@fastify-tenancy/core'
 import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 
-/** How often the prepared statements are forgotten: any writer to Redis can publish a message. */
+/** How often prepared statements are dropped: any client of Redis can publish a message. */
 const rate = { burst: 5, everyMs: 10_000 }
 
 /**
- * Forgets prepared statements when `migrate` says through Redis that tables changed, also where no LISTEN is possible.
+ * Drops prepared statements when `migrate` announces changed tables through Redis. Works also
+ * without LISTEN.
  *
  * @returns the function that ends it
  */

@@ -3,23 +3,26 @@ import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 import type { TenantResolver } from '@fastify-tenancy/resolver'
 
-/** How often Redis is asked, in milliseconds: a client that sends nothing sees no outage. */
+/** How often Redis is probed, in milliseconds. A client that sends nothing notices no outage. */
 const every = 2_000
-/** For how long a registry of the user's own may be silent before it is asked, in milliseconds. */
+/** How long a custom registry may be silent before it is probed, in milliseconds. */
 const silence = 5_000
 
-/** The parts whose health is to be seen without traffic. */
+/** The parts whose health is watched without traffic. */
 export interface WatchedParts {
   readonly database: DatabaseRuntime
   readonly resolver: TenantResolver
   readonly redis: TenancyRedis | undefined
-  /** Whether the registry is the user's own, and so no server that the database looks after. */
+  /** Whether the registry is custom, so that the database does not watch it. */
   readonly hasOwnRegistry: boolean
-  /** The names of parts that are not well. */
+  /** Returns the names of parts that do not work. */
   readonly down: () => readonly string[]
 }
 
-/** Looks after the parts: `health()` then tells of what went away although no request noticed it. @returns the function that ends it */
+/**
+ * Watches the parts, so that `health()` reports an outage that no request noticed. @returns the
+ * function that ends it
+ */
 export function watchHealth ({ database, resolver, redis, hasOwnRegistry, down }: WatchedParts): () => void {
   database.watchHealth()
   let known: ReadonlySet<string> = new Set()
@@ -32,7 +35,8 @@ export function watchHealth ({ database, resolver, redis, hasOwnRegistry, down }
   const timer = setInterval(() => {
     redis?.get(pulseKey).catch(() => {})
     compare()
-    // Where it has failed, also of the database's: a process without traffic would never see that it is back.
+    // After a failure, also probe the suite's own registry. A process without traffic would never
+    // notice its recovery.
     if (hasOwnRegistry || resolver.health().registry === 'down') resolver.probeRegistry(silence)
   }, every).unref()
   return () => {

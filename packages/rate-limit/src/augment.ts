@@ -6,19 +6,19 @@ import type { TenantRateLimit } from './plugin.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** The limits that hold at present, and how they stand. */
+    /** The current limits and their state. */
     readonly tenantRateLimit: TenantRateLimit
   }
 
   interface FastifyRequest {
-    /** What the suite knows of this request. Set by `@fastify-tenancy/resolver`. */
+    /** The suite's state of this request. Set by `@fastify-tenancy/resolver`. */
     readonly tenancy: RequestTenancy
-    /** The limits of the request's tenant; undefined where there is no tenant. */
+    /** The limits of the request's tenant, or undefined without a tenant. */
     readonly tenantLimits: TenantLimits | undefined
   }
 
   interface FastifyContextConfig {
-    /** A limit of this route's own, per tenant, on top of the tenant's limit. */
+    /** A limit of this route per tenant, in addition to the tenant's limit. */
     rateLimit?: RouteRateLimitOptions | false
   }
 }

@@ -2,7 +2,7 @@ import { afterCurrentTick } from '@fastify-tenancy/redis'
 
 import { charge, type Quota, type Decision, type SharedDecision } from './quota.ts'
 
-/** Asks Redis for so many requests of one cost. */
+/** Asks Redis to admit up to `asking` requests of one cost. */
 export type ConsumeMany = (quotas: readonly Quota[], cost: number, asking: number) => Promise<SharedDecision>
 
 interface Asker {
@@ -17,15 +17,19 @@ interface Gathered {
 }
 
 /**
- * Makes one question of what one turn of the event loop asks of the same counters at the same cost: "of these nine, how many?"
- * A command costs the process more than all else that it does for a request. Each gets the verdict that he would have got
- * had those with the same list asked one after another; of two lists that share a counter (a route with limits of its own) the
- * one asked first goes first as a whole. One that times out is one failure to the breaker, however many waited for it. The first is asked when what runs now has ended, so that nobody waits;
- * while an answer is awaited, those of the whole turn go together.
+ * Combines the requests of one event-loop tick with the same quotas and cost into one script call
+ * ("admit up to 9"). A Redis command costs more CPU than the rest of the request.
+ *
+ * Results equal those of sequential calls in arrival order. Two quota lists that share a counter (a
+ * route with its own limit) are sent as separate groups, ordered by their first request. A timeout
+ * counts as one breaker failure per group.
+ *
+ * With no command in flight the group is sent on `nextTick`, so no request waits. Otherwise it is
+ * sent at the end of the tick.
  */
 export class BatchedConsumes {
   readonly #take: ConsumeMany
-  /** By the list itself: a tenant's is the same for all its requests, and another one after a reload. */
+  /** Groups by quota list. All requests of a tenant share one list, until a reload replaces it. */
   readonly #gathered = new Map<readonly Quota[], Gathered>()
   #inFlight = 0
 
@@ -71,7 +75,7 @@ export class BatchedConsumes {
   }
 }
 
-/** The first so many are admitted, each with the count as it stood then. */
+/** Admits the first `admitted` requests. Each gets the count as it was at its turn. */
 function settle (
   askers: readonly Asker[],
   { admitted, wait, limitedBy, used, reset }: SharedDecision,

@@ -8,7 +8,7 @@ const message = `must be a positive integer up to ${most}`
 const count = v.custom<number>(isCount, message)
 const rpm = v.custom<Rpm>(value => value === 'unlimited' || isCount(value), `${message} or 'unlimited'`)
 
-// strictObject() alone takes an array for an object without fields.
+// Rejects arrays, which strictObject() alone accepts as objects without fields.
 const plainObject = v.custom<Record<string, unknown>>(isPlainObject, 'must be an object')
 const anonymousEntries = {
   rpm: v.exactOptional(rpm),
@@ -27,14 +27,14 @@ const documentSchema = v.pipe(
   })
 )
 
-/** Where a mistake is: the keys that lead to it. For a message's line number. */
+/** The keys that lead to a mistake, for the line number in a message. */
 export type KeyPath = readonly string[]
 
 /**
- * Checks what a limits file or a `limits` option holds.
+ * Checks the content of a limits file or of a `limits` option.
  *
- * @param root what the caller knows the document by, for messages.
- * @param placeOf gives `limits.json, line 7: ` for a path, where the document came from a file.
+ * @param root the document's name in messages.
+ * @param placeOf returns `limits.json, line 7: ` for a path, if the document came from a file.
  * @throws FST_TENANCY_OPTION_INVALID for the first mistake, with its key.
  */
 export function checkLimits (
@@ -62,7 +62,7 @@ export function checkLimits (
   const tenants = new Map<string, LimitFields>()
   for (const [tenant, value] of Object.entries(document.tenants)) {
     const problem = tenant.startsWith('id:') ? idProblem(tenant.slice(3)) : slugProblem(tenant, [])
-    // A name that no tenant can have would be a limit that is silently ignored.
+    // Refuse names that no tenant can have, because their limits would be silently ignored.
     if (problem !== undefined)
       fail(['tenants', tenant], `names no tenant: ${problem}; write a slug, or id: and an id`)
     tenants.set(tenant, check(fields, value, ['tenants', tenant]))

@@ -5,9 +5,11 @@ import { isIP } from 'node:net'
 const known = new LRUCache<string, string>({ max: 10_000 })
 
 /**
- * What a client is counted by: its address; of IPv6 the /64, which is what one customer of a provider gets,
- * and an IPv4 address written as IPv6 (`::ffff:192.0.2.1`) as itself. What is no address
- * (a socket that has gone, a word in a trusted `X-Forwarded-For`) shares one counter.
+ * Returns the address by which a client is counted. For IPv6 this is the /64, which a provider
+ * assigns to one customer. An IPv4 address written as IPv6 (`::ffff:192.0.2.1`) counts as IPv4.
+ *
+ * All invalid values (of a closed socket, or a word in a trusted `X-Forwarded-For`) share one
+ * counter.
  */
 export function clientAddress (ip: string | undefined): string {
   if (ip === undefined) return 'unknown'

@@ -1,38 +1,50 @@
 import { defineScript, type RedisScript } from '@fastify-tenancy/redis'
 
-/*
- * One round trip for all quotas of a request. KEYS: a ring each, of one hash slot.
+/**
+ * Checks and counts requests against all quotas in one round trip. KEYS: one ring per quota, all in
+ * one hash slot. The algorithm is that of SlidingWindow (window.ts): change both or neither.
  *
- * ARGV: the cost; how many such requests ask together (gathered-takes.ts: as many are admitted as
- * would be one after another). Then for each key: the bucket's width in ms, the slots, the limit,
- * 1 for smoothing, the lots, how many corrections follow, and each as a bucket and what to add to it.
- * Then the sender, the number of this send, the number up to which the sender knows the outcome of
- * its sends, the last byte of the list of sends as a rule, and 1 if doubts follow. Doubts of each key: how many, and
- * for each its number, how many corrections it had, and those.
- * Limits come with the request, so a reload acts at once and the count goes on.
+ * ARGV:
+ * - the cost, and the number of requests that ask together (batched-consumes.ts); the script admits
+ *   as many as sequential calls would
+ * - for each key: bucket width in ms, slots, limit, 1 for smoothing, lots, number of corrections,
+ *   and each correction as bucket and amount
+ * - the sender, the number of this send, the number up to which the sender knows the outcome of its
+ *   sends, the usual last byte of the list of sends, and 1 if doubts follow
+ * - the doubts of each key: their count, and for each its number, its count of corrections, and the
+ *   corrections
  *
- * A ring is a string. First five doubles: the head bucket, the total, the head's count, the oldest
- * bucket that counts anything, and width × 65536 + buckets. Then the length of the list of sends
- * (2 bytes), that list, and the counts of the buckets, 4 bytes each.
- * Within one bucket only the part before the counts is read and written, in place.
+ * Limits are arguments, so a reload takes effect at once and the counts continue.
  *
- * Sends: for each sender its name (8 bytes), the number of its last send that wrote, and receipts of those
- * whose outcome it may not know: number, bucket, tokens. A send with an older number has no effect ('late').
- * A doubt is a send whose answer was lost. With a receipt, the tokens that it took are given back,
- * because the sender decided about these requests itself. Without one it was never executed, and its
- * corrections are made now. Then the receipt says so, for other sends that carry the doubt too.
+ * A ring is a string. It begins with five doubles: head bucket, total, count of the head, oldest
+ * bucket with a count, and width × 65536 + buckets. Then follow the length of the list of sends (2
+ * bytes), the list, and the counts of the buckets (4 bytes each). Within one bucket the script
+ * reads and writes only the part before the counts, in place.
  *
- * Time is the server's: clocks of processes differ. When it was set back, the ring moves with it and
- * nothing leaves early. A refused request writes nothing of its own. A value that is no ring counts
- * as an empty one and is overwritten. One of another shape, as in a rolling deploy, is converted.
- * A total that the counts do not confirm refuses no request. Each new bucket sets the TTL anew, so
- * that a key that lost it heals. Every loop is bounded by the number of buckets.
- * The algorithm is SlidingWindow's (window.ts): change both or none.
+ * The list of sends has an entry per sender: its name (8 bytes), the number of its last send that
+ * wrote, and receipts of sends whose outcome it may not know. A receipt is number, bucket and
+ * tokens. A send with an older number has no effect ('late').
  *
- * Lots: 2 × processes asks for a lease, 0 for none. An admitted request then takes a batch of tokens
- * in all, clamp(floor(left / lots), 1, 5 % of the limit), to be spent without asking (accounts.ts).
- * Corrections: what this process knows better by now. They come before the request is judged. One whose
- * bucket is still to come counts now; one that has left the window is forgotten.
+ * A doubt is a send whose reply was lost. If it has a receipt, its tokens are returned, because the
+ * sender decided about those requests itself. If not, it was never executed, and its corrections
+ * are made now. Then the receipt is marked as settled, for other sends that carry the same doubt.
+ *
+ * Time is the server's, because clocks of processes differ:
+ * - If the server's clock was set back, the ring moves with it, and nothing leaves early.
+ * - A refused request writes nothing of its own.
+ * - A value that is not a ring counts as an empty ring and is overwritten.
+ * - A ring of another shape (during a rolling deploy) is converted.
+ * - A total that the counts do not confirm refuses no request.
+ * - Each new bucket sets the TTL again, which repairs a key without TTL.
+ * - Every loop is bounded by the number of buckets.
+ *
+ * Lots: 2 × processes requests a lease, 0 requests none. With a lease, an admitted request takes a
+ * batch of clamp(floor(left / lots), 1, 5 % of the limit) tokens in total. The process spends them
+ * without asking (leased-counters.ts).
+ *
+ * Corrections: changes that the sender has to report. They are applied before the request is
+ * checked. A correction to a future bucket counts now; one to a bucket outside the window is
+ * dropped.
  */
 export const consumeScript: RedisScript = defineScript(`
 local time = redis.call('TIME')
@@ -47,9 +59,9 @@ if ARGV[tail + 4] then
   listEnd, hasDoubts = ARGV[tail + 3], ARGV[tail + 4] == '1'
   tail = tail + 5
 end
--- Nearly every send: one counter admits all that ask, in the bucket that it is in. This part stands before the
--- functions, because Redis makes them anew for each run. It writes all or nothing; the rest decides any other case.
--- Offsets and the time stay text: Redis and Lua make a text of a number slowly.
+-- Fast path of nearly every send: one counter admits all requests, in its current bucket. It precedes the
+-- functions, because Redis creates them again in each run. It writes everything or nothing, and the rest
+-- handles all other cases. Offsets and the time stay text, because converting numbers to text is slow.
 if sender and not KEYS[2] and not hasDoubts and cost > 0 and ARGV[8] == '0' then
   local key, width, n, limit = KEYS[1], tonumber(ARGV[3]), ARGV[4] + 1, tonumber(ARGV[5])
   local isSmooth, lots = ARGV[6] == '1', tonumber(ARGV[7])
@@ -80,13 +92,15 @@ if sender and not KEYS[2] and not hasDoubts and cost > 0 and ARGV[8] == '0' then
         local extra = 0
         if lots > 0 then
           local left = math.floor(limit - used)
-          local batch = math.min(left, math.max(1, math.min(math.floor(left / lots), math.floor(limit * 0.05))))
+          local share = math.min(math.floor(left / lots), math.floor(limit * 0.05))
+          local batch = math.min(left, math.max(1, share))
           extra = math.max(0, batch - owed)
         end
         local taken = asking * owed + extra
         oldest = total == 0 and head or math.max(oldest, head + 1 - n)
         local header = struct.pack('<dddddI2', head, total + taken, newest + taken, oldest, shape, length)
-        local entry = struct.pack('<c8dB', sender, seq, places) .. kept .. struct.pack('<ddI4', seq, head, taken)
+        local entry = struct.pack('<c8dB', sender, seq, places) .. kept
+          .. struct.pack('<ddI4', seq, head, taken)
           .. string.rep('\\0', 20 * (places - count))
         if at == 43 then
           redis.call('SETRANGE', key, '0', header .. entry)
@@ -95,7 +109,8 @@ if sender and not KEYS[2] and not hasDoubts and cost > 0 and ARGV[8] == '0' then
           redis.call('SETRANGE', key, at - 1, entry)
         end
         local reset = math.ceil((oldest + n) * width - now)
-        return ARGV[2] .. ' 0 -1 ' .. math.ceil(used + asking * owed) .. ' ' .. reset .. ' ' .. time[1] .. ' ' .. time[2]
+        return ARGV[2] .. ' 0 -1 ' .. math.ceil(used + asking * owed) .. ' ' .. reset
+          .. ' ' .. time[1] .. ' ' .. time[2]
           .. (extra == 0 and ' 0' or ' ' .. extra)
       end
     end
@@ -104,14 +119,15 @@ end
 
 -- bytes before the list of sends
 local fixed = 42
--- in the place of the tokens: another send has settled this doubt
+-- stands in place of the tokens in a receipt whose doubt another send has settled
 local settled = 4294967295
 
 local function load (ring)
   if ring.counts then return end
   ring.counts = redis.call('GETRANGE', ring.key, fixed + ring.length, -1)
   if #ring.counts ~= 4 * ring.n then
-    ring.counts, ring.total, ring.newest, ring.oldest, ring.isWhole = string.rep('\\0', 4 * ring.n), 0, 0, ring.head, true
+    ring.counts = string.rep('\\0', 4 * ring.n)
+    ring.total, ring.newest, ring.oldest, ring.isWhole = 0, 0, ring.head, true
   end
 end
 
@@ -134,7 +150,7 @@ end
 
 local function add (ring, bucket, count)
   local before = get(ring, bucket)
-  -- less than nothing would let others pass the limit: the ring that held the count was lost
+  -- never below 0, which would let other requests exceed the limit: the ring with this count was lost
   local change = math.max(count, -before)
   if change > 0 and (ring.total == 0 or bucket < ring.oldest) then ring.oldest = bucket end
   ring.total = ring.total + change
@@ -146,19 +162,23 @@ local function correct (ring, bucket, count)
   if at > ring.head - ring.n then add(ring, at, count) end
 end
 
--- makes the total what the counts add up to
+-- sets the total to the sum of the counts
 local function verify (ring)
   load(ring)
   local total, own = ring.newest, ring.head % ring.n
   for slot = 0, ring.n - 1 do
     if slot ~= own then total = total + struct.unpack('<I4', ring.counts, 1 + 4 * slot) end
   end
-  if total ~= ring.total then ring.total, ring.oldest, ring.isChanged = total, ring.head + 1 - ring.n, true end
+  if total ~= ring.total then
+    ring.total, ring.oldest, ring.isChanged = total, ring.head + 1 - ring.n, true
+  end
 end
 
 local function findOldest (ring)
   ring.oldest = math.min(ring.head, math.max(ring.oldest, ring.head + 1 - ring.n))
-  while ring.total > 0 and ring.oldest < ring.head and get(ring, ring.oldest) == 0 do ring.oldest = ring.oldest + 1 end
+  while ring.total > 0 and ring.oldest < ring.head and get(ring, ring.oldest) == 0 do
+    ring.oldest = ring.oldest + 1
+  end
 end
 
 local function advance (ring, bucket)
@@ -192,7 +212,8 @@ local function moveBack (ring, bucket)
   for _, receipt in ipairs(ring.receipts or {}) do receipt[2] = receipt[2] - back end
 end
 
--- a ring of another shape: each count goes to the bucket that holds the middle of its own, and would come back from there
+-- converts a ring of another shape: each count moves to the bucket that contains the middle of its old one,
+-- so converting back restores it
 local function convert (ring, head, newest, shape)
   local n = shape % 65536
   local width, bucket = (shape - n) / 65536, ring.head
@@ -204,8 +225,10 @@ local function convert (ring, head, newest, shape)
     local to = math.min(bucket, math.floor((b + 0.5) * width / ring.width))
     if count > 0 and to > bucket - ring.n then add(ring, to, count) end
   end
-  for _, receipt in ipairs(ring.receipts or {}) do receipt[2] = math.floor((receipt[2] + 0.5) * width / ring.width) end
-  -- written also by a refused request: the counts grow older from now on
+  for _, receipt in ipairs(ring.receipts or {}) do
+    receipt[2] = math.floor((receipt[2] + 0.5) * width / ring.width)
+  end
+  -- so that a refused request writes the ring too, because the counts age from now on
   ring.isChanged = true
 end
 
@@ -213,11 +236,13 @@ local function readReceipts (ring, value, at)
   ring.receipts = {}
   for place = 0, ring.places - 1 do
     local number, bucket, taken = struct.unpack('<ddI4', value, at + 17 + 20 * place)
-    if number > acked and number < seq and bucket % 1 == 0 then table.insert(ring.receipts, { number, bucket, taken }) end
+    if number > acked and number < seq and bucket % 1 == 0 then
+      table.insert(ring.receipts, { number, bucket, taken })
+    end
   end
 end
 
--- finds this sender's entry in the list; true if this send comes too late
+-- finds this sender's entry in the list; returns true if this send arrives too late
 local function findEntry (ring, value)
   local finish = fixed + ring.length
   if #value < finish then value = redis.call('GETRANGE', ring.key, 0, finish - 1) end
@@ -230,7 +255,7 @@ local function findEntry (ring, value)
   return last >= seq
 end
 
--- what the list says of this sender from now on
+-- returns this sender's new entry in the list
 local function newEntry (ring, taken)
   local kept, count = '', 1
   for i = ring.receipts and #ring.receipts or 0, 1, -1 do
@@ -242,7 +267,7 @@ local function newEntry (ring, taken)
   return sender .. struct.pack('<dB', seq, places) .. kept .. own .. string.rep('\\0', 20 * (places - count))
 end
 
--- the list of the others' sends; those who have been silent for the longest stand first, and go when it is long
+-- returns the list of other senders; the longest silent ones come first and are removed if the list is long
 local function others (ring)
   if ring.length == 0 then return '' end
   local sends = redis.call('GETRANGE', ring.key, fixed, fixed + ring.length - 1)
@@ -258,7 +283,8 @@ local function others (ring)
 end
 
 local function header (ring, length)
-  return struct.pack('<dddddI2', ring.head, ring.total, ring.newest, ring.oldest, ring.width * 65536 + ring.n, length)
+  local shape = ring.width * 65536 + ring.n
+  return struct.pack('<dddddI2', ring.head, ring.total, ring.newest, ring.oldest, shape, length)
 end
 
 local function write (ring, taken)
@@ -273,7 +299,8 @@ local function write (ring, taken)
     return
   end
   load(ring)
-  if ring.total == 0 and taken > 0 then ring.total, ring.newest = taken, taken end -- the counts were of another length
+  -- the counts had another length, so load() replaced them
+  if ring.total == 0 and taken > 0 then ring.total, ring.newest = taken, taken end
   local sends = others(ring) .. entry
   redis.call('SET', ring.key, header(ring, #sends) .. sends .. ring.counts, 'PX', ring.n * ring.width)
 end
@@ -302,7 +329,7 @@ local function settleDoubts (ring)
   end
 end
 
--- milliseconds until one more would fit, if nothing else came
+-- returns the milliseconds until one more would fit, if no other request came
 local function waitFor (ring)
   local excess, b, part = ring.total + ring.owed - ring.limit, ring.head, 0
   for _ = 1, ring.n do
@@ -330,7 +357,7 @@ local admitted = asking
 for i = 1, #KEYS do
   local key = KEYS[i]
   local width, n, limit = tonumber(ARGV[cursor]), ARGV[cursor + 1] + 1, tonumber(ARGV[cursor + 2])
-  -- how much of the oldest bucket may be left out
+  -- how much of the oldest bucket may be subtracted
   local most = ARGV[cursor + 3] == '1' and limit * 0.04 or 0
   local lots, corrections = tonumber(ARGV[cursor + 4]), tonumber(ARGV[cursor + 5])
   cursor = cursor + 6
@@ -372,7 +399,9 @@ for i = 1, #KEYS do
     if ring.isChanged then findOldest(ring) end
     measure(ring)
   end
-  if ring.owed > 0 then admitted = math.min(admitted, math.max(0, math.floor((limit - ring.used) / ring.owed))) end
+  if ring.owed > 0 then
+    admitted = math.min(admitted, math.max(0, math.floor((limit - ring.used) / ring.owed)))
+  end
   if lots > 0 then
     local left = math.floor(limit - ring.used)
     ring.batch = math.min(left, math.max(1, math.min(math.floor(left / lots), math.floor(limit * 0.05))))
@@ -399,6 +428,7 @@ for i, ring in ipairs(windows) do
 end
 local first = windows[1]
 local reset = first.total == 0 and 0 or math.ceil((first.oldest + first.n) * first.width - first.at)
--- one string: clients take numbers apart more slowly than they split
-return admitted .. ' ' .. wait .. ' ' .. limitedBy .. ' ' .. math.ceil(first.used) .. ' ' .. reset .. ' ' .. time[1] .. ' ' .. time[2] .. extras
+-- one string, because clients parse a list of numbers more slowly than they split a string
+return admitted .. ' ' .. wait .. ' ' .. limitedBy .. ' ' .. math.ceil(first.used) .. ' ' .. reset
+  .. ' ' .. time[1] .. ' ' .. time[2] .. extras
 `)

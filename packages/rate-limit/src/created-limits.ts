@@ -4,9 +4,11 @@ import type { FastifyInstance } from 'fastify'
 type Options = rateLimit.RateLimitOptions
 
 /**
- * Has `app.createRateLimit()` and `app.rateLimit()` of @fastify/rate-limit take options as routes do. Without it their
- * keys would name no tenant. Each call makes a counter of its own, named by its place in the order of calls, which is the
- * same in every process; options with a `groupId` are named by that.
+ * Makes `app.createRateLimit()` and `app.rateLimit()` of @fastify/rate-limit accept the options of
+ * routes, and puts the tenant into their keys.
+ *
+ * Each call creates a separate counter, named by its position in the order of calls, which is the
+ * same in every process. Options with a `groupId` are named by it.
  *
  * @param prepare checks options, and makes their `keyGenerator` put the tenant before the key.
  */

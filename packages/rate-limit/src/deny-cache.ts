@@ -2,7 +2,10 @@ import { LRUCache } from 'lru-cache'
 
 import type { Quota, Decision } from './quota.ts'
 
-/** A refusal that Redis gave, and holds until `until` for every request as dear as the one refused. */
+/**
+ * A refusal by Redis. Until `until` it applies to every request that costs at least as much as the
+ * refused one.
+ */
 interface Denial {
   readonly until: number
   readonly limit: number
@@ -12,21 +15,22 @@ interface Denial {
 }
 
 /**
- * Refusals that need not be asked for again. Nothing is admitted before the time that Redis gave: a window only empties
- * by time, and others only fill it. Where leases may come back into it, a refusal holds for a second at most.
+ * Caches refusals, so that Redis is not asked again. Redis admits nothing before the time it
+ * returned: a window empties only with time, and other requests only fill it. If leases can return
+ * tokens, a refusal applies for a second at most.
  */
 export class DenyCache {
   readonly #longest: number
   readonly #now: () => number
   readonly #denials = new LRUCache<string, Denial>({ max: 10_000 })
 
-  /** @param longest milliseconds. */
+  /** @param longest longest lifetime of a refusal, in milliseconds. */
   constructor (longest: number, now: () => number) {
     this.#longest = longest
     this.#now = now
   }
 
-  /** @param quota the one that made for the longest wait. */
+  /** @param quota the quota with the longest wait. */
   add (quota: Quota | undefined, cost: number, decision: Decision): void {
     if (quota === undefined) return
     const at = this.#now()
@@ -39,7 +43,7 @@ export class DenyCache {
     })
   }
 
-  /** The refusal that holds for a request, with what is left to wait. */
+  /** Returns the refusal that applies to a request, with the remaining wait. */
   find (quotas: readonly Quota[], cost: number): Decision | undefined {
     if (this.#denials.size === 0) return undefined
     const now = this.#now()

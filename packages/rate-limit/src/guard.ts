@@ -9,10 +9,10 @@ import type { ResolvedRateLimitOptions } from './options.ts'
 import type { Decision } from './quota.ts'
 import type { RateLimitTarget } from './rate-limit-targets.ts'
 
-/** How a hook goes on. */
+/** The continuation of a hook. */
 export type Done = (error?: Error) => void
 
-/** Lets a request of a subject pass, or answers it with 429. */
+/** Admits a request of a target, or answers it with 429. */
 export class Guard {
   readonly #limiter: Limiter
   readonly #options: Pick<ResolvedRateLimitOptions, 'headers' | 'mode'>
@@ -23,7 +23,9 @@ export class Guard {
     this.#options = options
   }
 
-  /** Ends with 429, else with the refusal that the resolver stored, else lets the request go on. */
+  /**
+   * Answers 429, or passes on the refusal that the resolver stored, or lets the request continue.
+   */
   readonly admit = (
     request: FastifyRequest,
     reply: FastifyReply,
@@ -50,12 +52,13 @@ export class Guard {
     else settle(decision)
   }
 
-  // A refusal here comes before the check of the claim, and its numbers are of the host's tenant.
+  // Whether the client seems to belong to another tenant. This refusal precedes the check of the
+  // claim, and its numbers would describe the host's tenant.
   #isForStranger ({ tenancy }: FastifyRequest, { wait }: Decision): boolean {
     return wait > 0 && this.#options.mode === 'enforce' && tenancy.seemsToAgree?.() === false
   }
 
-  /** Sends 429, or only says in the log that it would. */
+  /** Sends 429, or in report mode only logs that it would. */
   #isRefused (
     limit: string | undefined,
     wait: number,
@@ -66,13 +69,13 @@ export class Guard {
     const retryAfter = Math.ceil(wait / 1_000)
     if (channels.limited.hasSubscribers) {
       const { mode } = this.#options
-      // A refused tenant's requests count for their sender.
+      // Requests to a refused tenant count against the sender's address.
       const { scope, refusal } = request.tenancy
       const tenant = refusal === undefined ? scope?.tenant : undefined
       channels.limited.publish({ tenant, limit: limit ?? 'tenant', mode, request })
     }
     if (this.#options.mode === 'report') {
-      request.log.warn({ limit, retryAfter }, 'over the limit: let through, since mode is report')
+      request.log.warn({ limit, retryAfter }, "over the limit: let through, because mode is 'report'")
       return false
     }
     end(reply, rateLimited(retryAfter), done)
@@ -80,15 +83,15 @@ export class Guard {
   }
 
   /**
-   * Takes one of the subject's places until the response has closed, however it ends: sent, hijacked, aborted, timed out.
-   * Undefined when all places are taken.
+   * Takes one of the target's places until the response closes, however it ends: sent, hijacked,
+   * aborted or timed out. Returns undefined if all places are taken.
    */
   #enter ({ key, limits }: RateLimitTarget, reply: FastifyReply): (() => void) | undefined {
     if (limits.concurrency === undefined) return nothing
     const leave = this.#inFlight.enter(key, limits.concurrency)
     if (leave === undefined) return undefined
     reply.raw.once('close', leave)
-    if (reply.raw.destroyed) leave() // the client went while its tenant was looked up
+    if (reply.raw.destroyed) leave() // the client left during the look-up
     return leave
   }
 }

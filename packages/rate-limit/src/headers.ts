@@ -3,10 +3,15 @@ import type { FastifyReply } from 'fastify'
 import type { Decision } from './quota.ts'
 import type { RateLimitTarget } from './rate-limit-targets.ts'
 
-/** Which headers tell of the limit: `x-ratelimit-*`, the IETF draft's `RateLimit` and `RateLimit-Policy`, both, or none. */
+/**
+ * Which headers describe the limit: `x-ratelimit-*`, the IETF draft's `RateLimit` and
+ * `RateLimit-Policy`, both, or none.
+ */
 export type HeaderStyle = 'both' | 'legacy' | 'draft' | 'none'
 
-/** Says how the caller stands with its `rpm`; nothing where that is `'unlimited'`. */
+/**
+ * Sends the headers that describe the state of the `rpm` limit. Sends none if it is `'unlimited'`.
+ */
 export function sendHeaders (
   reply: FastifyReply,
   style: HeaderStyle,

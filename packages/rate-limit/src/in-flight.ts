@@ -1,8 +1,11 @@
-/** Counts requests in flight, by key, in this process. */
+/** Counts the requests in flight in this process, by key. */
 export class InFlight {
   readonly #counts = new Map<string, number>()
 
-  /** Takes a place and returns the function that gives it back, once; undefined when all are taken. */
+  /**
+   * Takes a place and returns an idempotent function that releases it. Returns undefined if all
+   * places are taken.
+   */
   enter (key: string, max: number): (() => void) | undefined {
     const count = this.#counts.get(key) ?? 0
     if (count >= max) return undefined

@@ -1,39 +1,51 @@
 import type { Quota, SharedDecision } from './quota.ts'
 
-/** Milliseconds for which a process keeps leased tokens; half a window where that is shorter, so that the rest is back in time. */
+/**
+ * Milliseconds for which a process keeps leased tokens. At most half a window, so that the rest
+ * returns before its bucket leaves the window.
+ */
 const keptFor = 1_000
 
-/** Tokens that were taken from a counter in Redis in one batch. */
+/** Tokens taken from a counter in Redis in one batch. */
 interface Lease {
   left: number
-  /** The bucket of the ring in which all of them are counted. */
+  /** The bucket of the ring in which the whole batch is counted. */
   readonly bucket: number
   readonly limit: number
   readonly until: number
 }
 
-/** What a counter held when its lease was taken, by the clock of this process. */
+/** The state of a counter when its lease was taken, by the clock of this process. */
 interface CounterSnapshot {
   used: number
   readonly resetAt: number
 }
 
 /**
- * What one process holds of one counter, and what Redis has yet to be told of it.
+ * This process's lease of one counter, and the corrections that Redis has yet to receive.
  *
- * A lease counts in the bucket in which it was taken, and each token that is spent later moves to the bucket in which
- * it was spent; what is not spent leaves. So the ring ends up as if every request had been asked for, and until it has
- * been told, it counts early and too much, never too little: the lease is younger than the window.
+ * Redis counts a lease in the bucket in which it was taken. A token spent later moves to the bucket
+ * in which it was spent, and unspent tokens are subtracted. After write-back the ring equals one
+ * where every request had asked Redis.
+ *
+ * Before write-back Redis over-counts and never under-counts, because a lease always expires before
+ * its bucket leaves the window.
  */
 export class LeasedCounter {
   readonly quota: Quota
-  /** Set while a lease is being asked for. */
+  /** Set while a lease is being requested. */
   asking: Promise<void> | undefined
-  /** The last answer brought no more than the request needed: waiting for the next would bring nothing either. */
+  /**
+   * True if the last reply brought no more tokens than the request needed. Waiting for the next
+   * reply would then bring none either.
+   */
   isScarce = false
   #lease: Lease | undefined
   #snapshot: CounterSnapshot = { used: 0, resetAt: 0 }
-  /** The server's clock minus ours; never too small, so that a request is counted no earlier than it was. */
+  /**
+   * The server's clock minus ours. It is never too small, so no request is counted earlier than it
+   * happened.
+   */
   #ahead: number
   readonly #corrections = new Map<number, number>()
 
@@ -42,12 +54,18 @@ export class LeasedCounter {
     this.#ahead = ahead
   }
 
-  /** Whether there is nothing to tell now: no news, or a question that is about to be asked will bring it. */
+  /**
+   * Whether a sweep need not write this counter: it has no corrections, or a request that is about
+   * to be sent carries them.
+   */
   get isBusy (): boolean {
     return this.#lease !== undefined || this.asking !== undefined || this.#corrections.size === 0
   }
 
-  /** Whether there is a lease, and whether it covers `owed`. A changed limit ends it: the next is of the new limit's size. */
+  /**
+   * Whether there is a lease that covers the charge. A changed limit invalidates the lease, because
+   * the batch size depends on the limit.
+   */
   covers (pendingWrite: number, limit: number, now: number): boolean {
     const lease = this.#lease
     return lease !== undefined && now < lease.until && lease.limit === limit && pendingWrite <= lease.left
@@ -60,13 +78,13 @@ export class LeasedCounter {
     return bucket
   }
 
-  /** Takes back what {@link consume} took, for a request that another counter refused. */
+  /** Returns the tokens that {@link consume} took, for a request that another counter refused. */
   release (bucket: number, pendingWrite: number): void {
     if (this.#lease === undefined) this.correct(bucket, -pendingWrite)
     else this.#move(bucket, -pendingWrite)
   }
 
-  /** Counts tokens out of, or into, a bucket at the next word to Redis. */
+  /** Records a change of a bucket's count, to be sent with the next command to Redis. */
   correct (bucket: number, count: number): void {
     const sum = (this.#corrections.get(bucket) ?? 0) + count
     if (sum === 0) this.#corrections.delete(bucket)
@@ -78,7 +96,7 @@ export class LeasedCounter {
     this.correct(this.#bucketAt(now), cost)
   }
 
-  /** Takes over what Redis said to a question that was sent at `sentAt`. */
+  /** Stores the reply of Redis to a request that was sent at `sentAt`. */
   open (extra: number, limit: number, { used, reset, now: server }: SharedDecision, sentAt: number): void {
     const { shape } = this.quota
     this.#ahead = server - sentAt
@@ -89,13 +107,13 @@ export class LeasedCounter {
     this.#lease = { left: extra, bucket: Math.floor(server / shape.width), limit, until }
   }
 
-  /** How the counter stands, as far as this process knows. */
+  /** Returns the state of the counter as far as this process knows. */
   snapshot (now: number): { used: number; reset: number } {
     const { used, resetAt } = this.#snapshot
     return { used, reset: Math.max(0, Math.ceil(resetAt - now)) }
   }
 
-  /** Gives the rest of a lease back, if it has run out by `now`, or is not enough. */
+  /** Returns the rest of a lease, if it has expired by `now` or does not cover a request. */
   end (now: number = Number.POSITIVE_INFINITY): void {
     const lease = this.#lease
     if (lease === undefined || now < lease.until) return
@@ -103,21 +121,21 @@ export class LeasedCounter {
     if (lease.left > 0) this.correct(lease.bucket, -lease.left)
   }
 
-  /** Whether nothing is left to be done here. */
+  /** Whether this counter has no lease, no request in flight and no corrections. */
   isDone (now: number): boolean {
     const oldest = this.#bucketAt(now) - this.quota.shape.slots
     for (const bucket of this.#corrections.keys()) if (bucket < oldest) this.#corrections.delete(bucket)
     return this.#lease === undefined && this.asking === undefined && this.#corrections.size === 0
   }
 
-  /** What Redis is to be told, as {@link takeScript} takes it; from now on it counts as told. */
+  /** Returns the corrections for Redis in the format of {@link consumeScript}, and clears them. */
   drain (): number[] {
     const all = [...this.#corrections].flat()
     this.#corrections.clear()
     return all
   }
 
-  /** From the lease, and the bucket in which it counts, to `bucket`; back, where it is negative. */
+  /** Moves tokens from the lease's bucket to `bucket`, or back if `count` is negative. */
   #move (bucket: number, count: number): void {
     const lease = this.#lease
     if (lease === undefined) return

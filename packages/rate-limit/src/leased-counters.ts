@@ -3,19 +3,24 @@ import { charge, type Quota, type Decision, type SharedDecision, type PendingCon
 import type { RedisLimiter } from './redis-limiter.ts'
 
 const sweepEvery = 100
-/** At most so many counters are settled in one sweep: a Redis that comes back must not be flooded into its next outage. */
+/**
+ * Counters settled in one sweep at most. More could push a recovering Redis into its next outage.
+ */
 const settledAtOnce = 1_000
-/** Where strangers choose the key, no more is kept: further addresses are asked for one by one, and what they owe goes unreported. */
+/**
+ * Cap for keys that clients can choose (addresses). Beyond it every request asks Redis directly,
+ * and requests admitted during an outage are not written back.
+ */
 const maxOverflowing = 10_000
 
-/** What Redis is asked about one counter of a request. */
+/** The part of a request to Redis that concerns one counter. */
 interface CounterRequest extends PendingConsume {
-  /** Which of the request's quotas it is. */
+  /** Index of the quota in the request. */
   readonly at: number
   readonly counter: LeasedCounter | undefined
 }
 
-/** Tokens taken from a live lease for a request whose other counters are being asked. */
+/** Tokens taken from a live lease for a request that also has to ask Redis about other counters. */
 interface Held {
   readonly counter: LeasedCounter
   readonly bucket: number
@@ -23,17 +28,19 @@ interface Held {
 }
 
 /**
- * The counters of which this process holds a lease, or has something to tell to Redis: what of a lease was spent when,
- * what was not, and what was admitted while Redis was away. All of that travels with the next question about the
- * counter, or with the sweep, ten times a second, for those of which nobody asks.
+ * The counters of which this process holds a lease or has corrections: spent tokens, unspent
+ * tokens, and requests admitted while Redis was away.
+ *
+ * Corrections travel with the next request about the counter. A sweep, ten times a second, sends
+ * those of idle counters.
  */
 export class LeasedCounters {
   readonly #redis: RedisLimiter
-  /** 2 × processes; 0 where nothing is leased. */
+  /** Returns 2 × processes, or 0 if nothing is leased. */
   readonly #leaseDivisor: () => number
   readonly #now: () => number
   readonly #counters = new Map<string, LeasedCounter>()
-  /** Counters about which a sweep has asked. */
+  /** Counters that a sweep is settling. */
   readonly #settling = new Set<string>()
   #timer: NodeJS.Timeout | undefined
   #isClosed = false
@@ -48,12 +55,15 @@ export class LeasedCounters {
     }
   }
 
-  /** How many counters are kept. */
+  /** Number of counters kept. */
   get size (): number {
     return this.#counters.size
   }
 
-  /** Admits a request whose counters all have leased tokens left; else undefined, and nothing was spent. */
+  /**
+   * Admits a request if all its counters have enough leased tokens. Otherwise spends nothing and
+   * returns undefined.
+   */
   consume (quotas: readonly Quota[], cost: number): Decision | undefined {
     if (this.#counters.size === 0) return undefined
     const now = this.#now()
@@ -69,7 +79,10 @@ export class LeasedCounters {
     return { wait: 0, limitedBy: -1, used, reset }
   }
 
-  /** The answer that may bring tokens for one of these, where it is worth waiting for. */
+  /**
+   * Returns the pending reply that may bring tokens for one of these counters, if waiting for it is
+   * useful.
+   */
   pending (quotas: readonly Quota[]): Promise<unknown> | undefined {
     for (const { key } of quotas) {
       const counter = this.#counters.get(key)
@@ -78,7 +91,10 @@ export class LeasedCounters {
     return undefined
   }
 
-  /** Asks Redis about the counters that have no tokens left, for a lease too; the others give of their own. */
+  /**
+   * Asks Redis about the counters without tokens, and for a lease of them. Counters with tokens
+   * spend their own.
+   */
   async ask (quotas: readonly Quota[], cost: number): Promise<Decision> {
     const now = this.#now()
     const questions: CounterRequest[] = []
@@ -95,7 +111,7 @@ export class LeasedCounters {
       if (leaseDivisor > 0) counter!.asking = answered.promise
     try {
       const decision = await this.#redis.take(questions, cost)
-      if (decision.wait > 0) release(held) // a request that another counter refused has spent nothing
+      if (decision.wait > 0) release(held) // another counter refused the request
       for (const [at, { quota, counter, leaseDivisor }] of questions.entries()) {
         if (leaseDivisor > 0) counter!.open(decision.extras[at] ?? 0, quota.limit, decision, now)
       }
@@ -109,14 +125,16 @@ export class LeasedCounters {
     }
   }
 
-  /** Notes a request that was admitted without Redis, to be counted there when it is back. */
+  /** Records a request that was admitted without Redis, to be counted there after the outage. */
   addPendingWrite (quotas: readonly Quota[], cost: number): void {
     for (const quota of quotas) {
       if (!this.#isFull(quota)) this.#opened(quota).addPendingWrite(charge(cost, quota.limit), this.#now())
     }
   }
 
-  /** Gives back what has run out, and sends to Redis what no question is about to send: corrections, and sends in doubt. */
+  /**
+   * Ends expired leases. Sends corrections and uncertain sends that no request is about to send.
+   */
   async sweep (): Promise<void> {
     const now = this.#now()
     const settling: Promise<unknown>[] = []
@@ -133,7 +151,7 @@ export class LeasedCounters {
     await Promise.all(settling)
   }
 
-  /** Gives all leases back. */
+  /** Returns all leases to Redis. */
   async close (): Promise<void> {
     this.#isClosed = true
     this.#stop()
@@ -143,7 +161,7 @@ export class LeasedCounters {
     await Promise.all([...quotas.values()].map(quota => this.#settle(quota)))
   }
 
-  /** What fails is in doubt then, and is settled by a later sweep. */
+  /** A failed send becomes an uncertain send, which a later sweep settles. */
   async #settle (quota: Quota): Promise<void> {
     if (this.#settling.has(quota.key)) return
     this.#settling.add(quota.key)
@@ -165,7 +183,7 @@ export class LeasedCounters {
     }
   }
 
-  /** The verdict on the questions, as one on all quotas of the request. */
+  /** Converts the decision about the asked counters into one about all quotas of the request. */
   #whole (
     quotas: readonly Quota[],
     questions: readonly CounterRequest[],
@@ -177,7 +195,10 @@ export class LeasedCounters {
     return { wait, limitedBy: questions[limitedBy]?.at ?? -1, ...first }
   }
 
-  /** The account of a counter; undefined where nothing is leased and nothing is owed. */
+  /**
+   * Returns the leased counter of a quota. Undefined if nothing is leased and there are no
+   * corrections.
+   */
   #counterOf (quota: Quota): LeasedCounter | undefined {
     return this.#leaseDivisor() > 0 && !this.#isFull(quota)
       ? this.#opened(quota)

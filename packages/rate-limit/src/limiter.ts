@@ -8,43 +8,55 @@ import { LocalLimiter } from './local-limiter.ts'
 import type { Quota, Decision } from './quota.ts'
 import { RedisLimiter } from './redis-limiter.ts'
 
-/** What happens when Redis cannot be asked: count in process by a share, let everything pass, or refuse everything. */
+/**
+ * What happens when Redis cannot be asked: count in process against a share of the limit, let every
+ * request pass, or refuse every request.
+ */
 export type OnStoreError = 'local' | 'open' | 'closed'
 
-/** Whether Redis is asked for each request, or lends a process small batches of tokens. */
+/** Whether Redis is asked for each request, or leases small batches of tokens to each process. */
 export type Precision = 'exact' | 'leased'
 
 export interface LimiterSettings {
   readonly onStoreError: OnStoreError
   readonly precision: Precision
   readonly log: ScopeLogger
-  /** How many processes were last seen to share the limits. */
+  /** Returns how many processes were last seen to share the limits. */
   readonly processes: () => number
 }
 
-/** How long a refusal holds where leases may come back: others' rests do within a second or so. */
+/**
+ * Longest time in milliseconds that a cached denial is reused in leased mode. Other processes
+ * return unused tokens within about a second, so a longer denial could be wrong.
+ */
 const leasedDenial = 1_000
 
-/** Lets a request pass or not, by Redis where there is one. */
+/** Decides whether a request passes, by Redis if it is configured. */
 export interface Limiter {
-  /** Undefined: it could not be told, and the request is to pass. Quotas must not be empty. */
+  /**
+   * Returns undefined if the limiter could not decide and the request must pass. Quotas must not be
+   * empty.
+   */
   take(quotas: readonly Quota[], cost: number): Decision | undefined | Promise<Decision | undefined>
 }
 
-/** Counts over all processes, in Redis; in this one for as long as Redis is away. */
+/** Counts over all processes in Redis, and in this process while Redis is away. */
 export class SharedLimiter implements Limiter {
   readonly #redis: RedisLimiter
   readonly #settings: LimiterSettings
   readonly #counters: LeasedCounters
-  /** This process' own admissions are counted here always: when Redis goes, the count goes on instead of anew. */
+  /**
+   * Always counts this process's admissions, so that the count continues when Redis becomes
+   * unavailable, instead of starting at zero.
+   */
   readonly #local: LocalLimiter
   readonly #denials: DenyCache
   readonly #isLeasing: boolean
   #isAway = false
-  /** Whether Redis answered, and refused to count. */
+  /** Whether Redis answered with an error instead of counting. */
   #isRefused = false
 
-  /** @param now milliseconds of a clock that does not go back. */
+  /** @param now milliseconds of a monotonic clock. */
   constructor (redis: TenancyRedis, settings: LimiterSettings, now: () => number = () => performance.now()) {
     this.#redis = new RedisLimiter(redis, now)
     this.#redis.senders = () => Math.min(16, settings.processes())
@@ -74,12 +86,15 @@ export class SharedLimiter implements Limiter {
         : pending.then(() => this.#consume(quotas, cost) ?? this.#ask(quotas, cost)))
   }
 
-  /** Gives back leases that have run out, and tells Redis what it has not heard. Happens of itself ten times a second. */
+  /**
+   * Ends expired leases and sends pending corrections to Redis. It also runs by itself ten times a
+   * second.
+   */
   async sweep (): Promise<void> {
     await this.#counters.sweep()
   }
 
-  /** Gives leased tokens back. */
+  /** Returns leased tokens. */
   async close (): Promise<void> {
     await this.#counters.close()
   }
@@ -90,7 +105,7 @@ export class SharedLimiter implements Limiter {
     return decision
   }
 
-  // Two callbacks and no async function: this runs for every request of the service.
+  // Two callbacks instead of an async function, because this runs for every request of the service.
   #ask (quotas: readonly Quota[], cost: number): Promise<Decision | undefined> {
     return this.#question(quotas, cost).then(
       decision => this.#told(quotas, cost, decision),
@@ -105,7 +120,7 @@ export class SharedLimiter implements Limiter {
   }
 
   #told (quotas: readonly Quota[], cost: number, decision: Decision): Decision {
-    // While Redis refuses writes (OOM, READONLY), it still answers questions that count nothing.
+    // While Redis refuses writes (OOM, READONLY), it still answers requests that count nothing.
     if (this.#isAway && (decision.wait === 0 && cost > 0 || !this.#isRefused)) {
       this.#isAway = false
       this.#settings.log.info({}, 'rate limits are counted in Redis again')

@@ -10,24 +10,27 @@ import { readLimits } from './read-limits.ts'
 
 const lookEvery = 200
 const settleFor = 100
-/** Bytes of a file that is read again beside the event loop. */
+/** Files above this size (bytes) are parsed in a worker thread when they change. */
 const large = 50_000
 
-/** How the limits file stands. */
+/** The state of the limits file. */
 export interface LimitsFileHealth {
   readonly file: string
-  /** `'stale'`: the file is broken or gone, and the last good limits hold. */
+  /** `'stale'`: the file is broken or missing, and the last good limits apply. */
   readonly status: 'ok' | 'stale'
   readonly problem: string | undefined
   readonly loadedAt: Date
 }
 
 /**
- * A limits file, read again when it changes. What cannot be read or is wrong changes nothing.
+ * A limits file that is read again when it changes. An unreadable or invalid file changes nothing.
  *
- * It is looked at (`stat`) five times a second instead of being watched by the kernel's events: that sees a file
- * replaced by rename, a symlink or a folder above it swapped (Kubernetes' ConfigMaps), a network or bind mount.
- * It is read once it has been left alone for 100 ms, so that a writer can truncate, think, and write.
+ * It is polled with `stat` five times a second. Unlike kernel events, polling also sees a file
+ * replaced by rename, a swapped symlink or parent folder (Kubernetes' ConfigMaps), and network or
+ * bind mounts.
+ *
+ * It is read once it has been unchanged for 100 ms, because a writer may truncate the file before
+ * it writes the content.
  */
 export class LimitsFile {
   readonly #name: string
@@ -48,15 +51,15 @@ export class LimitsFile {
   }
 
   /**
-   * Reads the file and begins to look for changes, which are given to `apply`.
+   * Reads the file and starts to watch for changes, which are passed to `apply`.
    *
-   * @throws FST_TENANCY_OPTION_INVALID when it is missing or wrong.
+   * @throws FST_TENANCY_OPTION_INVALID when the file is missing or invalid.
    */
   async open (apply: (limits: Limits) => void): Promise<Limits> {
     watchFile(this.#path, { interval: lookEvery, persistent: false }, this.#onChange)
     try {
       const limits = await this.#read()
-      if (limits === undefined) throw new TypeError('a limits file is opened once')
+      if (limits === undefined) throw new TypeError('this limits file is already open')
       this.#apply = apply
       return limits
     } catch (error) {
@@ -103,7 +106,7 @@ export class LimitsFile {
     }
   }
 
-  /** Undefined when it holds what it held. */
+  /** Returns undefined if the content has not changed. */
   async #read (): Promise<Limits | undefined> {
     const size = await stat(this.#path).then(stats => stats.size, () => 0)
     if (size > large) {

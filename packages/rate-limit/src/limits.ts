@@ -1,9 +1,12 @@
 import type { Tenant } from '@fastify-tenancy/core'
 
-/** Requests in 60 s, or no limit. */
+/** Requests per 60 s, or no limit. */
 export type Rpm = number | 'unlimited'
 
-/** The limits of one tenant, plan or of the default, as a file says them; what is not said comes from the next wider one. */
+/**
+ * The limits of one tenant, of a plan or of the default, as a file states them. A missing field
+ * comes from the next wider scope.
+ */
 export interface LimitFields {
   /** Requests in any 60 s, 1 to 1,000,000,000, or `'unlimited'`. */
   readonly rpm?: Rpm
@@ -15,19 +18,19 @@ export interface LimitFields {
   readonly perClient?: number
 }
 
-/** What a limits file holds. */
+/** The content of a limits file. */
 export interface LimitsDocument {
-  /** For all tenants; `rpm` is 100 where it is absent. */
+  /** For all tenants; `rpm` is 100 if it is missing. */
   readonly default?: LimitFields
-  /** For one client address whose requests have no tenant; `rpm` is 300 where it is absent. */
+  /** For one client address whose requests have no tenant; `rpm` is 300 if it is missing. */
   readonly anonymous?: Omit<LimitFields, 'perClient'>
   /** By the tenant's plan. */
   readonly plans?: Readonly<Record<string, LimitFields>>
-  /** By `id:<id>` (stable) or by the present slug (which may be renamed, and then names nobody). */
+  /** By `id:<id>` (stable), or by the current slug (after a rename the entry matches no tenant). */
   readonly tenants?: Readonly<Record<string, LimitFields>>
 }
 
-/** The limits that hold for one tenant, merged field by field; undefined: no such limit. */
+/** The limits of one tenant, merged field by field. An undefined field means no such limit. */
 export interface TenantLimits {
   readonly rpm: Rpm
   readonly burst: number | undefined
@@ -35,7 +38,7 @@ export interface TenantLimits {
   readonly perClient: number | undefined
 }
 
-/** A checked limits document, in parts that can pass between threads. */
+/** A checked limits document, in parts that can be sent between threads. */
 export interface LimitsParts {
   readonly default: LimitFields
   readonly anonymous: LimitFields
@@ -43,7 +46,7 @@ export interface LimitsParts {
   readonly tenants: ReadonlyMap<string, LimitFields>
 }
 
-/** Who may do how much. */
+/** The limits of all tenants and of anonymous clients. */
 export class Limits {
   readonly anonymous: TenantLimits
   readonly #parts: LimitsParts
@@ -53,7 +56,7 @@ export class Limits {
     this.anonymous = merge({ rpm: 300, ...parts.anonymous })
   }
 
-  /** A tenant is found by `id:<id>`, else by its present slug. */
+  /** Returns the limits of a tenant, found by `id:<id>`, else by its current slug. */
   of (tenant: Pick<Tenant, 'id' | 'slug' | 'plan'>): TenantLimits {
     const { tenants, plans, default: base } = this.#parts
     const own = tenants.get(`id:${tenant.id}`) ?? tenants.get(tenant.slug)

@@ -4,14 +4,14 @@ import { SlidingWindow } from './window.ts'
 const { timeOrigin } = performance
 const monotonic = (): number => timeOrigin + performance.now()
 
-/** How many counters of client addresses a process keeps; about 400 bytes each. */
+/** Counters of client addresses that a process keeps; about 400 bytes each. */
 const maxOverflowing = 100_000
 
 /**
- * Counts in this process alone. A counter goes when its window has been empty, never to make room for another:
- * an evicted counter would be a limit forgotten.
+ * Counts in this process only. A counter is dropped once its window is empty, never to make room
+ * for another, because an evicted counter would be a forgotten limit.
  *
- * @param now milliseconds of a clock that does not go back.
+ * @param now milliseconds of a monotonic clock.
  */
 export class LocalLimiter {
   readonly #now: () => number
@@ -25,7 +25,7 @@ export class LocalLimiter {
     this.#maxOverflowing = max
   }
 
-  /** How many counters are kept. */
+  /** Number of counters kept. */
   get size (): number {
     return this.#windows.size
   }
@@ -36,7 +36,7 @@ export class LocalLimiter {
     const windows: SlidingWindow[] = []
     let wait = 0
     let limitedBy = -1
-    // Plain loops: this runs for every request of the service.
+    // Plain loops, because this runs for every request of the service.
     for (let at = 0; at < quotas.length; at++) {
       const quota = quotas[at]!
       const window = this.#window(quota, now)
@@ -74,14 +74,17 @@ export class LocalLimiter {
     }
   }
 
-  /** The counter of a quota, moved to `now`: one that lags would look idle to the sweep, and be lost while it is in use. */
+  /**
+   * Returns the counter of a quota, advanced to `now`. A counter that is not advanced would look
+   * idle to the sweep and be dropped while in use.
+   */
   #window (quota: Quota, now: number): SlidingWindow {
     const found = this.#windows.get(quota.key)
     if (found !== undefined) {
       found.window.advance(now)
       return found.window
     }
-    // Two looks at old counters for each new one keep up with any flood, and cost nothing that adds up.
+    // Checking two old counters per new one keeps up with any flood, at constant cost per request.
     this.#sweepTwo(now)
     if (quota.overflow !== undefined && this.#overflowing >= this.#maxOverflowing) {
       return this.#window({ ...quota, key: quota.overflow, overflow: undefined }, now)
@@ -110,7 +113,7 @@ export class LocalLimiter {
   }
 }
 
-/** One process' part of a limit; never less than one request, so that nobody is shut out. */
+/** Returns one process's share of a limit. At least one request, so that no tenant is shut out. */
 function shareOf (limit: number, share: number): number {
   return share === 1 ? limit : Math.max(1, Math.floor(limit / share))
 }

@@ -7,30 +7,45 @@ import type { HeaderStyle } from './headers.ts'
 import type { OnStoreError, Precision } from './limiter.ts'
 import { Limits, type LimitsDocument } from './limits.ts'
 
-/** Options of the rate limit. One of `file` and `limits` is required; a string alone is `file`. */
+/**
+ * Options of the rate limit. Either `file` or `limits` is required; a string is short for `{ file
+ * }`.
+ */
 export interface RateLimitOptions {
-  /** Path of the limits file, `.json` or YAML, relative to the working directory. Read again when it changes. */
+  /**
+   * Path of the limits file, `.json` or YAML, relative to the working directory. It is read again
+   * when it changes.
+   */
   readonly file?: string
-  /** The limits themselves, in the form of the file. */
+  /** The limits, in the format of the file. */
   readonly limits?: LimitsDocument
-  /** Where processes count together. Without it each counts alone. A client passed in is never closed. */
+  /**
+   * The Redis in which processes count together. Without it each process counts alone. A client
+   * passed in is never closed.
+   */
   readonly redis?: RedisSource | undefined
-  /** What keys of Redis carry, so that two applications never meet there. Required with `redis`, unless that has one. */
+  /**
+   * The prefix of keys in Redis, so that two applications never share them. Required with `redis`,
+   * unless `redis` has one.
+   */
   readonly namespace?: string | undefined
-  /** `'report'` counts and logs what it would refuse, and refuses nothing. @default 'enforce' */
+  /** `'report'` counts and logs requests over the limit, but refuses none. @default 'enforce' */
   readonly mode?: 'enforce' | 'report'
-  /** Counts the oldest second by the part inside the window: fits bursts better, up to 4 % over. @default false */
+  /**
+   * Counts only the part of the oldest second that is inside the window. This fits bursts better,
+   * but admits up to 4 % more. @default false
+   */
   readonly smoothing?: boolean
   /**
-   * With Redis: `'exact'` asks it for each request; `'leased'` takes small batches of tokens from it, so that most
-   * requests cost no round trip. @default 'exact'
+   * With Redis: `'exact'` asks it for each request; `'leased'` takes small batches of tokens, so
+   * that most requests cost no round trip. @default 'exact'
    */
   readonly precision?: Precision
-  /** @default 'both' */
+  /** The headers that describe the limit. @default 'both' */
   readonly headers?: HeaderStyle
   /**
-   * When Redis fails: `'local'` counts in process against the limit divided by the processes last seen,
-   * `'open'` lets all requests pass, `'closed'` answers 503. @default 'local'
+   * When Redis fails: `'local'` counts in process against the limit divided by the processes last
+   * seen, `'open'` lets all requests pass, `'closed'` answers 503. @default 'local'
    */
   readonly onStoreError?: OnStoreError
 }

@@ -12,8 +12,9 @@ import type { Line } from './parse-worker.ts'
 import { readLimits } from './read-limits.ts'
 
 /**
- * Reads and checks a limits file in a thread of its own, for one so large that the event loop would stand still for it.
- * In a bundled application the thread's file is missing, and the file is checked here.
+ * Reads and checks a limits file in a worker thread, because a large file would block the event
+ * loop. In a bundled application the worker's file is missing, and the file is checked in this
+ * thread.
  *
  * @throws FST_TENANCY_OPTION_INVALID as `parseLimits()` does.
  */
@@ -21,14 +22,18 @@ export async function parseApart (path: string, name: string): Promise<LimitsPar
   const worker = workerFile()
   if (worker === undefined) return parseLimits(await readLimits(path, name), name)
   const thread = new Worker(worker, { workerData: { path, name }, stdout: true })
-  thread.unref() // a process that ends need not wait for it
+  thread.unref() // the process may exit before the worker
   const [parts] = await Promise.all([collect(thread.stdout), once(thread, 'exit')])
   return parts
 }
 
-/** Undefined where a bundler put this module into another file: it rewrites imports, but no URL in code. */
+/**
+ * Returns undefined if a bundler moved this module into another file. Bundlers rewrite imports, but
+ * not URLs in code.
+ */
 function workerFile (): URL | undefined {
-  // Types are stripped from the source when it is run as it is. A bundle in CommonJS has no URL of its own.
+  // Node strips the types of a source file that runs directly. A CommonJS bundle has no
+  // `import.meta.url`.
   const here: string | undefined = import.meta.url
   if (!here) return undefined
   const file = new URL(here.endsWith('.ts') ? './parse-worker.ts' : './parse-worker.js', here)
@@ -43,7 +48,7 @@ async function collect (lines: Readable): Promise<LimitsParts> {
     if ('problem' in line) throw new OptionInvalidError(line.problem)
     if ('plans' in line) rest = { ...line, plans: new Map(line.plans) }
     else for (const [tenant, fields] of line.tenants) tenants.set(tenant, fields)
-    await setImmediate() // a turn of the event loop for each slice, however many have come
+    await setImmediate() // one event-loop tick per slice, even if many have arrived
   }
   return { ...rest, tenants }
 }

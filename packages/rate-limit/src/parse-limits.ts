@@ -6,8 +6,9 @@ import { checkLimits, type KeyPath } from './check-limits.ts'
 import type { LimitsParts } from './limits.ts'
 
 /**
- * Reads the text of a limits file: strict JSON where the name ends in `.json`, else YAML 1.2 (of which JSON is a part).
- * A byte order mark and CRLF are fine; an empty text, a key given twice and a second document are not.
+ * Parses the text of a limits file: strict JSON if the name ends in `.json`, else YAML 1.2 (a
+ * superset of JSON). A byte order mark and CRLF are accepted. An empty text, a duplicate key and a
+ * second document are not.
  *
  * @throws FST_TENANCY_OPTION_INVALID naming the file, the line and the key.
  */
@@ -18,7 +19,8 @@ export function parseLimits (text: string, name: string): LimitsParts {
   return name.endsWith('.json') ? parseJson(plain, name) : parseYaml(plain, name)
 }
 
-// YAML finds lines and duplicates, but takes 90 times as long: it looks at a JSON file only when there is a mistake to name.
+// YAML finds line numbers and duplicates, but takes 90 times as long. So a JSON file is parsed as
+// YAML only if it contains a mistake.
 function parseJson (text: string, name: string): LimitsParts {
   let value: unknown
   try {
@@ -36,7 +38,8 @@ function parseJson (text: string, name: string): LimitsParts {
 
 function parseYaml (text: string, name: string): LimitsParts {
   const lines = new LineCounter()
-  // Its own check of duplicate keys compares each with each.
+  // The library's check of unique keys compares each key with every other, so `refuseDuplicates`
+  // replaces it.
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: false, prettyErrors: false })
   const lineAt = (offset: number | undefined): string =>
     offset === undefined ? '' : `, line ${lines.linePos(offset).line}`
@@ -50,7 +53,7 @@ function parseYaml (text: string, name: string): LimitsParts {
   )
 }
 
-/** Aliases of aliases that would fill the memory are a mistake in the file like any other. */
+/** Nested aliases that would exhaust memory are reported like any other mistake in the file. */
 function toPlain (document: Document, name: string): unknown {
   try {
     return document.toJS({ maxAliasCount: 100 })
@@ -77,7 +80,7 @@ function refuseDuplicates (
   }
 }
 
-/** Where the key that `path` leads to stands; the nearest one above it when it is not there. */
+/** Returns the offset of the key at `path`, or of the nearest parent key if it is missing. */
 function findOffset (document: Document, path: KeyPath): number | undefined {
   let node: unknown = document.contents
   let offset: number | undefined
@@ -99,7 +102,7 @@ function countKeys (value: unknown): number {
   return inner.reduce<number>((sum, one) => sum + countKeys(one), Array.isArray(value) ? 0 : inner.length)
 }
 
-/** In valid JSON a string before a colon is a key, and nothing else is. */
+/** Counts the keys of valid JSON: every string before a colon is a key. */
 function countKeysOfText (text: string): number {
   let keys = 0
   for (const [, colon] of text.matchAll(/"(?:[^"\\]|\\.)*"\s*(:)?/g)) {

@@ -6,7 +6,10 @@ import { readLimits } from './read-limits.ts'
 
 type Entries = readonly (readonly [string, LimitFields])[]
 
-/** What the thread of `parseApart()` writes, as one line of JSON each: what is wrong, or first the rest and then the tenants, slice by slice. */
+/**
+ * A line of JSON that the worker of `parseApart()` writes: the problem, or first everything but the
+ * tenants, and then the tenants in slices.
+ */
 export type Line =
   | { readonly problem: string }
   | { readonly default: LimitFields; readonly anonymous: LimitFields; readonly plans: Entries }

@@ -13,18 +13,18 @@ import { ProcessRegistry } from './process-registry.ts'
 import { RateLimitTargets } from './rate-limit-targets.ts'
 import { registerRouteLimits } from './route-limit.ts'
 
-/** `app.tenantRateLimit`. */
+/** The decorator `app.tenantRateLimit`. */
 export interface TenantRateLimit {
-  /** The limits that hold for a tenant at present. */
+  /** Returns the limits that currently apply to a tenant. */
   limitsFor(tenant: Tenant): TenantLimits
   health(): RateLimitHealth
 }
 
-/** How the limits stand. */
+/** The state of the limits. */
 export interface RateLimitHealth {
   /** Where requests are counted: `'local'` without Redis, or while it is away. */
   readonly store: 'redis' | 'local'
-  /** Undefined where the limits were given as an object. */
+  /** Undefined if the limits were given as an object. */
   readonly file: LimitsFileHealth | undefined
 }
 
@@ -32,8 +32,9 @@ const counted: unique symbol = Symbol('tenancy.counted')
 type Counted = FastifyRequest & { [counted]?: boolean }
 
 /**
- * Limits each tenant's requests, and those without a tenant by their client's address, in one hook that no route can leave.
- * Needs `@fastify-tenancy/resolver`, whose stored refusals are sent from here, after they were counted.
+ * Limits each tenant's requests, and requests without a tenant by client address, in one hook that
+ * no route can skip. Needs `@fastify-tenancy/resolver`. This plugin counts a request before it
+ * sends the resolver's stored refusal.
  */
 export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (app, input) => {
   const options = resolveRateLimitOptions(input)
@@ -58,11 +59,13 @@ export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (a
   const { admit } = new Guard(limiter, options)
   app.decorateRequest(counted, false)
 
-  // A callback, and no promise where nothing is waited for: an async hook doubles the cost of a local count.
+  // A callback, and no promise unless the limiter waits, because an async hook doubles the cost of
+  // a local count.
   app.addHook('onRequest', (request: Counted, reply, done: Done) => {
     const { route, scope, refusal } = request.tenancy
     if (route.mode === 'off') return done()
-    // A refused tenant's requests count for their sender, like those to no tenant.
+    // Requests to a refused tenant count against the sender's address, like requests without a
+    // tenant.
     const isTenants = request[counted] = scope !== undefined && refusal === undefined
     admit(
       request,
@@ -72,7 +75,8 @@ export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (a
     )
   })
 
-  // A tenant that only a claim named is known after authentication: the resolver's preHandler is a route's last before ours.
+  // A tenant named only by a claim is known after authentication. The resolver's preHandler is the
+  // route's last one before ours.
   function countLate (request: Counted, reply: FastifyReply, done: Done): void {
     const { scope, refusal } = request.tenancy
     if (request[counted] === true || scope === undefined || refusal !== undefined) return done()
@@ -82,7 +86,7 @@ export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (a
   app.addHook('onRoute', route => {
     route.preHandler = [route.preHandler ?? [], countLate].flat()
   })
-  app.addHook('preHandler', countLate) // unmatched URLs have no route of their own
+  app.addHook('preHandler', countLate) // unmatched URLs have no route
 
   await registerRouteLimits(app, { limiter, headers: options.headers, mode: options.mode })
 }, { name: '@fastify-tenancy/rate-limit', fastify: '5.x', dependencies: ['@fastify-tenancy/resolver'] })

@@ -5,7 +5,10 @@ import { randomUUID } from 'node:crypto'
 const beat = 5_000
 const gone = 15_000
 
-/** KEYS: the sorted set of processes by last sign of life. ARGV: this process, ms after which one counts as gone, 1 to leave. */
+/**
+ * Registers a process and counts all. KEYS: the sorted set of processes by last heartbeat. ARGV:
+ * this process, expiry in ms, 1 to unregister.
+ */
 const census: RedisScript = defineScript(`
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -20,9 +23,12 @@ return redis.call('ZCARD', KEYS[1])
 `)
 
 /**
- * How many processes count in this Redis, so that each can take its share of a limit when Redis is away.
- * The last known number holds through an outage; it is 1 in a process that has never reached Redis. A smaller one is
- * believed after 15 s: in a Redis that came back empty, the first process to be counted sees itself alone.
+ * Counts the processes that use this Redis, so that each can take its share of a limit during an
+ * outage. The last count stays valid during the outage. It is 1 in a process that has never reached
+ * Redis.
+ *
+ * A lower count is accepted only after 15 s, because in a restarted, empty Redis the first process
+ * sees only itself.
  */
 export class ProcessRegistry {
   readonly #redis: TenancyRedis
@@ -41,7 +47,7 @@ export class ProcessRegistry {
     return this.#count
   }
 
-  /** Counts now, and from now on every 5 s. */
+  /** Counts now and every 5 s. */
   async start (): Promise<void> {
     this.#timer = setInterval(() => {
       void this.take()
@@ -54,7 +60,7 @@ export class ProcessRegistry {
     await this.#redis.run(census, [processesKey], [this.#name, gone, 1]).catch(() => {})
   }
 
-  /** Counts once. */
+  /** Registers this process and counts once. */
   async take (): Promise<void> {
     try {
       const count = Number(await this.#redis.run(census, [processesKey], [this.#name, gone, 0]))
@@ -63,7 +69,7 @@ export class ProcessRegistry {
       this.#count = count
       this.#counted = now
     } catch {
-      // Redis is away; its limiter says so.
+      // Redis is away; the limiter reports the outage.
     }
   }
 }

@@ -1,8 +1,8 @@
 import type { WindowShape } from './window.ts'
 
-/** One limit that a request must pass, and the counter that it is held against. */
+/** One limit that a request must pass, and its counter. */
 export interface Quota {
-  /** The counter's Redis key; all keys of one request share a hash slot. */
+  /** The counter's Redis key. All keys of one request share a hash slot. */
   readonly key: string
   /** The field of the limits file, for the log. */
   readonly name: 'rpm' | 'burst' | 'perClient' | 'route'
@@ -10,44 +10,54 @@ export interface Quota {
   readonly shape: WindowShape
   readonly smoothing: boolean
   /**
-   * The counter that takes the rest when too many of this kind are kept in process. Set where strangers choose
-   * the key (client addresses): a flood of new ones must neither grow the heap nor evict those that count.
+   * The counter that takes over when too many counters of this kind are kept in process. Set for
+   * keys that clients can choose (addresses): a flood of new keys must neither grow the heap nor
+   * evict counters in use.
    */
   readonly overflow?: string | undefined
 }
 
-/** What a limiter says of one request. */
+/** A limiter's decision about one request. */
 export interface Decision {
-  /** Milliseconds until the same request would be admitted if nothing else came; 0: admitted, and counted. */
+  /**
+   * Milliseconds until the same request would be admitted if no other came. 0 means admitted and
+   * counted.
+   */
   readonly wait: number
-  /** Which quota made for the longest wait. */
+  /** Index of the quota with the longest wait, or -1. */
   readonly limitedBy: number
-  /** What the first quota has counted, this request included where it was admitted. */
+  /** The count of the first quota, including this request if it was admitted. */
   readonly used: number
-  /** Milliseconds until the oldest request that the first quota counts leaves its window. */
+  /** Milliseconds until the oldest request in the first quota's window leaves it. */
   readonly reset: number
 }
 
-/** What a request is charged: one that costs more than the whole limit takes all of it, else it could never pass. */
+/**
+ * Returns the tokens that a request takes. A request that costs more than the limit takes the whole
+ * limit, or it could never pass.
+ */
 export function charge (cost: number, limit: number): number {
   return Math.min(cost, limit)
 }
 
-/** A verdict of all processes together. */
+/** A decision by Redis, over all processes. */
 export interface SharedDecision extends Decision {
-  /** How many of those who asked together are admitted; `used` counts them all, `wait` is the others'. */
+  /**
+   * How many of the requests that asked together are admitted. `used` includes all of them; `wait`
+   * is that of the refused ones.
+   */
   readonly admitted: number
   /** The server's clock, in milliseconds. */
   readonly now: number
-  /** The tokens that were leased of each counter, beyond the request's own. */
+  /** The tokens leased from each counter, beyond those of the request. */
   readonly extras: readonly number[]
 }
 
-/** One counter of a request, and what else its process has to say of it. */
+/** One counter of a request, with the corrections that this process has to send. */
 export interface PendingConsume {
   readonly quota: Quota
-  /** 2 × processes to lease a batch of tokens, 0 for none. */
+  /** 2 × processes to lease a batch of tokens, or 0 for no lease. */
   readonly leaseDivisor: number
-  /** Bucket, count, bucket, count, …: what to add to the counter first. */
+  /** Bucket, count, bucket, count, …: the changes to apply to the counter first. */
   readonly corrections: readonly number[]
 }

@@ -5,25 +5,28 @@ import type { Limits, TenantLimits } from './limits.ts'
 import type { Quota } from './quota.ts'
 import { minute, second } from './window.ts'
 
-/** Who is counted, tenant or client address, and against what. */
+/** A counted tenant or client address, with its limits. */
 export interface RateLimitTarget {
-  /** Distinct for each subject; requests in flight are counted under it. */
+  /** Unique per target. Requests in flight are counted under it. */
   readonly key: string
   readonly limits: TenantLimits
-  /** What each request is held against; the one of `rpm` is first where there is one. */
+  /** The quotas that each request must pass. The `rpm` quota comes first, if there is one. */
   readonly quotas: readonly Quota[]
-  /** `RateLimit-Policy`'s name for it. */
+  /** The target's name in `RateLimit-Policy`. */
   readonly name: 'tenant' | 'anonymous'
-  /** The header `RateLimit-Policy`; the same for all requests under one limit, so it is made once. */
+  /**
+   * The header `RateLimit-Policy`. It is built once, because it is equal for all requests under one
+   * limit.
+   */
   readonly policy: string
 }
 
-/** Makes the subject of a request from the limits that hold at present. */
+/** Creates the target of a request from the current limits. */
 export class RateLimitTargets {
   readonly #smoothing: boolean
   #limits: Limits
   #anonymousPolicy: string
-  // A resolver gives the same frozen object again and again, so that keys are built once for it.
+  // The resolver returns the same frozen object repeatedly, so the keys of a tenant are built once.
   #tenants = new WeakMap<Tenant, RateLimitTarget>()
 
   constructor (limits: Limits, smoothing: boolean) {
@@ -32,7 +35,7 @@ export class RateLimitTargets {
     this.#smoothing = smoothing
   }
 
-  /** Replaces the limits. Counts go on: they do not hang on limits. */
+  /** Replaces the limits. Counts continue, because their keys do not depend on the limits. */
   replace (limits: Limits): void {
     this.#limits = limits
     this.#anonymousPolicy = policyOf('anonymous', limits.anonymous)
@@ -43,7 +46,10 @@ export class RateLimitTargets {
     return this.#tenant(tenant).limits
   }
 
-  /** @param client the request, whose `ip` is only read where it counts: behind trusted proxies it costs more than all the rest. */
+  /**
+   * @param client the request. Its `ip` is read only if needed, because behind trusted proxies
+   * reading it costs more than the rest of this hook.
+   */
   ofTenant (tenant: Tenant, client: { readonly ip: string | undefined }): RateLimitTarget {
     const target = this.#tenant(tenant)
     const { perClient } = target.limits
@@ -89,7 +95,7 @@ export class RateLimitTargets {
     const quotas: Quota[] = []
     if (rpm !== 'unlimited')
       quotas.push({ key: key('minute'), name: 'rpm', limit: rpm, shape: minute, smoothing: this.#smoothing })
-    // A burst that may be passed by smoothing would be no bound.
+    // The burst quota never uses smoothing, because smoothing would let requests exceed it.
     if (burst !== undefined)
       quotas.push({ key: key('second'), name: 'burst', limit: burst, shape: second, smoothing: false })
     return quotas

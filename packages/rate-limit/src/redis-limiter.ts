@@ -11,19 +11,23 @@ export { consumeScript } from './consume-script.ts'
 
 const none: readonly number[] = []
 
-/** How often a send that came too late is sent again. It had no effect. */
+/** Number of retries of a send that arrived too late and had no effect. */
 const retries = 3
 
 /**
- * Counts for all processes together, in Redis. Rejects when Redis does not answer; then the caller decides by itself,
- * and the next send about the same counters tells Redis to forget that one, if it was executed.
+ * Counts over all processes in Redis. Rejects if Redis does not answer, and the caller then decides
+ * alone. The next send about the same counters tells Redis to undo the lost one, if Redis executed
+ * it.
  */
 export class RedisLimiter {
-  /** Sends whose outcome is not known. */
+  /** Sends with unknown outcome. */
   readonly uncertainSends: UncertainSends
-  /** What a process has to correct at a counter; it counts as sent when it is taken. Replaced by {@link Accounts}. */
+  /**
+   * Returns the corrections of a counter and treats them as sent. Replaced by {@link
+   * LeasedCounters}.
+   */
   drain: (key: string) => readonly number[] = () => none
-  /** About how many processes send, so that one read brings the list of their sends. */
+  /** Estimates how many processes send, so that one read fetches their whole list of sends. */
   senders: () => number = () => 1
   readonly #redis: TenancyRedis
   readonly #now: () => number
@@ -39,29 +43,32 @@ export class RedisLimiter {
   )
   #ahead = performance.timeOrigin
 
-  /** @param now milliseconds of a clock that does not go back. */
+  /** @param now milliseconds of a monotonic clock. */
   constructor (redis: TenancyRedis, now: () => number) {
     this.#redis = redis
     this.#now = now
     this.uncertainSends = new UncertainSends(now)
   }
 
-  /** The server's clock minus ours, never too small; as long as the server was not heard of, the wall clock minus ours. */
+  /**
+   * The server's clock minus ours, never too small. Before the first reply it is the wall clock
+   * minus ours.
+   */
   get ahead (): number {
     return this.#ahead
   }
 
-  /** Whether a question would be sent now; one that is not sent has taken no effect. */
+  /** Whether a request would be sent now. A request that is not sent has no effect. */
   get isAvailable (): boolean {
     return this.#redis.isAvailable
   }
 
-  /** Asks for a request, and for no lease. */
+  /** Asks for a request without a lease. */
   consumePlain (quotas: readonly Quota[], cost: number): Promise<Decision> {
     return this.#gathered.take(quotas, cost)
   }
 
-  /** Asks for so many requests of this cost. */
+  /** Asks for a number of requests of this cost. */
   take (asked: readonly PendingConsume[], cost: number, asking = 1): Promise<SharedDecision> {
     return this.#take(asked, cost, asking, retries)
   }
@@ -112,7 +119,8 @@ export class RedisLimiter {
     })
   }
 
-  // Scripts that the server forgot are sent again whole, and may be overtaken by newer ones.
+  // If the server lost the script, the client sends it again in full, and newer sends may overtake
+  // it.
   #again (
     asked: readonly PendingConsume[],
     cost: number,
@@ -121,16 +129,19 @@ export class RedisLimiter {
   ): Promise<SharedDecision> {
     if (left > 0) return this.#take(asked, cost, asking, left - 1)
     this.uncertainSends.add(this.#sent, asked, undefined, false)
-    return Promise.reject(new InternalError('newer questions overtook this one again and again'))
+    return Promise.reject(new InternalError('newer sends repeatedly overtook this one'))
   }
 
-  /** The last byte that the list of sends has as a rule: an entry has a place for each send whose outcome is not known. */
+  /**
+   * Returns the usual last byte of the list of sends. An entry has room for each send with unknown
+   * outcome.
+   */
   #listEnd (): number {
     const places = Math.min(16, Math.max(2, this.#inFlight.size + 1))
     return 41 + this.senders() * (17 + 20 * places)
   }
 
-  /** The number up to which the outcome of all sends to these counters is known. */
+  /** Returns the number up to which the outcome of all sends to these counters is known. */
   #known (number: number, carried: readonly (readonly Send[])[] | undefined): number {
     let oldest = number
     for (const inFlight of this.#inFlight) {

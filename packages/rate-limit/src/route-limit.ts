@@ -22,13 +22,18 @@ const natural = v.pipe(
   v.minValue(1, 'must be a positive integer or a function')
 )
 
-// Those of the units that @fastify/rate-limit knows which are no longer than a day: of another it makes an error of each request.
-const timeWindow =
-  /^(?=.*[1-9])\d{1,6}(?:\.\d+)? ?(?:ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)$/i
+// Units of @fastify/rate-limit up to one day. It accepts longer units at boot but then fails every
+// request.
+const timeWindow = new RegExp(
+  /^(?=.*[1-9])\d{1,6}(?:\.\d+)? ?/.source +
+    /(?:ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)$/.source,
+  'i'
+)
 
-/*
- * What a route's `config.rateLimit` may say. @fastify/rate-limit takes a wrong `max` for "no limit"; here it stops the boot.
- * Options that only its own stores honour (ban, continueExceeding, exponentialBackoff, cache, redis) are refused.
+/**
+ * The schema of a route's `config.rateLimit`. @fastify/rate-limit treats a wrong `max` as "no
+ * limit", so a wrong value stops the boot here. Options that only its own stores support (ban,
+ * continueExceeding, exponentialBackoff, cache, redis) are refused.
  */
 const schema = v.strictObject({
   max: v.union([natural, fn()], 'must be a positive integer or a function'),
@@ -47,14 +52,17 @@ const schema = v.strictObject({
   errorResponseBuilder: v.optional(fn())
 }, 'must be an object with max, or false')
 
-/** What a route's own limit needs of the plugin. */
+/** What route limits need from the plugin. */
 export interface RouteLimitSettings {
   readonly limiter: Limiter
   readonly headers: HeaderStyle
   readonly mode: 'enforce' | 'report'
 }
 
-/** Lets routes add a limit of their own with `config.rateLimit`, per tenant and route, on top of the tenant's. */
+/**
+ * Lets routes set a limit with `config.rateLimit`, per tenant and route, in addition to the
+ * tenant's limit.
+ */
 export async function registerRouteLimits (
   app: FastifyInstance,
   { limiter, headers, mode }: RouteLimitSettings
@@ -70,7 +78,8 @@ export async function registerRouteLimits (
   await app.register(rateLimit, {
     global: false,
     store: routeStore(limiter, () => {
-      if (mode === 'report') app.log.warn({}, 'a route is over its limit: let through, since mode is report')
+      if (mode === 'report')
+        app.log.warn({}, "a route is over its limit: let through, because mode is 'report'")
       return mode === 'enforce'
     }),
     keyGenerator: scoped(),
@@ -87,19 +96,21 @@ export async function registerRouteLimits (
   })
 }
 
-const message =
-  'register @fastify/rate-limit no other time: @fastify-tenancy/rate-limit does it, and a second one counts every route twice'
+const message = '@fastify/rate-limit is registered twice, which counts every route twice: remove your ' +
+  'registration, because @fastify-tenancy/rate-limit registers it'
 const ours = new WeakSet<KeyGenerator>()
 
 /**
- * Checks each route's `config.rateLimit` and puts its tenant before its key, so that neither a route's own
- * `keyGenerator` nor a `groupId` can make two tenants share a counter. Hooked in before @fastify/rate-limit's own.
+ * Checks each route's `config.rateLimit` and puts the tenant before its key. So neither a route's
+ * `keyGenerator` nor a `groupId` can make two tenants share a counter. Registered before the hook
+ * of @fastify/rate-limit.
  */
 function checkRouteLimits (app: FastifyInstance): void {
   app.addHook('onRoute', route => {
     const input = route.config?.rateLimit
     if (input === undefined || input === false) return
-    if (input.keyGenerator !== undefined && ours.has(input.keyGenerator)) return // a HEAD route made from this GET
+    // True for the HEAD route that Fastify creates from this GET.
+    if (input.keyGenerator !== undefined && ours.has(input.keyGenerator)) return
     const checked = checkOptions(schema, input, `config.rateLimit of ${String(route.method)} ${route.url}`)
     const keys: OwnKeys = new WeakMap()
     route.config = {
@@ -109,13 +120,16 @@ function checkRouteLimits (app: FastifyInstance): void {
   })
 }
 
-/** The key that a route's own `keyGenerator` gave for a request. */
+/** The key that a route's `keyGenerator` returned for a request. */
 type OwnKeys = WeakMap<FastifyRequest, string | number>
 type KeyedFunction = (request: FastifyRequest, key: string | number) => unknown
 
 const keyed: readonly string[] = ['max', 'timeWindow', 'allowList', 'onExceeding', 'onExceeded']
 
-/** Has the route's functions receive its own key, without the tenant that was put before it; the address where it has none. */
+/**
+ * Passes the route's own key to its functions, without the tenant prefix. Passes the address if the
+ * route has no key.
+ */
 function withOwnKeys (input: object, keys: OwnKeys): Partial<rateLimit.RateLimitOptions> {
   const functions = Object.entries(input).filter(([name, value]) =>
     keyed.includes(name) && typeof value === 'function'
@@ -127,7 +141,7 @@ function withOwnKeys (input: object, keys: OwnKeys): Partial<rateLimit.RateLimit
   ) as Partial<rateLimit.RateLimitOptions>
 }
 
-/** `<tenant>\n<the route's own key>`, or `@<address>\n…` where there is no tenant. */
+/** Returns `<tenant>\n<the route's own key>`, or `@<address>\n…` without a tenant. */
 function scoped (own?: KeyGenerator, keys?: OwnKeys): KeyGenerator {
   const generate = async (request: FastifyRequest): Promise<string> => {
     const tenant = request.tenancy.scope?.tenant
@@ -139,7 +153,7 @@ function scoped (own?: KeyGenerator, keys?: OwnKeys): KeyGenerator {
   return generate
 }
 
-/** The class of store that @fastify/rate-limit makes for itself, over our limiter. */
+/** Returns a store class for @fastify/rate-limit that counts with our limiter. */
 function routeStore (limiter: Limiter, onRefused: () => boolean): rateLimit.FastifyRateLimitStoreCtor {
   return class RouteStore implements Store {
     readonly #route: string | undefined
@@ -148,7 +162,7 @@ function routeStore (limiter: Limiter, onRefused: () => boolean): rateLimit.Fast
       this.#route = route
     }
 
-    // It is handed the merged settings, not the route that its types say.
+    // The library passes the merged settings, not the route that its types declare.
     child (settings: object): Store {
       const { routeInfo, groupId } = settings as {
         readonly routeInfo?: Partial<RouteOptions>
@@ -161,7 +175,7 @@ function routeStore (limiter: Limiter, onRefused: () => boolean): rateLimit.Fast
       )
     }
 
-    /** Answers `{ increment: false }`: what is counted, without counting. */
+    /** Serves `{ increment: false }`: returns the count without counting. */
     read (key: string, callback: Parameters<Store['incr']>[1], timeWindow: number, max: number): void {
       callbackify(() => this.#look(key, timeWindow, max))(callback)
     }
@@ -194,7 +208,7 @@ function routeStore (limiter: Limiter, onRefused: () => boolean): rateLimit.Fast
     #quota (key: string, timeWindow: number, max: number): Quota {
       const end = key.indexOf('\n')
       const who = key.slice(0, end)
-      // The window is part of the key: a ring of another shape is another counter.
+      // The window is part of the key, because a ring of another shape is another counter.
       const name = (own: string): string => shortened(`${this.#route}\n${timeWindow}\n${own}`)
       const keyOf = (own: string): string =>
         who.startsWith('@')
@@ -212,7 +226,7 @@ function routeStore (limiter: Limiter, onRefused: () => boolean): rateLimit.Fast
   }
 }
 
-/** A function may have given anything: NaN would be "no limit". */
+/** Checks the results of a route's functions, because NaN would mean "no limit". */
 function checkNumbers (max: number, timeWindow: number): void {
   if (!Number.isSafeInteger(max) || max < 0)
     throw new InternalTypeError('max of config.rateLimit must give a whole number')
@@ -223,8 +237,9 @@ function checkNumbers (max: number, timeWindow: number): void {
 const longestName = 512
 
 /**
- * A name that is long, or that UTF-8 cannot tell from another (half a surrogate pair), as its hash: a `keyGenerator` may
- * return a header. A name begins with a method or a word, so none looks like a hash.
+ * Returns the hash of a name that is long or not well-formed (half a surrogate pair), because a
+ * `keyGenerator` may return a header. A plain name begins with a method or a word, so it never
+ * looks like a hash.
  */
 function shortened (name: string): string {
   if (name.length <= longestName && name.isWellFormed()) return name

@@ -1,9 +1,9 @@
 import type { Quota, PendingConsume } from './quota.ts'
 
-/** A send about one counter whose answer was lost, so that Redis may have executed it. */
+/** A send about one counter whose reply was lost, so that Redis may have executed it. */
 export interface Send {
   readonly number: number
-  /** What it was to add to the counter, as bucket, count, bucket, count, …. */
+  /** The changes that it should have applied: bucket, count, bucket, count, …. */
   readonly corrections: readonly number[]
   readonly at: number
 }
@@ -14,19 +14,24 @@ interface UncertainSend {
 }
 
 const none: Send[] = []
-/** Counters with doubts: more would be those of strangers' addresses, whose doubts are dropped. */
+/**
+ * Cap of counters with uncertain sends. Beyond it they belong to client addresses and are dropped.
+ */
 const maxCounters = 10_000
-/** Doubts of one counter. Of more, the oldest two become one, as if the older had not been executed. */
+/**
+ * Cap of uncertain sends per counter. Beyond it the oldest two are merged, as if the older had not
+ * been executed.
+ */
 const maxSends = 32
 
-/** Sends whose outcome this process does not know, by counter, in their order. */
+/** Sends with unknown outcome, by counter, in the order of their numbers. */
 export class UncertainSends {
   readonly #now: () => number
   readonly #uncertainSends = new Map<string, UncertainSend>()
-  /** Called when there is something to settle. */
+  /** Called when there is a send to settle. */
   onAdded: () => void = () => {}
 
-  /** @param now milliseconds of a clock that does not go back. */
+  /** @param now milliseconds of a monotonic clock. */
   constructor (now: () => number) {
     this.#now = now
   }
@@ -35,7 +40,10 @@ export class UncertainSends {
     return this.#uncertainSends.size
   }
 
-  /** The counters with doubts. Those that have left the window are forgotten, since nothing of them counts any more. */
+  /**
+   * Yields the counters with uncertain sends. Sends that have left the window are dropped, because
+   * they no longer affect the count.
+   */
   *quotas (): Generator<Quota> {
     const now = this.#now()
     for (const [key, uncertainSend] of this.#uncertainSends) {
@@ -46,13 +54,16 @@ export class UncertainSends {
     }
   }
 
-  /** The doubts of each of these counters, for a send that settles them; undefined where there are none. */
+  /**
+   * Returns the uncertain sends of each of these counters, for a send that settles them. Undefined
+   * if there are none.
+   */
   carriedBy (keys: readonly string[]): readonly (readonly Send[])[] | undefined {
     if (this.#uncertainSends.size === 0 || !keys.some(key => this.#uncertainSends.has(key))) return undefined
     return keys.map(key => [...this.#uncertainSends.get(key)?.sends ?? none])
   }
 
-  /** Forgets what a send carried that Redis executed. */
+  /** Removes the sends that an executed send carried. */
   settled (keys: readonly string[], carried: readonly (readonly Send[])[]): void {
     for (const [at, key] of keys.entries()) {
       const uncertainSend = this.#uncertainSends.get(key)
@@ -63,7 +74,7 @@ export class UncertainSends {
     }
   }
 
-  /** Notes a send without an answer. One that could not change a counter leaves no doubt. */
+  /** Records a send without a reply. A send that could not change a counter is not recorded. */
   add (
     number: number,
     asked: readonly PendingConsume[],

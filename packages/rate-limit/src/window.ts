@@ -1,6 +1,6 @@
 /**
- * A sliding window over requests, cut into buckets: `width` milliseconds each, `slots` of them in the window.
- * One bucket more is kept, the one that the window covers in part.
+ * The shape of a sliding window: `slots` buckets of `width` milliseconds each. One more bucket is
+ * kept, because the window covers the oldest one only in part.
  */
 export interface WindowShape {
   readonly width: number
@@ -15,20 +15,23 @@ export const second: WindowShape = Object.freeze({ width: 100, slots: 10 })
 const leniency = 0.04
 
 /**
- * The requests of one window, counted in a ring of buckets.
+ * Counts the requests of one window in a ring of buckets. `consume-script.ts` has the same
+ * algorithm in Lua: change both or neither.
  *
- * The oldest bucket lies partly outside the window. Counted whole (`smoothing` off) no real interval of the window's
- * length ever holds more than the limit: all its requests lie in the buckets that were summed when the last of them
- * was admitted. With `smoothing` on, the part that lies outside is left out, as if the bucket's requests were spread
- * evenly; since they need not be, at most 4 % of the limit is, and so no interval ever holds more than 1.04 of it.
- * `redis-limiter.ts` has the same algorithm in Lua: change both or none.
+ * The oldest bucket lies partly outside the window. With `smoothing` off it counts in full. So no
+ * interval of the window's length exceeds the limit: all its requests lie in buckets that were
+ * summed when its last request was admitted.
+ *
+ * With `smoothing` on, the part outside is subtracted as if requests were spread evenly. Because
+ * they need not be, at most 4 % of the limit is subtracted. So no interval exceeds 1.04 times the
+ * limit.
  */
 export class SlidingWindow {
   readonly #shape: WindowShape
   readonly #counts: Uint32Array
   #head = 0
   #total = 0
-  /** No bucket before this one counts anything. */
+  /** No bucket before this one has a count. */
   #oldest = 0
 
   constructor (shape: WindowShape) {
@@ -36,7 +39,7 @@ export class SlidingWindow {
     this.#counts = new Uint32Array(shape.slots + 1)
   }
 
-  /** Moves the window to `now` and says which instant that is: the clock never goes back for a window. */
+  /** Moves the window to `now` and returns its time. The time of a window never goes back. */
   advance (now: number): number {
     const { width, slots } = this.#shape
     const bucket = Math.floor(now / width)
@@ -50,12 +53,14 @@ export class SlidingWindow {
     return this.instant(now)
   }
 
-  /** The instant that {@link advance} gave for `now`, when the window was moved there already. */
+  /**
+   * Returns the result of {@link advance} for `now`, if the window has already been moved there.
+   */
   instant (now: number): number {
     return Math.max(now, this.#head * this.#shape.width)
   }
 
-  /** What counts against the limit at `at`, which came from {@link advance}. */
+  /** Returns the count against the limit at `at`, which {@link advance} returned. */
   used (at: number, limit: number, smoothing: boolean): number {
     if (!smoothing) return this.#total
     const { width, slots } = this.#shape
@@ -68,14 +73,14 @@ export class SlidingWindow {
     this.#total += cost
   }
 
-  /** Milliseconds after `at` at which `cost` more would fit, if nothing else came. */
+  /** Returns the milliseconds after `at` until `cost` more would fit, if no other request came. */
   waitFor (cost: number, limit: number, at: number, smoothing: boolean): number {
     const { width, slots } = this.#shape
     let excess = this.#total + cost - limit
     let bucket = this.#head
     for (; excess > 0; bucket++) {
       const oldest = this.#count(bucket - slots)
-      // It fits while the oldest bucket is still leaving.
+      // The request fits while the oldest bucket is still leaving the window.
       if (smoothing && excess < oldest && excess <= limit * leniency) break
       excess -= oldest
     }
@@ -83,18 +88,22 @@ export class SlidingWindow {
     return Math.max(1, Math.ceil((bucket + part) * width - at))
   }
 
-  /** Milliseconds after `at` at which the oldest counted request has left the window; 0 when none is counted. */
+  /**
+   * Returns the milliseconds after `at` until the oldest counted request has left the window, or 0
+   * without one.
+   */
   resetAfter (at: number): number {
     if (this.#total === 0) return 0
     const { width, slots } = this.#shape
-    // What was the oldest at the last look is it still, unless it has left: a bucket behind it is never added to.
+    // The oldest bucket of the last call is still the oldest unless it has left the window, because
+    // older buckets never receive counts.
     let bucket = Math.max(this.#oldest, this.#head - slots)
     while (this.#count(bucket) === 0) bucket++
     this.#oldest = bucket
     return Math.ceil((bucket + slots + 1) * width - at)
   }
 
-  /** Whether nothing can be counted at `now` any more, so that the window may be forgotten. */
+  /** Whether the window is empty at `now`, so that it may be dropped. */
   isIdle (now: number): boolean {
     return Math.floor(now / this.#shape.width) > this.#head + this.#shape.slots
   }

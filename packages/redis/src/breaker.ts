@@ -1,10 +1,13 @@
-/** Where a breaker is: commands pass; one probe is under way or due; commands are refused. */
+/**
+ * The state of a breaker. Closed: commands pass. Half-open: one probe is running or due. Open:
+ * commands are refused.
+ */
 export type BreakerState = 'closed' | 'half-open' | 'open'
 
 /**
- * Stops sending commands to a Redis that does not answer, so that an outage costs each request nothing instead of one timeout.
- * Five failures in a row open it for a second; then one command at a time is let through as a probe, and its success closes it.
- * (The circuit breaker of M. Nygard, "Release It!".)
+ * Stops sending commands to a Redis that does not answer, so that requests in an outage do not wait
+ * for timeouts. Five failures in a row open it for a second. Then one command at a time passes as a
+ * probe, and its success closes the breaker. (The circuit breaker of M. Nygard, "Release It!".)
  */
 export class Breaker {
   readonly #threshold: number
@@ -25,7 +28,7 @@ export class Breaker {
     return this.#isProbing || this.#now() >= this.#probeAt ? 'half-open' : 'open'
   }
 
-  /** Whether there was a failure since the last success. */
+  /** Whether a command has failed since the last success. */
   get isShaken (): boolean {
     return this.#failures > 0
   }
@@ -35,7 +38,9 @@ export class Breaker {
     return this.#failures < this.#threshold || (!this.#isProbing && this.#now() >= this.#probeAt)
   }
 
-  /** Asks to send one command. When it says yes, {@link succeed} or {@link fail} must follow. */
+  /**
+   * Requests to send one command. If it returns true, {@link succeed} or {@link fail} must follow.
+   */
   tryPass (): boolean {
     if (this.#failures < this.#threshold) return true
     if (!this.isPassable) return false

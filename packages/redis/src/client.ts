@@ -2,17 +2,18 @@ import { Redis, type RedisOptions } from 'ioredis'
 
 import type { OwnRedisOptions } from './options.ts'
 
-/** What the caller's options may change. */
+/** Settings that the caller's options may change. */
 const defaults: RedisOptions = {
   connectTimeout: 500
 }
 
 /**
- * What they may not. No command waits for a reconnect, and none is sent twice:
- * after a lost connection nobody knows whether a command took effect, and a limiter must not count it twice.
+ * Settings that the caller's options may not change. No command waits for a reconnect or is sent
+ * twice: after a lost connection its effect is unknown, and a limiter must not count twice.
  */
 const bounds: RedisOptions = {
-  // Ours is raced with every command instead (deadline.ts), and a silence is noticed when one was late: ioredis would set a timer for each.
+  // deadline.ts gives every command a deadline instead, and a late reply starts the check for
+  // silence. ioredis would set a timer per command.
   commandTimeout: undefined,
   socketTimeout: undefined,
   maxRetriesPerRequest: 0,
@@ -35,7 +36,10 @@ export function openClient (source: string | OwnRedisOptions, name: string): Red
   return withErrorListener(url === undefined ? new Redis(own) : new Redis(url, own))
 }
 
-/** ioredis writes to the console, and node ends the process, when nobody listens to a client's errors. Health and logs tell of them. */
+/**
+ * Adds a listener for the client's errors. Without one, ioredis writes to the console and Node ends
+ * the process. Health and logs report these errors.
+ */
 export function withErrorListener<T extends { on(event: 'error', listener: () => void): unknown }> (
   client: T
 ): T {
@@ -44,8 +48,9 @@ export function withErrorListener<T extends { on(event: 'error', listener: () =>
 }
 
 /**
- * Decides when a `READONLY` reply replaces the connection. After a failover the old master answers READONLY, so the
- * first one reconnects (1) without resending (2). A server that stays read-only would otherwise cost one reconnect for each write.
+ * Decides when a `READONLY` reply replaces the connection. After a failover the old master answers
+ * READONLY, so the first reply reconnects (1) without resending (2). The pause grows, because a
+ * server that stays read-only would otherwise cost one reconnect per write.
  */
 function onReadOnly (): (error: Error) => 1 | false {
   let pause = 1_000
@@ -59,7 +64,10 @@ function onReadOnly (): (error: Error) => 1 | false {
   }
 }
 
-/** Milliseconds before the next attempt to connect: doubling to one second, with jitter so that processes do not return in step. */
+/**
+ * Returns the milliseconds before the next attempt to connect. They double up to one second, with
+ * jitter so that processes do not reconnect at the same time.
+ */
 export function reconnectDelay (attempt: number): number {
   return Math.round(Math.min(1_000, 50 * 2 ** Math.min(attempt, 10)) * (0.5 + Math.random() / 2))
 }

@@ -1,8 +1,9 @@
 let queue: (() => void)[] = []
 
 /**
- * Calls `work` at the end of this turn of the event loop, when all sockets that had something to say have been heard.
- * What is asked for there is done there: commands that are gathered at a turn's end leave at the same one.
+ * Calls `work` at the end of this event-loop tick, after all readable sockets were read. Work added
+ * during that phase runs in the same phase, so commands collected at the end of a tick leave
+ * together.
  */
 export function afterCurrentTick (work: () => void): void {
   if (queue.push(work) === 1) setImmediate(endTurn)
@@ -13,7 +14,7 @@ function endTurn (): void {
   try {
     for (; at < queue.length; at++) queue[at]!()
   } finally {
-    // One that fails is for the process to hear of; what is left waits a turn more.
+    // The error of one work item goes to the process. The remaining items run in the next tick.
     const left = queue.slice(at + 1)
     queue = []
     for (const work of left) afterCurrentTick(work)

@@ -1,4 +1,6 @@
-/** A command's own deadline; see {@link Deadlines}. */
+import { InternalError } from '@fastify-tenancy/core'
+
+/** The deadline of one command; see {@link Deadlines}. */
 export class Deadline {
   readonly due: number
   #onLate: ((error: Error) => void) | undefined
@@ -12,7 +14,7 @@ export class Deadline {
     return this.#onLate === undefined
   }
 
-  /** Ends the deadline; false when it had ended before. */
+  /** Ends the deadline. Returns false if it had already ended. */
   met (): boolean {
     if (this.#onLate === undefined) return false
     this.#onLate = undefined
@@ -27,15 +29,16 @@ export class Deadline {
 }
 
 /**
- * Deadlines of one length. One timer serves all that are pending: making and clearing one for each command
- * would cost as much as the command's own work.
+ * Deadlines of equal length. One timer serves all pending ones, because a timer per command costs
+ * as much as the command.
  *
- * When the event loop was busy for so long, the answer may be here and not yet read: timers run before sockets are read,
- * so the end is put off until they were. A process under load must not take its own lateness for an outage.
+ * Timers run before sockets are read, so after a busy period the reply may have arrived unread. The
+ * check is therefore repeated after the sockets were read. Otherwise a process under load would
+ * take its own delay for an outage.
  */
 export class Deadlines {
   readonly #within: number
-  /** In the order in which they end. */
+  /** In the order of their due times. */
   #pending: Deadline[] = []
   #isTimed = false
 
@@ -43,7 +46,7 @@ export class Deadlines {
     this.#within = within
   }
 
-  /** Has `onLate` called with an error unless {@link Deadline.met} is within the time. */
+  /** Calls `onLate` with an error unless {@link Deadline.met} is called in time. */
   start (onLate: (error: Error) => void): Deadline {
     const deadline = new Deadline(performance.now() + this.#within, onLate)
     this.#pending.push(deadline)
@@ -71,7 +74,10 @@ export class Deadlines {
   }
 }
 
-/** Settles as `promise` does, or rejects after `within` milliseconds. What it was waiting for may still happen. */
+/**
+ * Settles as `promise` does, or rejects after `within` milliseconds. The awaited work may still
+ * happen.
+ */
 export function withDeadline<T> (promise: Promise<T>, within: number): Promise<T> {
   return new Promise((resolve, reject) => {
     const deadline = new Deadline(within, reject)
@@ -84,4 +90,3 @@ export function withDeadline<T> (promise: Promise<T>, within: number): Promise<T
     }).then(resolve, reject)
   })
 }
-import { InternalError } from '@fastify-tenancy/core'

@@ -1,6 +1,9 @@
 import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
 
-/** 503: Redis is down, frozen, read-only or not yet connected. Whether the command took effect is not known. */
+/**
+ * 503: Redis is down, frozen, read-only or not yet connected. It is unknown whether the command
+ * took effect.
+ */
 export const RedisUnavailableError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_REDIS_UNAVAILABLE',
   503,

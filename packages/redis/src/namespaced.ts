@@ -3,7 +3,10 @@ import { installationKeys } from '@fastify-tenancy/core'
 import type { RedisHealth, RedisState, TenancyRedis } from './port.ts'
 import type { RedisScript } from './script.ts'
 
-/** A port in which every key and channel carries the name of one installation: two applications on one Redis never meet. */
+/**
+ * A port that adds the name of one installation to every key and channel, so that two applications
+ * on one Redis share none.
+ */
 export class NamespacedRedis implements TenancyRedis {
   readonly namespace: string
   readonly #inner: TenancyRedis

@@ -14,11 +14,17 @@ import type { RedisScript } from './script.ts'
 import { inOneSlot, slotGroups } from './slots.ts'
 import { Subscriber } from './subscriber.ts'
 
-/** Milliseconds after which a command is given up, unless the options of an own client say otherwise. */
+/** Deadline of a command in milliseconds, unless the options of an own client set another. */
 const defaultTimeout = 100
-/** Milliseconds of silence after a command until an own connection is replaced: behind a lost route TCP alone waits for minutes. */
+/**
+ * Milliseconds of silence after a late command until an own connection is replaced. After a lost
+ * route, TCP alone waits for minutes.
+ */
 const defaultSilence = 5_000
-/** Milliseconds after somebody first waits for it within which the first connection is waited for, by whoever does. */
+/**
+ * Time budget in ms for the first connection, shared by all callers of `ready()` and `subscribe()`,
+ * counted from the first such call.
+ */
 const readyWithin = 2_000
 /** Milliseconds for which a refused command shows in `state()`. */
 const shownFor = 10_000
@@ -27,18 +33,24 @@ const silent: ScopeLogger = { info () {}, warn () {}, error () {} }
 
 /** Options of {@link openRedis}. */
 export interface OpenRedisOptions {
-  /** Shown in `CLIENT LIST`. @default 'fastify-tenancy' */
+  /** Name shown in `CLIENT LIST`. @default 'fastify-tenancy' */
   readonly name?: string
-  /** The name of the installation that every key and channel then carries: 1 to 63 of `A-Z a-z 0-9 _ -`. @default none */
+  /**
+   * The name of the installation, which becomes part of every key and channel: 1 to 63 of `A-Z a-z
+   * 0-9 _ -`. @default none
+   */
   readonly namespace?: string | undefined
-  /** Gets one line when Redis refuses the login or a channel. Refused commands reject instead. @default nothing is logged */
+  /**
+   * Receives one line when Redis refuses the login or a channel. Refused commands reject instead.
+   * @default nothing is logged
+   */
   readonly log?: ScopeLogger
 }
 
 /**
- * Opens a Redis, or adopts one that is open, within the suite's bounds. Connecting goes on in the background.
- * `close()` closes what was opened here. It never closes a client or a port that was passed in.
- * A port is returned as it is, unless it gets a namespace here.
+ * Opens a Redis, or adopts an open one, within the suite's bounds. It connects in the background.
+ * `close()` closes only a client that was opened here. A port is returned unchanged, unless
+ * `options` adds a namespace.
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
@@ -54,9 +66,10 @@ export function openRedis (source: RedisSource, options: OpenRedisOptions = {}):
 }
 
 /**
- * Refuses a plugin's `redis` without a namespace, given beside it or in it: two applications would share their keys.
+ * Refuses a plugin's `redis` without a namespace in either option, because two applications would
+ * share their keys.
  *
- * @param name how the caller knows its options, for the message.
+ * @param name the name of the caller's options, for the message.
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function assertNamespaced (
@@ -65,16 +78,22 @@ export function assertNamespaced (
 ): void {
   if (redis === undefined || namespaceOf(redis, namespace) !== undefined) return
   throw new OptionInvalidError(
-    `${name}.redis needs a namespace, because another application may use the same Redis: set ${name}.namespace to a name of this application's own, such as 'shop-production'`
+    `${name}.redis needs a namespace, because another application may use the same Redis: set ` +
+      `${name}.namespace to a name that only this application uses, such as 'shop-production'`
   )
 }
 
-/** @throws FST_TENANCY_OPTION_INVALID for two different namespaces, and for one that cannot be part of a key. */
+/**
+ * Returns the namespace of a source.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID for two different namespaces, and for one that cannot be part
+ * of a key.
+ */
 function namespaceOf (source: RedisSource, beside: string | undefined): string | undefined {
   const inside: unknown = typeof source === 'object' && !isClient(source) ? source.namespace : undefined
   if (inside !== undefined && beside !== undefined && inside !== beside)
     throw new OptionInvalidError(
-      `redis has the namespace '${String(inside).slice(0, 63)}' already: leave out the other one`
+      `redis has the namespace '${String(inside).slice(0, 63)}' already: remove the other namespace`
     )
   const namespace = beside ?? inside
   const problem = namespace === undefined ? undefined : installationProblem(namespace)
@@ -104,7 +123,7 @@ class BoundedRedis implements TenancyRedis {
   readonly #breaker = new Breaker()
   readonly #deadlines: Deadlines
   #isGathering = false
-  /** Commands without an answer, those that were given up too. */
+  /** Commands without a reply, including those past their deadline. */
   #inFlight = 0
   readonly #prefix: string
   readonly #subscriber: Subscriber
@@ -112,7 +131,7 @@ class BoundedRedis implements TenancyRedis {
   readonly #log: ScopeLogger
   /** Why the connection was lost or refused; undefined while it is open. */
   #lost: string | undefined
-  /** Reasons of refused logins that were logged since the connection was last open. */
+  /** Reasons of refused logins logged since the connection was last open. */
   readonly #logged = new Set<string>()
   /** The last failure that the breaker counted, and the last refused command. */
   #failure = 'unreachable'
@@ -138,8 +157,8 @@ class BoundedRedis implements TenancyRedis {
       () => client.status === 'ready' ? readyWithin : this.#timeoutMs,
       {
         refused: (channel, error) => {
-          const text =
-            'Redis refuses this login the channel: messages of other processes are missed; allow the channel to the login'
+          const text = 'Redis refuses this login the channel, so messages of other processes are missed: ' +
+            'grant the login the channel'
           log.warn({ channel, reason: reasonOf(error), error: error.message }, text)
         },
         accepted: channel => {
@@ -156,7 +175,7 @@ class BoundedRedis implements TenancyRedis {
       client.on('connect', () => {
         this.#awaitSignOfLife(silence)
       }).on('ready', this.#heard).on('close', this.#heard)
-    if (client.status === 'wait') client.connect().catch(() => {}) // made with lazyConnect
+    if (client.status === 'wait') client.connect().catch(() => {}) // created with lazyConnect
   }
 
   get isAvailable (): boolean {
@@ -198,7 +217,7 @@ class BoundedRedis implements TenancyRedis {
   }
 
   async removeAll (prefix: string): Promise<number> {
-    // Keys of other nodes than the tenant's are not found there.
+    // On a Cluster every master is scanned, because each holds only its own keys.
     const nodes = this.#client.isCluster ? (this.#client as Cluster).nodes('master') : [this.#client as Redis]
     const counts = await Promise.all(nodes.map(node => this.#removeFrom(node, prefix)))
     return counts.reduce((sum, count) => sum + count, 0)
@@ -262,7 +281,8 @@ class BoundedRedis implements TenancyRedis {
     this.#client.disconnect()
   }
 
-  // One wait for all: an application whose parts each waited their time would take a multiple of it to boot.
+  // One budget for all callers. With a budget each, an application with many parts would take a
+  // multiple of it to boot.
   get #timeoutMs (): number {
     this.#readyBy ??= performance.now() + readyWithin
     return Math.max(0, this.#readyBy - performance.now())
@@ -285,7 +305,7 @@ class BoundedRedis implements TenancyRedis {
     let cursor = '0'
     do {
       const [next, found] = await this.#send(() => node.scan(cursor, 'MATCH', glob, 'COUNT', 1_000))
-      // The client puts its own prefix before them again.
+      // `unlink` adds the client's key prefix again, so it is removed here.
       for (const group of slotGroups(found.map(key => key.slice(this.#prefix.length))))
         removed += await this.#send(client => client.unlink(...group))
       cursor = next
@@ -294,15 +314,18 @@ class BoundedRedis implements TenancyRedis {
   }
 
   /**
-   * One promise and no async function: every command of every request comes through here.
+   * Sends a command. Uses one promise and no async function, because every command of every request
+   * passes here.
    *
-   * @param whole sent instead where the server does not know the script: nothing ran, so that it cannot take effect twice.
+   * @param whole sent instead if the server does not know the script. Nothing has run then, so it
+   * cannot take effect twice.
    */
   #send<T> (
     command: (client: Redis | Cluster) => Promise<T>,
     whole?: (client: Redis | Cluster) => Promise<T>
   ): Promise<T> {
-    // A client with an offline queue would keep the command, and send it when everyone has stopped waiting for it.
+    // Check first, because a client with an offline queue would keep the command and send it after
+    // its caller has stopped waiting.
     if (this.#client.status !== 'ready' || !this.#breaker.tryPass())
       return Promise.reject(new RedisUnavailableError())
     return new Promise((resolve, reject) => {
@@ -328,9 +351,9 @@ class BoundedRedis implements TenancyRedis {
   }
 
   /**
-   * Has commands leave in one write: a write of their own costs each more than all else. The first goes as soon as what runs
-   * now has ended, so that a caller who waits for each is not held up (ioredis' auto-pipelining does that, which halves his calls).
-   * While an answer is awaited the process has other things to do: then those of the whole turn go together.
+   * Corks the socket so that several commands leave in one write; separate writes dominate their
+   * cost. If no command is in flight, uncork on `nextTick`, so a sequential caller is not delayed
+   * (auto-pipelining halves its throughput). Otherwise uncork at the end of the tick.
    */
   #gather (): void {
     if (this.#isGathering || this.#client.isCluster) return
@@ -353,7 +376,10 @@ class BoundedRedis implements TenancyRedis {
     return reply
   }
 
-  /** Replaces an own connection that is silent from its opening on, or goes on being so after a late answer, unless it is heard of within `milliseconds`. */
+  /**
+   * Replaces an own connection that stays silent after connecting or after a late reply, unless
+   * data arrives within `milliseconds`.
+   */
   #awaitSignOfLife (milliseconds: number): void {
     if (!this.#isOwn || this.#silent !== undefined) return
     this.#silent = setTimeout(() => {
@@ -367,7 +393,10 @@ class BoundedRedis implements TenancyRedis {
     this.#silent = undefined
   }
 
-  /** The error for the caller of a command that failed. The breaker counts the failure unless Redis answered the command. */
+  /**
+   * Returns the error for the caller of a failed command. The breaker counts the failure unless
+   * Redis answered the command.
+   */
   #failed (error: unknown): unknown {
     const judgement = isReply(error) ? judge(error) : 'outage'
     if (judgement === 'outage') {
@@ -387,11 +416,12 @@ class BoundedRedis implements TenancyRedis {
     const reply = isReply(error) ? error : (error as { readonly lastNodeError?: unknown }).lastNodeError
     if (!isReply(reply) || judge(reply) === 'outage' || this.#logged.has(this.#lost)) return
     this.#logged.add(this.#lost)
-    const text = 'Redis refuses the login: mend the user name, the password or the rights in the option redis'
+    const text =
+      'Redis refuses the login: correct the user name, the password or the rights in the option redis'
     this.#log.warn({ reason: this.#lost, error: reply.message }, text)
   }
 
-  /** A new connection may be to another server, and has the rights of a new login. */
+  /** A new connection may be to another server and has the permissions of a new login. */
   #connected (): void {
     this.#lost = undefined
     this.#refusal = undefined

@@ -5,40 +5,44 @@ import * as v from 'valibot'
 import type { TenancyRedis } from './port.ts'
 
 /**
- * What names a Redis: a URL (`redis://…`, `rediss://…`), an ioredis client or Cluster (used as it is, never closed),
- * ioredis options (Sentinel too), or what {@link openRedis} returned.
+ * The source of a Redis: a URL (`redis://…`, `rediss://…`), an ioredis client or Cluster, ioredis
+ * options (also for Sentinel), or the result of {@link openRedis}. A client is never closed.
  */
 export type RedisSource = string | Redis | Cluster | OwnRedisOptions | TenancyRedis
 
-/** ioredis options, with what only we read. */
+/** ioredis options with additions of this package. */
 export interface OwnRedisOptions extends RedisOptions {
-  /** A `redis://` or `rediss://` URL in the place of `host` and `port`. */
+  /** A `redis://` or `rediss://` URL that replaces `host` and `port`. */
   readonly url?: string
-  /** The name of the installation that every key and channel carries. */
+  /** The name of the installation, which becomes part of every key and channel. */
   readonly namespace?: string
 }
 
 const message = 'must be a redis:// or rediss:// URL, an ioredis client or Cluster, or ioredis options'
 
-/** The check of a {@link RedisSource}, for the `redis` option of other packages. Options are copied, clients are not. */
+/**
+ * The schema of a {@link RedisSource}, for the `redis` option of other packages. Options are
+ * copied, clients are not.
+ */
 export const redisSchema: v.GenericSchema<unknown, RedisSource> = v.pipe(
   v.custom<RedisSource>(isSource, message),
-  v.check(hasOwnUrl, 'must have a url that is a redis:// or rediss:// URL, where it has one'),
+  v.check(hasOwnUrl, 'must have a url that is a redis:// or rediss:// URL, if it is set'),
   v.check(
     hasPlace,
-    'must have a host that is a non-empty string, a port from 1 to 65535 and a db of 0 or more, where it has them'
+    'must have a host that is a non-empty string, a port from 1 to 65535 and a db of 0 or more, ' +
+      'if they are set'
   ),
   v.transform(source => isPlain(source) ? copy(source) : source)
 )
 
-/** The check of the `namespace` option of other packages. */
+/** The schema of the `namespace` option of other packages. */
 export const namespaceSchema: v.GenericSchema<string> = v.pipe(
   v.string('must be 1 to 63 of A-Z, a-z, 0-9, _ and -'),
   v.check(name => installationProblem(name) === undefined, 'must be 1 to 63 of A-Z, a-z, 0-9, _ and -')
 )
 
 /**
- * Checks a {@link RedisSource} given outside a larger options object.
+ * Checks a {@link RedisSource} that is not part of a larger options object.
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
@@ -46,12 +50,15 @@ export function resolveRedisSource (input: unknown, name = 'redis'): RedisSource
   return checkOptions(redisSchema, input, name)
 }
 
-/** Whether this is an ioredis client. By shape, since an application may have another copy of ioredis than we. */
+/**
+ * Whether this is an ioredis client. Checked by its methods, because an application may load
+ * another copy of ioredis.
+ */
 export function isClient (source: unknown): source is Redis | Cluster {
   return hasMethods(source, 'duplicate', 'mget', 'evalsha', 'on')
 }
 
-/** Whether this is what {@link openRedis} returned, or another implementation of the port. */
+/** Whether this is a result of {@link openRedis} or another implementation of the port. */
 export function isTenancyRedis (source: unknown): source is TenancyRedis {
   return hasMethods(source, 'run', 'mget', 'subscribe', 'health')
 }
@@ -61,14 +68,15 @@ function isSource (source: unknown): boolean {
   return isClient(source) || isTenancyRedis(source) || isPlain(source)
 }
 
-// ioredis would ignore it, and connect to the local machine.
+// Checks the URL, because ioredis would ignore an invalid one and connect to localhost.
 function hasOwnUrl (source: RedisSource): boolean {
   if (!isPlain(source)) return true
   const { url } = source as { readonly url?: unknown }
   return url === undefined || (typeof url === 'string' && isRedisUrl(url))
 }
 
-// What ioredis would take for its default, or try for ever; its other options are its own to check.
+// Checks values that ioredis would replace by its default or retry forever. ioredis checks its
+// other options.
 function hasPlace (source: RedisSource): boolean {
   if (!isPlain(source)) return true
   const { host, port, db } = source as Readonly<Partial<Record<'host' | 'port' | 'db', unknown>>>
@@ -76,7 +84,7 @@ function hasPlace (source: RedisSource): boolean {
     isWhole(db, 0, Number.MAX_SAFE_INTEGER)
 }
 
-/** ioredis takes digits for a number, as a variable of the environment has them. */
+/** Accepts digits as a number, as ioredis does, for values from environment variables. */
 function isWhole (input: unknown, least: number, most: number): boolean {
   if (input === undefined) return true
   const value = typeof input === 'string' && /^\d+$/.test(input) ? Number(input) : input
@@ -97,7 +105,7 @@ function isPlain (value: unknown): value is object {
   return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
 }
 
-// Resolved options are frozen; the caller's own objects must not be.
+// Copies options, because resolved options are frozen and the caller's objects must not be.
 function copy<T> (value: T): T {
   if (Array.isArray(value)) return value.map(copy) as T
   if (!isPlain(value)) return value

@@ -1,64 +1,86 @@
 import type { RedisScript } from './script.ts'
 
 /**
- * The suite's whole use of Redis. Every call settles within the command timeout, and rejects with
- * FST_TENANCY_REDIS_UNAVAILABLE when Redis is down, frozen or not yet there: no caller ever waits for a reconnect.
- * Nothing is sent twice: a caller who gets an error does not know whether the command took effect.
+ * The suite's whole use of Redis. Every call settles within the command timeout. It rejects with
+ * FST_TENANCY_REDIS_UNAVAILABLE when Redis is down, frozen or not yet connected, so no caller waits
+ * for a reconnect.
  *
- * Keys are given whole (core's `tenantKey()` and its like); the client's own `keyPrefix` is put before them and before channels.
+ * No command is sent twice. After an error, the caller does not know whether the command took
+ * effect.
+ *
+ * Callers pass complete keys (from core's `tenantKey()` and similar functions). The client's
+ * `keyPrefix` is added to keys and channels.
  */
 export interface TenancyRedis {
-  /** The name of the installation that every key and channel carries. Undefined: none does, and plugins refuse it. */
+  /**
+   * The name of the installation, which is part of every key and channel. Plugins refuse a port
+   * without one.
+   */
   readonly namespace?: string
   /** Whether a command would be tried now: the client is connected and the breaker is not open. */
   readonly isAvailable: boolean
-  /** Whether keys with different hash tags may live on different nodes, of which one may be down. */
+  /**
+   * Whether keys with different hash tags may be on different nodes, so that one of them may be
+   * down alone.
+   */
   readonly isCluster: boolean
   get(key: string): Promise<string | null>
   mget(keys: readonly string[]): Promise<(string | null)[]>
-  /** `SET key value PX ttl`, or without PX when `ttl` is undefined. Milliseconds. */
+  /** `SET key value PX ttl`, or without PX if `ttl` is undefined. `ttl` is in milliseconds. */
   set(key: string, value: string, ttl?: number): Promise<void>
   del(...keys: string[]): Promise<number>
-  /** `EVALSHA`, and `EVAL` where the server does not know the script: after a restart, a failover or `SCRIPT FLUSH`. */
+  /**
+   * `EVALSHA`, or `EVAL` if the server does not know the script (after a restart, a failover or
+   * `SCRIPT FLUSH`).
+   */
   run(script: RedisScript, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown>
   /**
-   * Removes every key that begins so: `SCAN` over all keys and `UNLINK`. For operators: it takes as long as there are keys.
+   * Removes every key with this prefix: `SCAN` over all keys and `UNLINK`. For operators only,
+   * because its time grows with the number of keys.
    *
-   * @returns how many there were
+   * @returns how many keys were removed
    */
   removeAll(prefix: string): Promise<number>
   publish(channel: string, message: string): Promise<void>
   /**
-   * Listens on a connection of its own. `onGap` is called whenever messages may have been lost: at every reconnect.
-   * Resolves to the function that ends it.
+   * Subscribes on a separate connection. Calls `onGap` when messages may have been lost, which is
+   * at every reconnect. Resolves to the function that unsubscribes.
    */
   subscribe(
     channel: string,
     onMessage: (message: string) => void,
     onGap: () => void
   ): Promise<() => Promise<void>>
-  /** Waits for the first connection, 2 s at most for all who wait together; never rejects: without Redis the suite starts degraded. */
+  /**
+   * Waits for the first connection for up to 2 s in total for all callers. Never rejects, because
+   * without Redis the suite starts degraded.
+   */
   ready(): Promise<void>
   health(): RedisHealth
-  /** {@link health} with the reason, from what was seen in the last seconds. It asks nothing. */
+  /** {@link health} with the reason, from events of the last seconds. It sends no command. */
   state(): RedisState
-  /** Ends the connections that the suite opened. A client that was passed in stays open. */
+  /** Closes the connections that the suite opened. A client that was passed in stays open. */
   close(): Promise<void>
 }
 
-/** What `health()` tells of Redis. */
+/** The state of Redis in `health()`. */
 export interface RedisHealth {
   readonly status: 'ok' | 'degraded' | 'down'
   readonly breaker: 'closed' | 'half-open' | 'open'
 }
 
-/** {@link RedisHealth} and why. */
+/** {@link RedisHealth} with its reason. */
 export interface RedisState extends RedisHealth {
   /**
-   * Why the status is not `'ok'`: Redis' own word (`'NOPERM'`, `'WRONGPASS'`, `'NOAUTH'`, `'MOVED'`, `'OOM'`, `'READONLY'`),
-   * the code of a socket's error (`'ECONNREFUSED'`), `'timeout'` or `'unreachable'`. Undefined while the status is `'ok'`.
+   * Why the status is not `'ok'`: the first word of Redis' error (`'NOPERM'`, `'WRONGPASS'`,
+   * `'NOAUTH'`, `'MOVED'`, `'OOM'`, `'READONLY'`), the code of a socket error (`'ECONNREFUSED'`),
+   * `'timeout'` or `'unreachable'`.
+   *
+   * Undefined while the status is `'ok'`.
    */
   readonly reason: string | undefined
-  /** The connection that receives messages: none was needed yet, it works, or messages may be missed. */
+  /**
+   * The connection that receives messages: not needed yet, working, or possibly missing messages.
+   */
   readonly messages: 'unused' | 'ok' | 'missed'
 }

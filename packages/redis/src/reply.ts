@@ -1,24 +1,27 @@
-/*
- * Redis begins an error reply with a word in capitals. The suite judges a reply by that word:
- *
- *   outage   Redis serves no command at present. The circuit breaker counts it.
- *   refusal  Redis answers, but not this command or not this login. The breaker does not count it.
- *   mistake  The command itself is wrong. The caller gets ioredis' own error.
+/**
+ * The kind of an error reply. Redis begins an error reply with a word in capitals, which decides
+ * the kind:
+ * - outage: Redis serves no command at present. The circuit breaker counts it.
+ * - refusal: Redis answers, but refuses this command or this login. The breaker does not count it.
+ * - mistake: The command itself is wrong. The caller gets ioredis' own error.
  */
 export type Judgement = 'outage' | 'refusal' | 'mistake'
 
 const outage = /^(?:LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|BUSY)\b/
 const mistake = /^(?:ERR|WRONGTYPE|CROSSSLOT|NOSCRIPT|EXECABORT|BUSYKEY|NOGROUP|UNKILLABLE|NOTBUSY)\b/
-/** Refusals that have no word of their own. */
-const unnamedRefusal =
-  /unknown command|unknown subcommand|max number of clients|not permitted|not allowed|invalid password|AUTH|can't run this command|permission/i
+/** Refusals without a word of their own. */
+const unnamedRefusal = new RegExp(
+  ['unknown command', 'unknown subcommand', 'max number of clients', 'not permitted', 'not allowed',
+    'invalid password', 'AUTH', "can't run this command", 'permission'].join('|'),
+  'i'
+)
 
 /** Whether Redis itself sent this error. */
 export function isReply (error: unknown): error is Error {
   return error instanceof Error && error.name === 'ReplyError'
 }
 
-/** What an error reply says of the command that got it. */
+/** Returns the kind of an error reply. */
 export function judge (reply: Error): Judgement {
   const { message } = reply
   if (outage.test(message)) return 'outage'
@@ -29,8 +32,9 @@ export function judge (reply: Error): Judgement {
 }
 
 /**
- * Why a command or a connection failed, in one word: Redis' own (`NOPERM`, `WRONGPASS`, `OOM`, `MOVED`, …), the code of
- * the socket's error (`ECONNREFUSED`), `'timeout'`, or `'unreachable'`.
+ * Returns why a command or a connection failed, in one word: the first word of Redis' error
+ * (`NOPERM`, `WRONGPASS`, `OOM`, `MOVED`, …), the code of a socket error (`ECONNREFUSED`),
+ * `'timeout'` or `'unreachable'`.
  */
 export function reasonOf (error: unknown): string {
   if (!(error instanceof Error)) return 'unreachable'

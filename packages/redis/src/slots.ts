@@ -1,6 +1,7 @@
-/*
- * On a Cluster one command may only touch keys of one slot. Keys of the suite carry a hash tag (core's key.ts),
- * and keys with the same tag share a slot whatever the client's prefix is; so the tag alone decides what travels together.
+/**
+ * On a Cluster one command may only touch keys of one slot. Keys of the suite carry a hash tag
+ * (core's key.ts). Keys with the same tag share a slot with any client prefix, so the tag alone
+ * decides.
  */
 
 /** Whether all keys have the same hash tag. */
@@ -9,7 +10,7 @@ export function inOneSlot (keys: readonly string[]): boolean {
   return keys.every(key => tag(key) === first)
 }
 
-/** The keys, in groups of the same hash tag. */
+/** Returns the keys in groups of the same hash tag. */
 export function slotGroups (keys: readonly string[]): string[][] {
   return [...Map.groupBy(keys, tag).values()]
 }

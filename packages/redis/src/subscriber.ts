@@ -12,11 +12,11 @@ interface Listener {
   settle: (() => void) | undefined
 }
 
-/** What the subscriber reports to its owner. */
+/** Events that the subscriber reports to its owner. */
 export interface SubscriberEvents {
   /** Redis refuses a channel that it did not refuse before. */
   readonly refused: (channel: string, error: Error) => void
-  /** A channel that was refused is heard now. */
+  /** Redis accepts a channel that it refused before. */
   readonly accepted: (channel: string) => void
 }
 
@@ -24,8 +24,9 @@ const heartbeat = 5_000
 const heartbeatTimeout = 1_000
 
 /**
- * One connection for all subscriptions of a process, opened at the first one. It is a duplicate of the client,
- * on a Cluster of any of its nodes (the Cluster's bus carries a message to all), and is replaced whenever it ends.
+ * One connection for all subscriptions of a process, opened at the first one and replaced whenever
+ * it ends. It is a duplicate of the client. On a Cluster it connects to any node, because the
+ * Cluster's bus carries a message to all.
  */
 export class Subscriber {
   readonly #source: Redis | Cluster
@@ -35,15 +36,15 @@ export class Subscriber {
   #connection: Redis | undefined
   #retry: NodeJS.Timeout | undefined
   #pulse: NodeJS.Timeout | undefined
-  /** Connections since SUBSCRIBE was last answered. The back-off grows with it. */
+  /** Connections since the last reply to SUBSCRIBE. The back-off grows with it. */
   #attempts = 0
   readonly #events: SubscriberEvents
-  /** Channels that Redis refuses to this login, and its last answer. */
+  /** Channels that Redis refuses to this login, with its last reply. */
   readonly #refused = new Map<string, Error>()
   #lastError: unknown
   #isClosed = false
 
-  /** @param timeoutMs milliseconds that a subscriber is willing to wait at present. */
+  /** @param timeoutMs returns the milliseconds that a subscriber may still wait. */
   constructor (source: Redis | Cluster, prefix: string, timeoutMs: () => number, events: SubscriberEvents) {
     this.#source = source
     this.#prefix = prefix
@@ -51,7 +52,10 @@ export class Subscriber {
     this.#events = events
   }
 
-  /** Whether messages arrive: `'missed'` from the end of a connection until SUBSCRIBE succeeds on the next. */
+  /**
+   * Whether messages arrive: `'missed'` from the end of a connection until SUBSCRIBE succeeds on
+   * the next.
+   */
   get state (): RedisState['messages'] {
     if (this.#channels.size === 0) return 'unused'
     return this.#attempts > 0 || this.#refused.size > 0 ? 'missed' : 'ok'
@@ -63,7 +67,10 @@ export class Subscriber {
     return reasonOf(refusal ?? this.#lastError)
   }
 
-  /** See the port. Settles within the patience there is; a Redis that is down is tried again in the background. */
+  /**
+   * Implements the port's `subscribe()`. Settles within the time budget. A Redis that is down is
+   * retried in the background.
+   */
   async subscribe (
     name: string,
     onMessage: (message: string) => void,
@@ -141,8 +148,9 @@ export class Subscriber {
   }
 
   /**
-   * Sends SUBSCRIBE for each channel by itself, since Redis refuses the whole command for one forbidden channel.
-   * A refusal keeps the connection, and the next heartbeat asks again: a new connection would have the same rights.
+   * Sends a separate SUBSCRIBE per channel, because Redis refuses the whole command for one
+   * forbidden channel. A refusal keeps the connection, and the next heartbeat tries again: a new
+   * connection would have the same permissions.
    */
   async #listen (connection: Redis, channels: readonly string[]): Promise<void> {
     const answers = await Promise.allSettled(channels.map(channel => connection.subscribe(channel)))
@@ -174,7 +182,7 @@ export class Subscriber {
     for (const { settle, onGap } of this.#channels.get(channel) ?? []) (settle ?? onGap)()
   }
 
-  // A dead connection looks like one on which no process publishes, so ping it.
+  // Pings, because a dead connection looks like one without messages.
   #beat (connection: Redis): void {
     if (connection.status !== 'ready') return
     withDeadline(connection.ping(), heartbeatTimeout).catch(() => {

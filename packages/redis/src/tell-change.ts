@@ -3,11 +3,15 @@ import { randomBytes } from 'node:crypto'
 
 import type { TenancyRedis } from './port.ts'
 
-/** How long a mark keeps older reads from being written back, in milliseconds: longer than any look-up may take. */
+/**
+ * Lifetime of a mark in milliseconds. It prevents older reads from being stored, so it is longer
+ * than any look-up may take.
+ */
 const markLife = 60_000
 
 /**
- * Puts a mark in the place of each record of a tenant: `SET … PX 60000`. A look-up that began before cannot be stored over it.
+ * Puts a mark in the place of each record of a tenant: `SET … PX 60000`. A look-up that began
+ * before cannot overwrite it.
  *
  * @throws FST_TENANCY_REDIS_UNAVAILABLE
  */
@@ -21,7 +25,7 @@ export async function markChange (redis: TenancyRedis, { id, slugs, domains }: T
 }
 
 /**
- * Tells every process of a change that has been marked: `PUBLISH tenancy:<installation>:invalidate`.
+ * Announces a marked change to every process: `PUBLISH tenancy:<installation>:invalidate`.
  *
  * @throws FST_TENANCY_REDIS_UNAVAILABLE
  */
@@ -32,7 +36,7 @@ export async function publishChange (
   await redis.publish(invalidationChannel, JSON.stringify({ id, slugs, domains }))
 }
 
-/** Whether Redis holds a mark in the place of a record. */
+/** Whether this value is a mark instead of a record. */
 export function isMark (text: string): boolean {
   return text.startsWith('-')
 }

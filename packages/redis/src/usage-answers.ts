@@ -7,13 +7,16 @@ import * as v from 'valibot'
 
 import type { TenancyRedis } from './port.ts'
 
-/** Tenants that one process tells of. */
+/** Tenants in the answer of one process. */
 const most = 100
 
-/** Questions that one process counts for at the same time. Any writer to Redis can ask. */
+/**
+ * Requests that one process answers at the same time. A cap is needed, because any client of Redis
+ * can send them.
+ */
 const mostQuestions = 4
 
-/** How long after the counting an answer may take, and a message is genuine, in milliseconds. */
+/** Milliseconds that an answer may take after the counting, and for which a message is valid. */
 const answerWithin = 2_000
 const genuineFor = 120_000
 
@@ -47,21 +50,25 @@ const answerSchema = v.object({
   none: usage
 })
 
-/** What several processes counted in the same seconds. */
+/** The counts of several processes for the same seconds. */
 export interface FleetUsage extends UsageReport {
   readonly seconds: number
   /** `<host> <pid>` of each process that answered. */
   readonly processes: readonly string[]
 }
 
-/** How questions and answers are signed: a writer to Redis who has no secret is not heard. */
+/**
+ * The secrets that sign requests and answers, so that messages of other clients of Redis are
+ * ignored.
+ */
 export interface UsageSecrets {
-  /** `options.rls.secret`; none where contexts are not signed. */
+  /** `options.rls.secret`; empty if contexts are not signed. */
   readonly secrets: readonly string[]
 }
 
 /**
- * Answers `tenancy top`: counts for as long as a question asks, and publishes what was counted. Nothing is counted before.
+ * Answers `tenancy top`: counts for as long as a request asks, and publishes the counts. Before a
+ * request nothing is counted.
  *
  * @returns the function that ends it
  */
@@ -98,7 +105,8 @@ export async function answerUsage (
 }
 
 /**
- * Asks the running processes what tenants use from now on for some seconds, and adds their answers up.
+ * Asks the running processes to count the usage of tenants for some seconds, and adds up their
+ * answers.
  *
  * @throws FST_TENANCY_REDIS_UNAVAILABLE
  */
@@ -166,7 +174,7 @@ const zero: TenantUsage = {
   cacheMisses: 0
 }
 
-/** Signs messages and checks them, where there are secrets; else passes them on. */
+/** Signs and checks messages if there are secrets, else passes them unchanged. */
 interface Envelope {
   close(channel: string, value: string): string
   open(channel: string, message: string): string | undefined

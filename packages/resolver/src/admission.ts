@@ -10,8 +10,9 @@ import type { TenantResolver } from './resolver.ts'
 import type { SourcedLookupKey, Strategies } from './strategies.ts'
 
 /**
- * Decides on one request: it gets a scope, or a refusal that is kept for whoever sends it, or neither where the
- * route does not need a tenant. Nothing here throws or replies. A promise is returned only where somebody has to be asked.
+ * Decides about one request. The request gets a scope, or a refusal that a later hook sends, or
+ * neither if its route needs no tenant. Methods of this class neither throw nor reply. They return
+ * a promise only if a store must be asked.
  */
 export class Admission {
   readonly #lookup: TenantLookup
@@ -35,7 +36,7 @@ export class Admission {
     this.#claim = claim
   }
 
-  /** In `onRequest`, before anything is known of the client. */
+  /** Decides by the host, in `onRequest`, before the client is authenticated. */
   byHost (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy): Promise<void> | undefined {
     const lookup = caught(() => this.#strategies.ask(request))
     if (lookup instanceof Error) {
@@ -48,7 +49,10 @@ export class Admission {
     return undefined
   }
 
-  /** In `preHandler`, after authentication: the claim agrees with the host, or names the tenant itself. */
+  /**
+   * Decides by the claim, in `preHandler`, after authentication. The claim must agree with the
+   * host's tenant, or it names the tenant itself.
+   */
   byClaim (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy): Promise<void> | undefined {
     const { route, scope } = tenancy
     const input: unknown = caught(() => this.#claim?.(request))
@@ -81,7 +85,7 @@ export class Admission {
         return
       }
       this.#admit(request, reply, tenancy, tenant, lookup.source)
-      // The client left during the look-up, when there was no scope yet for onRequestAbort to end.
+      // The client left during the look-up, when `onRequestAbort` had no scope to abort yet.
       if (reply.raw.destroyed) tenancy.scope?.abort(new InternalError('the client has gone'))
     } catch (error) {
       refuse(tenancy, asError(error))
@@ -96,14 +100,14 @@ export class Admission {
     source: string
   ): void {
     const refusal = tenant && statusRefusal(tenant.status, tenancy.route.statuses)
-    // Whoever is being deleted is nobody any more.
+    // A tenant that is being deleted is treated as unknown.
     if (tenant === undefined || refusal instanceof TenantUnknownError) {
       refuse(tenancy, refusal ?? new TenantUnknownError())
       return
     }
-    // "request completed" is logged with the reply's logger.
+    // Fastify logs "request completed" with the reply's logger.
     request.log = reply.log = request.log.child({ tenant: tenant.id })
-    // A tenant that is refused has a scope too, so that the limiter and the log know whose request it is.
+    // A refused tenant gets a scope too, so that the limiter and the log know the request's tenant.
     const { statuses } = tenancy.route
     tenancy.scope = new TenantScope(
       tenant,
@@ -124,7 +128,7 @@ export class Admission {
     return typeof claim === 'string' && claim !== '' && agrees(claim, tenant, route)
   }
 
-  // The registry keeps ids and slugs apart, so a claim is the one or the other.
+  // The registry keeps ids and slugs distinct, so a claim matches at most one tenant.
   async #resolveClaim (
     request: FastifyRequest,
     reply: FastifyReply,
@@ -144,7 +148,8 @@ export class Admission {
       this.#lookup.find({ kind: 'slug', value: claim })
   }
 
-  // Where authentication belongs to routes, it has not run for a URL that has none.
+  // On an unmatched URL no tenant is created, because authentication hooks of routes have not run
+  // for it.
   async #create (
     request: FastifyRequest,
     { route }: RequestTenancy,
@@ -182,7 +187,7 @@ function caught<T> (read: () => T): T | Error {
 function asError (thrown: unknown): Error {
   return thrown instanceof Error
     ? thrown
-    : new InternalError("a function among the resolver's options threw something that is no error", {
+    : new InternalError("a function in the resolver's options threw a value that is not an Error", {
       cause: thrown
     })
 }

@@ -11,21 +11,30 @@ const message: v.GenericSchema<unknown, TenantChange> = v.object({
   domains: v.array(v.string())
 })
 
-/** Marks that are written later, and after how many milliseconds. */
+/** Changes whose marks are written later, and the delay of each retry in milliseconds. */
 const mostUnmarked = 1_000
 const retryAfter = 1_000
 
-/** How often a message that makes no sense has everything asked for again: any writer to Redis can publish one. */
+/**
+ * How often an unreadable message invalidates all look-ups: any client of Redis can publish such a
+ * message.
+ */
 const senselessRate = { burst: 5, everyMs: 10_000 }
 
-/** Tells every process of a change, and hears of those that others made. */
+/**
+ * Announces this process's changes to all processes, and applies the changes that other processes
+ * announce.
+ */
 export class Announcer {
   readonly #lookup: TenantLookup
   readonly #registry: TenantRegistry
   readonly #redis: TenancyRedis | undefined
   readonly #shared: RedisTier | undefined
   readonly #stops: (() => Promise<void>)[] = []
-  /** Changes whose marks could not be written, by tenant: a process that starts later would take the older records for true. */
+  /**
+   * Changes whose marks could not be written, by tenant id. Without the marks, a process that
+   * starts later would trust the older records.
+   */
   readonly #unmarked = new Map<string, TenantChange>()
   #retry: NodeJS.Timeout | undefined
   #isStopped = false
@@ -66,7 +75,7 @@ export class Announcer {
     }
   }
 
-  /** Whether the registry tells this process of every write at this moment. */
+  /** Whether the registry currently notifies this process of every write. */
   get isHearing (): boolean {
     return this.#isHearing?.() ?? false
   }
@@ -80,15 +89,16 @@ export class Announcer {
   }
 
   /**
-   * Forgets here, then in Redis, then everywhere: `SET` of a mark over each record, `PUBLISH tenancy:invalidate`.
+   * Forgets the tenant in this process, then in Redis (`SET` of a mark over each record), then in
+   * all processes (`PUBLISH tenancy:invalidate`).
    *
-   * @throws FST_TENANCY_REDIS_UNAVAILABLE when the others could not be told.
+   * @throws FST_TENANCY_REDIS_UNAVAILABLE when the other processes could not be notified.
    */
   async announce (change: TenantChange): Promise<void> {
     this.#lookup.forget(change)
     if (this.#shared === undefined) return
     await this.#shared.forget(change)
-    this.#lookup.forget(change) // what was read from Redis before the marks were there
+    this.#lookup.forget(change) // again, for records read from Redis before the marks were written
     if (this.#redis !== undefined) await publishChange(this.#redis, change)
   }
 
@@ -98,7 +108,10 @@ export class Announcer {
     else this.#lookup.forget(change)
   }
 
-  /** A registry tells every process of writes that went past the suite. Whoever hears of one clears Redis too: doing it twice does no harm. */
+  /**
+   * Applies a write that bypassed the suite. The registry notifies every process of it, and each
+   * process clears Redis too, which is idempotent.
+   */
   notice (change: TenantChange | 'all'): void {
     if (change === 'all') {
       this.#lookup.invalidateAll()

@@ -5,19 +5,25 @@ import type { TenantResolver } from './resolver.ts'
 declare module 'fastify' {
   interface FastifyRequest {
     /**
-     * The tenant of this request, still there in `onSend`, `onResponse`, `onError`, `onTimeout` and `onRequestAbort`.
-     * It never throws. Whatever its type says, it is `undefined` where there is no tenant: before it was looked up, on
-     * `'off'` routes, on `'optional'` ones whose host names no tenant, and where the request is refused with 400 or 404.
+     * The tenant of this request. It is still set in `onSend`, `onResponse`, `onError`, `onTimeout`
+     * and `onRequestAbort`.
+     *
+     * Reading it never throws. Despite its type it is `undefined` before the look-up and on `'off'`
+     * routes. So it is on `'optional'` routes whose host names no tenant, and if the request is
+     * refused with 400 or 404.
      */
     readonly tenant: Tenant
-    /** The strategy that found the tenant: `'subdomain'`, `'domain'`, `'header'`, `'path'`, `'claim'`, `'function'` or `'fallback'`. */
+    /**
+     * The strategy that found the tenant: `'subdomain'`, `'domain'`, `'header'`, `'path'`,
+     * `'claim'`, `'function'` or `'fallback'`.
+     */
     readonly tenantSource: string | undefined
-    /** What the suite knows of this request. */
+    /** The suite's state of this request. */
     readonly tenancy: RequestTenancy
   }
 
   interface FastifyInstance {
-    /** Look-ups apart from a request. */
+    /** Looks up tenants outside a request. */
     readonly tenantResolver: TenantResolver
   }
 

@@ -3,7 +3,10 @@ import type { FastifyRequest } from 'fastify'
 
 import type { CreateIfMissing } from './options.ts'
 
-/** Has tenants made whom verified credentials name and nobody knows: one at a time for each name in this process. */
+/**
+ * Creates the tenant that verified credentials name but the registry does not have. At most one
+ * creation per name runs in this process.
+ */
 export class Creation {
   readonly #create: CreateIfMissing
   readonly #underWay = new Map<string, Promise<void>>()
@@ -12,7 +15,10 @@ export class Creation {
     this.#create = create
   }
 
-  /** Resolves when the tenant may be looked up again; to false for a claim that is no tenant's name. */
+  /**
+   * Resolves to true when the tenant can be looked up again, and to false if the claim is not a
+   * valid tenant id.
+   */
   async make (claim: string, request: FastifyRequest): Promise<boolean> {
     if (idProblem(claim) !== undefined) return false
     const making = this.#underWay.get(claim) ?? this.#start(claim, request)
@@ -32,7 +38,7 @@ export class Creation {
     try {
       await this.#create(claim, request)
     } catch (error) {
-      // Another process was first: its tenant is found, ready or not.
+      // Another process created the tenant first. The next look-up finds it, ready or not.
       if (!(error instanceof TenantConflictError)) throw error
     }
   }

@@ -5,7 +5,7 @@ import { Socket } from 'node:net'
 
 import type { TenantResolver } from './resolver.ts'
 
-/** What other plugins put on the app, where they are registered. */
+/** The decorators of other plugins of the suite, if they are registered. */
 interface Neighbours {
   readonly tenantDatabase?: HandleMaker & {
     readonly pg: { forScope(scope: TenantScope, route?: ResolvedRouteTenancy): unknown }
@@ -13,30 +13,36 @@ interface Neighbours {
   readonly tenantCache?: HandleMaker
 }
 
-/** Where a detached scope ends: a socket, or the response where the socket is not the request's alone. */
+/**
+ * The object whose end ends a detached scope: a socket, or the response if the socket carries other
+ * requests too.
+ */
 type Connection = Socket | FastifyReply['raw']
 
 const workKey = Symbol('tenancy.detached')
 
-/** Scopes that outlive their replies and end with their connections: websockets, server-sent events. */
+/**
+ * Scopes that outlive their replies and end with their connections, for websockets and server-sent
+ * events.
+ */
 export class DetachedScopes {
   readonly #watch: TenantResolver['watch']
   readonly #held: Set<TenantScope>
   readonly #onConnection = new Map<Connection, Set<TenantScope>>()
 
   /**
-   * @param watch has a scope aborted when its tenant is suspended, deleted or moved
-   * @param held has every scope that outlives its reply
+   * @param watch aborts a scope when its tenant is suspended, deleted or moved
+   * @param held collects every scope that outlives its reply
    */
   constructor (watch: TenantResolver['watch'], held: Set<TenantScope>) {
     this.#watch = watch
     this.#held = held
   }
 
-  /** Prolongs a request's scope; the same handles at each call. */
+  /** Prolongs a request's scope. Repeated calls return the same handles. */
   detach (request: FastifyRequest, reply: FastifyReply, scope: TenantScope): TenantWork {
     return scope.handle(workKey, () => {
-      // A transaction ends with its reply.
+      // A transaction ends with its reply, so a detached handler gets a scope without it.
       const detached = scope.transaction === undefined
         ? scope
         : new TenantScope(
@@ -57,8 +63,8 @@ export class DetachedScopes {
   }
 
   /**
-   * Ends them all, so that their connections do not keep the application from closing. Their signals are aborted at once;
-   * a statement or transaction that is under way is finished first.
+   * Ends all detached scopes, so that their connections do not keep the application from closing.
+   * Aborts their signals at once. A running statement or transaction is finished first.
    */
   end (): void {
     for (const scopes of this.#onConnection.values()) {
@@ -71,14 +77,14 @@ export class DetachedScopes {
     const scopes = this.#scopesOn(connection).add(scope)
     scope.onClose(() => {
       scopes.delete(scope)
-      // A reply that is complete is no longer ours: its connection may carry the next request, for another tenant.
-      // Later, so that what listens to the signal can send a last message.
+      // A complete reply is no longer ours, because its connection may carry the next request, for
+      // another tenant. `setImmediate` lets listeners of the signal send a last message first.
       if (!reply.raw.writableFinished) setImmediate(() => endConnection(connection))
     })
     if (connection.destroyed) scope.abort(gone())
   }
 
-  // One listener a connection, however many requests on it were detached.
+  // Registers one listener per connection, even if many requests on it were detached.
   #scopesOn (connection: Connection): Set<TenantScope> {
     const known = this.#onConnection.get(connection)
     if (known !== undefined) return known
@@ -92,7 +98,7 @@ export class DetachedScopes {
   }
 }
 
-/** What one request's connection and application make for its scope. */
+/** Creates the handles of one request for its scope, from its connection and application. */
 export class HandlesOf implements RequestHandles {
   readonly #detached: DetachedScopes
   readonly #request: FastifyRequest
@@ -113,13 +119,14 @@ export class HandlesOf implements RequestHandles {
   }
 }
 
-// On HTTP/2 a socket carries many requests, and in app.inject() there is none: there the response is what ends.
+// Returns the response on HTTP/2, where a socket carries many requests, and in `app.inject()`,
+// which has no socket.
 function connectionOf ({ raw }: FastifyRequest, reply: FastifyReply): Connection {
   return raw.httpVersionMajor === 1 && raw.socket instanceof Socket ? raw.socket : reply.raw
 }
 
 function endConnection (connection: Connection): void {
-  // What was written goes out first.
+  // Sends pending writes before it closes the socket.
   if (connection instanceof Socket) connection.destroySoon()
   else connection.destroy()
 }

@@ -4,17 +4,22 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 
 import { readHost } from './host.ts'
 
-/** Gives the text that names a request's host, for `parseHost()`; undefined where there is none or more than one. */
+/**
+ * Returns the text that names a request's host, for `parseHost()`. Returns undefined if the request
+ * has no host or more than one.
+ */
 export type HostReader = (request: FastifyRequest) => string | undefined
 
-/** Reads Host alone. */
+/** Reads Host only. */
 export const readDirect: HostReader = request => readHost(request.raw)
 
 /**
- * Reads `X-Forwarded-Host` from a peer that the application trusts, and Host from any other. Of several values the
- * last one counts: the one that the trusted peer itself has written. What stood before it came from whoever sent it.
+ * Reads `X-Forwarded-Host` from a peer that the application trusts, and Host from any other peer.
+ * Of several values the last one counts, because the trusted peer wrote it. A client may have sent
+ * the earlier values.
  *
- * @throws FST_TENANCY_OPTION_INVALID unless `trustProxy` names addresses: `true` and a number of hops trust whoever connects.
+ * @throws FST_TENANCY_OPTION_INVALID unless `trustProxy` names addresses: `true` or a number of
+ * hops would trust every client.
  */
 export function readForwarded (app: FastifyInstance): HostReader {
   const isTrusted = trustOf(app)
@@ -28,7 +33,8 @@ export function readForwarded (app: FastifyInstance): HostReader {
   }
 }
 
-// Who connects there has no address, and is the proxy: the file's permissions let no other in. A TCP socket has none once it is closed.
+// A peer on a Unix socket has no address and is the proxy, because the file's permissions admit
+// only the proxy. A TCP socket has no address once it is closed.
 function isUnixSocket (app: FastifyInstance): boolean {
   return typeof app.server.address() === 'string'
 }
@@ -39,15 +45,16 @@ function trustOf (app: FastifyInstance): (address: string, hop: number) => boole
   if (typeof trust === 'string') return proxyAddr.compile(trust.split(',').map(part => part.trim()))
   if (Array.isArray(trust)) return proxyAddr.compile(trust)
   throw new OptionInvalidError(
-    "trustForwardedHost needs the addresses of your proxies: create the app with Fastify({ trustProxy: '10.0.0.0/8' }), not with true or a number"
+    'trustForwardedHost needs the addresses of your proxies: create the app with Fastify({ ' +
+      "trustProxy: '10.0.0.0/8' }), instead of true or a number"
   )
 }
 
 type Trust = boolean | number | string | string[] | ((address: string, hop: number) => boolean)
 
 /**
- * The options that the server was created with: `app.initialConfig` leaves trustProxy out.
- * If this symbol is ever renamed, boot refuses, as it does without trustProxy.
+ * Returns the options that the server was created with, because `app.initialConfig` omits
+ * trustProxy. If Fastify renames this symbol, boot fails as it does without trustProxy.
  */
 export function serverOptions (app: FastifyInstance): { trustProxy?: Trust } | undefined {
   for (let at: object | null = app; at !== null; at = Object.getPrototypeOf(at) as object | null) {

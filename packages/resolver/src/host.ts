@@ -1,17 +1,22 @@
 import { parseHost } from '@fastify-tenancy/core'
 import type { IncomingMessage } from 'node:http'
 
-/*
- * The host of a request, read and checked by ourselves from the raw headers: Node and Fastify pass on two Host headers,
- * user names, spaces, paths, labels of any length and targets that disagree with Host, and each proxy picks another half.
+/**
+ * Reads and checks the host from the raw headers. Node and Fastify accept two Host headers, user
+ * names, spaces, paths, labels of any length and targets that disagree with Host. Proxies differ in
+ * which part of such a host they use.
  */
 
-/** The parts of Node's request that name its host; those of an HTTP/2 request and of `inject()` have the same. */
+/**
+ * The parts of Node's request that name its host. Requests of HTTP/2 and of `inject()` have the
+ * same parts.
+ */
 export type RawRequest = Pick<IncomingMessage, 'rawHeaders' | 'url'> & { readonly originalUrl?: string }
 
 /**
- * The one text that names a request's host, for core's `parseHost()`. Undefined where there is none, or more than one
- * answer: two Host headers, or a Host, `:authority` or absolute request target that disagree.
+ * Returns the text that names a request's host, for core's `parseHost()`. Returns undefined if
+ * there is no host or an ambiguous one: two Host headers, or a Host, `:authority` or absolute
+ * request target that disagree.
  */
 export function readHost (raw: RawRequest): string | undefined {
   const headers = raw.rawHeaders
@@ -29,7 +34,7 @@ export function readHost (raw: RawRequest): string | undefined {
   const text = named ?? authority
   if (text === undefined) return undefined
   if (named !== undefined && authority !== undefined && !isSame(named, authority)) return undefined
-  // '/path' and the '*' of OPTIONS name no host.
+  // The targets '/path' and '*' (of OPTIONS) name no host.
   const target = raw.originalUrl ?? raw.url ?? '/'
   const first = target.charCodeAt(0)
   if (first === 47 || first === 42) return text

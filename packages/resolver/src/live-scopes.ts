@@ -2,11 +2,14 @@ import { statusRefusal, TenantNotReadyError, TenantUnknownError, type TenantReco
   type TenantStatus } from '@fastify-tenancy/core'
 
 /**
- * Scopes whose signal somebody listens to: long requests, streams, websockets. They are aborted when their tenant is
- * suspended, deleted or moved: at once when the change is heard of, and otherwise within `interval`.
+ * Scopes whose signal has a listener: long requests, streams, websockets. Aborts them when their
+ * tenant is suspended, deleted or moved. This happens at once if a change message arrives, and
+ * otherwise within `interval`.
  */
 export class LiveScopes {
-  /** By tenant; with each scope the statuses that it was admitted with besides active ones. */
+  /**
+   * By tenant id. The value holds the statuses besides active with which each scope was admitted.
+   */
   readonly #scopes = new Map<string, Map<TenantScope, readonly TenantStatus[]>>()
   readonly #find: (id: string) => Promise<TenantRecord | undefined>
   readonly #interval: number
@@ -32,10 +35,10 @@ export class LiveScopes {
     })
   }
 
-  /** Looks at one tenant again, or at all. */
+  /** Looks up one tenant again, or all tenants, and aborts their scopes if needed. */
   readonly review = (id?: string): void => {
     for (const each of id === undefined ? this.#scopes.keys() : [id]) {
-      // A registry that is down is no reason to end what is under way.
+      // A registry outage is no reason to end running work.
       if (this.#scopes.has(each)) this.#end(each).catch(() => {})
     }
   }

@@ -4,30 +4,39 @@ import { LRUCache } from 'lru-cache'
 import { localKey, localKeys, type LookupKey } from './lookup-key.ts'
 import type { ResolvedResolverCache } from './options.ts'
 
-/** A tenant that the process remembers. Times are those of the tier's clock, in milliseconds. */
+/** A tenant that this process remembers. Times are milliseconds of the tier's clock. */
 interface Entry {
   readonly lookup: LookupKey
   readonly tenant: TenantRecord
-  /** From here on the next request renews it in the background: busy tenants never wait. */
+  /**
+   * From this time on the next request renews the entry in the background, so that requests of busy
+   * tenants never wait.
+   */
   readonly renewAt: number
   readonly freshUntil: number
-  /** Until here it is served while the registry is down. */
+  /** Until this time the entry is served while the registry is down. */
   readonly usableUntil: number
-  /** Entries of an older age are not fresh: messages may have been lost since. */
+  /** An entry of an older age is not fresh, because messages may have been lost since. */
   readonly age: number
 }
 
-/** What the process knows: a tenant, `null` for nobody, `undefined` when it has to ask. */
+/**
+ * The result of a local look-up: a tenant, `null` if no tenant has the name, or `undefined` if
+ * another tier must be asked.
+ */
 export type Known = TenantRecord | null | undefined
 
 /**
- * The memory of one process. Unknown names have one of their own, so that a flood of made-up names
- * pushes out other made-up names and no tenant.
+ * The look-up memory of one process. Unknown names have a separate store, so that a flood of
+ * made-up names evicts only other made-up names.
  */
 export class LocalLookupTier {
   readonly #entries: LRUCache<string, Entry>
   readonly #unknown: LRUCache<string, number>
-  /** Under which keys a tenant is remembered: a change is told by id, and must reach all of them. */
+  /**
+   * The keys under which a tenant is remembered. A change carries the id and must reach all of
+   * them.
+   */
   readonly #keysOf = new Map<string, Set<string>>()
   readonly #options: ResolvedResolverCache
   readonly #now: () => number
@@ -49,7 +58,9 @@ export class LocalLookupTier {
     return { tenants: this.#entries.size, unknown: this.#unknown.size }
   }
 
-  /** The answer for a key. `renew` is called when it is time to ask again. */
+  /**
+   * Returns the cached result for a key. Calls `renew` when it is time to ask the registry again.
+   */
   get (key: string, renew: (lookup: LookupKey) => void): Known {
     const now = this.#now()
     const entry = this.#entries.get(key)
@@ -62,7 +73,7 @@ export class LocalLookupTier {
     return until !== undefined && now < until ? null : undefined
   }
 
-  /** What may be served although it is old, because nothing newer can be had. */
+  /** Returns an entry that may be served although it is expired, because the registry is down. */
   getStale (key: string): TenantRecord | undefined {
     const entry = this.#entries.get(key)
     return entry !== undefined && this.#now() < entry.usableUntil ? entry.tenant : undefined
@@ -92,7 +103,7 @@ export class LocalLookupTier {
     this.#unknown.set(key, this.#now() + this.#options.negativeTtl)
   }
 
-  /** Forgets a tenant under all its names, and that a name of it was unknown. */
+  /** Forgets a tenant under all its names, and also that one of the names was unknown. */
   forget (change: TenantChange): void {
     for (const key of [...localKeys(change), ...this.#keysOf.get(change.id) ?? []]) {
       this.#entries.delete(key)
@@ -100,18 +111,21 @@ export class LocalLookupTier {
     }
   }
 
-  /** Has everything asked for again, since messages may have been lost; what is known stays for an outage. */
+  /**
+   * Marks every entry as expired, because messages may have been lost. The entries stay usable in
+   * an outage.
+   */
   invalidateAll (): void {
     this.#age++
     this.#unknown.clear()
   }
 
-  /** The tenant remembered under this key, however old. */
+  /** Returns the tenant remembered under this key, of any age. */
   peek (key: string): TenantRecord | undefined {
     return this.#entries.peek(key)?.tenant
   }
 
-  /** The tenant of this id, however old, under whichever key it is remembered. */
+  /** Returns the tenant of this id, of any age, under any of its keys. */
   tenantOf (id: string): TenantRecord | undefined {
     for (const key of this.#keysOf.get(id) ?? []) return this.peek(key)
     return undefined

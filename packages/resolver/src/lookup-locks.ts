@@ -5,23 +5,32 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { LookupKey } from './lookup-key.ts'
 import type { RedisAnswer, RedisTier } from './redis-tier.ts'
 
-/** Longer than a look-up may take; the lock of a process that died ends after it. In milliseconds, as all times here. */
+/**
+ * Milliseconds after which the lock of a dead process expires. It is longer than the deadline of a
+ * look-up.
+ */
 const lockLife = 2_500
-/** Who has waited for so long asks the registry too: another process may be stuck, or the name be nobody's. */
+/**
+ * Milliseconds after which a waiting process asks the registry too, because the lock's owner may be
+ * stuck or the name unknown.
+ */
 const longestWait = 2_000
 const longestPoll = 25
 
-/** Whose turn it is to ask the registry. */
+/** The right to ask the registry for a name. */
 export interface LookupLock {
-  /** What Redis holds by now: another process may have asked meanwhile. */
+  /** The answer in Redis by now: another process may have stored it meanwhile. */
   readonly shared: RedisAnswer
-  /** To be called when the answer is in Redis; undefined where nobody need be told. */
+  /**
+   * Releases the lock. Call it once the answer is in Redis. Undefined if there is no lock to
+   * release.
+   */
   readonly end?: () => Promise<void>
 }
 
 /**
- * Has one process at a time ask the registry for a name, and the others take its answer from Redis:
- * a tenant that thousands ask for at once, after a deploy or a `FLUSHALL`, is one read for all of them.
+ * Lets one process at a time ask the registry for a name, while the others wait for its answer in
+ * Redis. After a deploy or a `FLUSHALL`, thousands of requests for one tenant cause one read.
  */
 export class LookupLocks {
   readonly #redis: TenancyRedis
@@ -32,7 +41,10 @@ export class LookupLocks {
     this.#tier = tier
   }
 
-  /** Waits for a turn, or for another's answer. An outage of Redis gives everybody a turn. */
+  /**
+   * Waits for the lock, or for the answer of another process. While Redis is down every process may
+   * ask.
+   */
   async wait (lookup: LookupKey, shared: RedisAnswer): Promise<LookupLock> {
     const key = lookupLockKey(lookup.kind, lookup.value)
     const until = performance.now() + longestWait

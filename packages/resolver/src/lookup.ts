@@ -11,17 +11,17 @@ import type { Lane, RegistryTier } from './registry-tier.ts'
 /** The tiers in the order in which they are asked. */
 export interface Tiers {
   readonly local: LocalLookupTier
-  /** All names there are; undefined where none is kept. */
+  /** All existing names; undefined if no index is kept. */
   readonly index: NameIndex | undefined
   readonly redis: RedisTier | undefined
-  /** Whose turn it is to ask the registry; undefined where every process asks for itself. */
+  /** Locks for asking the registry; undefined if every process asks on its own. */
   readonly lookupLocks: LookupLocks | undefined
   readonly registry: RegistryTier
-  /** Of look-ups that find nobody; undefined where they are not counted. */
+  /** Budget of look-ups that find no tenant; undefined if they are not counted. */
   readonly budget: MissBudget | undefined
 }
 
-/** In which lines a look-up stands: at first, and once its budget is spent. */
+/** The queues of a look-up: the first one, and the one used once its budget is spent. */
 interface Lines {
   readonly first: Lane
   readonly late: Lane
@@ -30,13 +30,16 @@ interface Lines {
 const clients: Lines = { first: 'new', late: 'late' }
 const hosts: Lines = { first: 'host', late: 'lateHost' }
 
-/** Look-ups of hosts that turn out to be nobody's that a server may cause in a minute. */
+/** Look-ups of unknown hosts per minute that a server may cause. */
 const hostMisses = 300
 
-/** Look-ups of clients who have spent their budget that may wait at once. */
+/** Look-ups that may wait at the same time for clients whose budget is spent. */
 const mostLate = 100
 
-/** Finds tenants: in the process, then in Redis, then in the registry, one look-up per name at a time. */
+/**
+ * Finds tenants in the process, then in Redis, then in the registry. Runs one look-up per name at a
+ * time.
+ */
 export class TenantLookup {
   readonly #tiers: Tiers
   readonly #onChange: (id?: string) => void
@@ -46,14 +49,17 @@ export class TenantLookup {
   readonly #late: Record<Lane, number> = { known: 0, new: 0, late: 0, host: 0, lateHost: 0 }
   readonly #hostBudget: MissBudget
 
-  /** @param onChange told of each change that is heard of, by the tenant's id; of none when some may have been missed. */
+  /**
+   * @param onChange called for each received change with the tenant's id, and without an id when
+   * changes may have been missed
+   */
   constructor (tiers: Tiers, onChange: (id?: string) => void, now: () => number = () => performance.now()) {
     this.#tiers = tiers
     this.#onChange = onChange
     this.#hostBudget = new MissBudget(hostMisses, now)
   }
 
-  /** What the process knows without asking anybody; `undefined` when it has to ask. */
+  /** Returns what the process knows without I/O, or `undefined` if another tier must be asked. */
   peek (lookup: LookupKey): Known {
     const { local, index } = this.#tiers
     const known = local.get(localKey(lookup), this.#renew)
@@ -61,12 +67,14 @@ export class TenantLookup {
   }
 
   /**
-   * The tenant asked for.
+   * Returns the tenant of a look-up key.
    *
-   * @param ip the address of a client whose word alone the name is. @default somebody who is trusted asks
-   * @throws FST_TENANCY_REGISTRY_UNAVAILABLE when the registry cannot be reached and nothing usable is remembered.
-   * @throws FST_TENANCY_RATE_LIMITED when this address has had too many look-ups that found nobody, too many such wait already,
-   * and Redis does not know the tenant.
+   * @param ip the address of the client that supplied the name. @default the name comes from a
+   * trusted caller
+   * @throws FST_TENANCY_REGISTRY_UNAVAILABLE when the registry cannot be reached and no usable
+   * entry is remembered.
+   * @throws FST_TENANCY_RATE_LIMITED when this address has spent its budget of unknown names, too
+   * many such look-ups wait, and Redis does not have the tenant.
    */
   async find (lookup: LookupKey, ip?: string): Promise<TenantRecord | undefined> {
     if (!isPlausible(lookup)) return undefined
@@ -78,10 +86,11 @@ export class TenantLookup {
   }
 
   /**
-   * {@link find} for a host that a server asks about before any request: in lines of its own and on a budget of its own, so that
-   * made-up hosts keep no request waiting.
+   * Like {@link find}, for a host that a server asks about before any request. It uses separate
+   * queues and a separate budget, so that made-up hosts delay no request.
    *
-   * @throws FST_TENANCY_REGISTRY_UNAVAILABLE, and FST_TENANCY_RATE_LIMITED when too many hosts were nobody's.
+   * @throws FST_TENANCY_REGISTRY_UNAVAILABLE, and FST_TENANCY_RATE_LIMITED when too many hosts were
+   * unknown.
    */
   async findHost (lookup: LookupKey): Promise<TenantRecord | undefined> {
     if (!isPlausible(lookup)) return undefined
@@ -98,7 +107,8 @@ export class TenantLookup {
     ip: string | undefined
   ): Promise<TenantRecord | undefined> {
     const key = localKey(lookup)
-    // Who joins a look-up that is under way, or asks for a tenant that was there, costs the registry nothing new.
+    // A caller that joins a running look-up, or asks for a remembered tenant, adds no load to the
+    // registry by made-up names.
     if (this.#flights.has(flightOf(key, first)) || this.#tiers.local.getStale(key) !== undefined)
       return this.#fly(key, lookup, first)
     const giveBack = budget.spend(ip)
@@ -122,7 +132,7 @@ export class TenantLookup {
     this.#onChange(change.id)
   }
 
-  /** Has every tenant asked for again: changes may have been missed. */
+  /** Marks every tenant as expired, because changes may have been missed. */
   invalidateAll (): void {
     this.#overtake()
     this.#tiers.local.invalidateAll()
@@ -140,7 +150,10 @@ export class TenantLookup {
     this.#flights.clear()
   }
 
-  /** For clients who have spent their budget: one after another, so that a tenant is found yet, and as few wait as hurt nobody. */
+  /**
+   * Serves clients whose budget is spent, one after another: tenants are still found, and a bounded
+   * number of requests waits.
+   */
   async #findLate (
     key: string,
     lookup: LookupKey,
@@ -170,7 +183,7 @@ export class TenantLookup {
   async #load (key: string, lookup: LookupKey, queue: Lane): Promise<TenantRecord | undefined> {
     const { redis, lookupLocks } = this.#tiers
     const isCurrent = this.#watch()
-    // Without Redis a look-up costs more and does the same.
+    // Without Redis the look-up is slower, but its result does not change.
     const shared = await redis?.get(lookup).catch(() => undefined)
     if (shared === undefined || shared.isFresh || lookupLocks === undefined)
       return this.#answer(key, lookup, shared, isCurrent, queue)
@@ -178,20 +191,23 @@ export class TenantLookup {
     return this.#answer(key, lookup, turn.shared, isCurrent, queue, turn.end)
   }
 
-  /** What Redis knows, for those who may not ask the registry. */
+  /** Returns the tenant that Redis holds, for a caller that must not ask the registry. */
   async #findShared (lookup: LookupKey): Promise<TenantRecord | undefined> {
     const isCurrent = this.#watch()
     const shared = await this.#tiers.redis?.get(lookup).catch(() => undefined)
     return shared?.isFresh ? this.#answer(localKey(lookup), lookup, shared, isCurrent, 'late') : undefined
   }
 
-  /** Tells later whether no change was heard of in between. */
+  /** Returns a function that tells whether no change was received since this call. */
   #watch (): () => boolean {
     const generation = this.#generation
     return () => generation === this.#generation
   }
 
-  /** The answer of Redis where that is fresh, or else of the registry, remembered unless a change overtook it. */
+  /**
+   * Returns the answer of Redis if it is fresh, else the answer of the registry. Remembers it
+   * unless a change arrived meanwhile.
+   */
   async #answer (
     key: string,
     lookup: LookupKey,
@@ -227,18 +243,25 @@ export class TenantLookup {
       if (usable === undefined) throw error
       return usable
     } finally {
-      // Those who wait take the answer from Redis: it has to be there when their turn comes.
+      // Waiting processes take the answer from Redis, so it must be stored before the lock is
+      // released.
       if (releaseLock !== undefined) void Promise.resolve(stored).then(releaseLock).catch(() => {})
     }
   }
 }
 
-/** The name of a look-up that others may join. Nobody else is to stand in the line of those who are late, or of a server's questions. */
+/**
+ * Returns the name of a look-up that others may join. Other requests must not join look-ups in the
+ * queues for throttled clients or for hosts.
+ */
 function flightOf (key: string, queue: Lane): string {
   return queue === 'new' || queue === 'known' ? key : `${queue}~${key}`
 }
 
-/** Clocks of processes may differ by more than they should: of one tenant's records the version tells which is older. */
+/**
+ * Clocks of processes may differ by more than the allowed skew. The version tells which record of a
+ * tenant is older.
+ */
 function withoutOlder (
   found: RedisAnswer | undefined,
   known: TenantRecord | undefined

@@ -2,19 +2,24 @@ import { rateLimited } from '@fastify-tenancy/core'
 import ipaddr from 'ipaddr.js'
 import { LRUCache } from 'lru-cache'
 
-/** Addresses that are remembered. Whoever sends from more of them is bounded by the registry's queue alone. */
+/**
+ * Addresses that are remembered. A client with more addresses is bounded only by the registry's
+ * queue.
+ */
 const mostAddresses = 10_000
 
 interface MissAllowance {
   left: number
-  /** Milliseconds of the clock at which `left` was true. */
+  /** Clock time in milliseconds at which `left` was computed. */
   at: number
 }
 
 /**
- * How many look-ups of names that turn out to be nobody's each client address may cause in a minute: made-up names are in no cache,
- * so that without a bound one client could keep the registry busy, and strangers' first requests waiting. A look-up is paid for
- * when it begins, and given back when it finds a tenant: so it bounds those under way as well.
+ * Limits the look-ups of unknown names per client address and minute. Made-up names are in no
+ * cache, so one client could otherwise keep the registry busy and delay first requests of others.
+ *
+ * A look-up is charged when it begins and refunded when it finds a tenant, so the budget also
+ * bounds look-ups in progress.
  */
 export class MissBudget {
   readonly #perMinute: number
@@ -26,7 +31,10 @@ export class MissBudget {
     this.#now = now
   }
 
-  /** Takes one look-up from an address' budget, and returns the function that gives it back; undefined where it is spent. */
+  /**
+   * Takes one look-up from the budget of an address and returns the function that refunds it.
+   * Returns undefined if the budget is spent.
+   */
   spend (ip: string | undefined): (() => void) | undefined {
     const account = this.#accountOf(clientNetwork(ip))
     if (account.left < 1) return undefined
@@ -36,7 +44,7 @@ export class MissBudget {
     }
   }
 
-  /** The refusal of an address whose budget is spent. */
+  /** Returns the error for an address whose budget is spent. */
   refusal (ip: string | undefined): Error {
     const { left } = this.#accountOf(clientNetwork(ip))
     return rateLimited(Math.max(1, Math.ceil((1 - left) * 60 / this.#perMinute)))
@@ -53,8 +61,9 @@ export class MissBudget {
 }
 
 /**
- * What a client is counted by: an IPv4 address, also where it is written as IPv6 (`::ffff:192.0.2.1`); of IPv6 the /64,
- * which is what one customer of a provider gets. All that is no address shares one account.
+ * Returns the network by which a client is counted: an IPv4 address, or the /64 of an IPv6 address,
+ * which a provider assigns to one customer. `::ffff:192.0.2.1` counts as IPv4. All invalid
+ * addresses share one account.
  */
 export function clientNetwork (ip: string | undefined): string {
   if (ip === undefined || !ipaddr.isValid(ip)) return 'unknown'

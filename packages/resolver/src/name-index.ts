@@ -3,17 +3,20 @@ import type { TenantChange, TenantRegistry } from '@fastify-tenancy/core'
 import type { LookupKey } from './lookup-key.ts'
 
 /**
- * Every slug and domain that any tenant has: a name that is not among them costs no look-up. It is read from the
- * registry's `list()` and learns new names from announced changes. It is read anew whenever changes may have been missed,
- * and every `interval` while the registry does not tell of each write. Until it has been read it denies nothing. 100,000 names hold about 8 MB.
+ * Every slug and domain of all tenants. A name outside this set costs no look-up. Until the set has
+ * been read, it denies no name. 100,000 names hold about 8 MB.
+ *
+ * It is read from the registry's `list()` and updated by announced changes. It is read again when
+ * changes may have been missed, and every `interval` while the registry does not notify of each
+ * write.
  */
 export class NameIndex {
   readonly #registry: TenantRegistry
   readonly #interval: number
   #names: Set<string> | undefined
-  /** Counts reasons to read anew, so that an older reading does not count. */
+  /** Counts the reasons to read again, so that the result of an older read is discarded. */
   #reading = 0
-  /** Names announced while a reading is under way, which it may have passed already. */
+  /** Names announced during a read, which the read may already have passed. */
   #announced: string[] = []
   #isReading = false
   #timer: NodeJS.Timeout | undefined
@@ -23,7 +26,7 @@ export class NameIndex {
     this.#interval = interval
   }
 
-  /** Whether nobody has this name. Ids are not indexed. */
+  /** Whether no tenant has this name. Ids are not indexed. */
   lacks ({ kind, value }: LookupKey): boolean {
     return this.#names !== undefined && kind !== 'id' && !this.#names.has(value)
   }
@@ -35,20 +38,23 @@ export class NameIndex {
     }
   }
 
-  /** Denies nothing until it has been read again. */
+  /** Denies no name until the set has been read again. */
   invalidateAll (): void {
     this.#names = undefined
     void this.read()
   }
 
   /**
-   * @param isHearing whether the registry tells of each write at this moment, so that nothing has to be read again. After
-   * a gap it says that changes may have been missed: see {@link invalidateAll}.
+   * Reads the names and starts the timer that reads them again.
+   *
+   * @param isHearing whether the registry currently notifies of each write, so that no further read
+   * is needed. After a gap the registry reports that changes may have been missed: see {@link
+   * invalidateAll}.
    */
   start (isHearing: () => boolean = () => false): void {
     void this.read()
     this.#timer = setInterval(() => {
-      // A reading that failed is made up for: without one, made-up names cost look-ups.
+      // Retry a failed read, because without the set made-up names cost look-ups.
       if (!isHearing() || this.#names === undefined) void this.read()
     }, Math.min(this.#interval, maxTimer)).unref()
   }
@@ -58,7 +64,7 @@ export class NameIndex {
     this.#reading++
   }
 
-  /** Reads all names. While the registry is down the older names stay, if there are any. */
+  /** Reads all names. If the registry is down, the previous names stay. */
   async read (): Promise<void> {
     const reading = ++this.#reading
     this.#announced = []
@@ -81,5 +87,5 @@ export class NameIndex {
   }
 }
 
-// Node takes a longer one for 1 ms.
+// Node replaces a longer timeout by 1 ms.
 const maxTimer = 2 ** 31 - 1

@@ -7,22 +7,22 @@ import { TenantResolver } from './resolver.ts'
 import { checkSlugs } from './slug-check.ts'
 import { Strategies } from './strategies.ts'
 
-/** What answers requests and look-ups, and the way to end it. */
+/** An open resolver with its strategies and a function that closes it. */
 export interface OpenResolver {
   readonly resolver: TenantResolver
   readonly strategies: Strategies
   /**
-   * Holds the slugs of all tenants against the host patterns, where these could misread any.
+   * Checks the slugs of all tenants against the host patterns, if these could misread a slug.
    *
-   * @returns what to warn of
+   * @returns the text of a warning, if any
    * @throws FST_TENANCY_OPTION_INVALID that names the tenant and the pattern
    */
   checkSlugs(): Promise<string | undefined>
-  /** Stops listening, and closes the client where it was opened here. */
+  /** Stops listening for changes, and closes the Redis client if it was opened here. */
   close(): Promise<void>
 }
 
-/** Makes the resolver of checked options; `resolver.start()` has it hear of changes. */
+/** Creates the resolver from checked options. `resolver.start()` subscribes it to changes. */
 export function openResolver (
   options: ResolvedResolverOptions,
   readHost: HostReader = readDirect

@@ -5,14 +5,14 @@ import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy
 import type { FastifyRequest } from 'fastify'
 import * as v from 'valibot'
 
-/** How a function of the user's names a tenant. */
+/** A tenant as a strategy function of the application names it. */
 export type StrategyAnswer =
   | { readonly slug: string }
   | { readonly id: string }
   | { readonly domain: string }
   | undefined
 
-/** One way to find out whom a request is for. */
+/** One way to find the tenant of a request. */
 export type Strategy =
   | 'subdomain'
   | 'domain'
@@ -25,82 +25,112 @@ export type Strategy =
 export type Claim = (request: FastifyRequest) => string | undefined
 
 /**
- * Makes the tenant that verified credentials name, where there is none yet: `claim => manager.create({ slug: claim })`.
- * FST_TENANCY_TENANT_CONFLICT of its is taken for "somebody else was first".
+ * Creates the tenant that verified credentials name, if it does not exist yet: `claim =>
+ * manager.create({ slug: claim })`. An FST_TENANCY_TENANT_CONFLICT thrown by it means that another
+ * process was first.
  */
 export type CreateIfMissing = (claim: string, request: FastifyRequest) => Promise<unknown>
 
 /** Options of the plugin. */
 export interface TenantResolverOptions {
-  /** Where tenants are looked up. Used as it is, never closed. */
+  /** The registry in which tenants are looked up. It is used as it is and never closed. */
   readonly registry: TenantRegistry
   /** `'example.com'`, short for `hosts: ['{tenant}.example.com']`. */
   readonly baseDomain?: string
   /** Host patterns, tried in order: `'{tenant}.example.com'`, `'{tenant}--{any}.preview.dev'`. */
   readonly hosts?: readonly string[]
-  /** Tried in order; the first answer wins. @default ['subdomain', 'domain'] */
+  /** Strategies, tried in order; the first answer wins. @default ['subdomain', 'domain'] */
   readonly strategies?: readonly Strategy[]
   /** The header of strategy `'header'`; its value is a slug. @default 'x-tenant' */
   readonly header?: string
-  /** Read in `preHandler`. Where it is given, it must name the tenant that the host names. */
+  /** Reads the claim in `preHandler`. If set, the claim must name the same tenant as the host. */
   readonly claim?: Claim
   /**
-   * Makes tenants at their first request. Only for the strategy `'claim'`, on routes that require a tenant: a host, a header or a path
-   * is anybody's to make up, and never makes one. @default none is made
+   * Creates tenants at their first request. Only for the strategy `'claim'`, on routes that require
+   * a tenant. Hosts, headers and paths never create a tenant, because any client can make them up.
+   * @default no tenant is created
    */
   readonly createIfMissing?: CreateIfMissing
-  /** Labels that are nobody's. @default core's `reservedSlugs` */
+  /** Labels that are never slugs of tenants. @default core's `reservedSlugs` */
   readonly reserved?: readonly string[]
-  /** The slug of the tenant of hosts that name nobody. For development and tests: refused under `NODE_ENV=production`. */
+  /**
+   * The slug of the tenant that serves hosts without a tenant. For development and tests: refused
+   * under `NODE_ENV=production`.
+   */
   readonly fallback?: string
-  /** Takes the host from `X-Forwarded-Host` where the peer is one of the addresses in the application's `trustProxy`. @default false */
+  /**
+   * Takes the host from `X-Forwarded-Host` if the peer is one of the addresses in the application's
+   * `trustProxy`. @default false
+   */
   readonly trustForwardedHost?: boolean
   readonly cache?: ResolverCacheOptions
-  /** URL, ioredis client, Cluster or options, or what `openRedis()` returned. Without it each process caches for itself. */
+  /**
+   * URL, ioredis client, Cluster or options, or the result of `openRedis()`. Without it each
+   * process caches on its own.
+   */
   readonly redis?: RedisSource | undefined
-  /** What keys and channels of Redis carry, so that two applications never meet there. Required with `redis`, unless that has one. */
+  /**
+   * The prefix of keys and channels in Redis, so that two applications never share them. Required
+   * with `redis`, unless `redis` has one.
+   */
   readonly namespace?: string | undefined
   /**
-   * Signs the records in Redis, so that what another writer puts there is not believed: 32 characters or more, or `[new, old]` while one
-   * replaces the other. All processes need the same. @default records are not signed
+   * Signs the records in Redis, so that records of other writers are rejected: 32 characters or
+   * more, or `[new, old]` during a rotation. All processes need the same value. @default records
+   * are not signed
    */
   readonly secret?: string | readonly [string, string] | undefined
-  /** URL patterns of routes whose `config` you do not own: `'/documentation/*'`. A route's own `config.tenancy` goes first. */
+  /**
+   * URL patterns of routes whose `config` you do not own: `'/documentation/*'`. A route's own
+   * `config.tenancy` takes precedence.
+   */
   readonly routes?: { readonly off?: readonly string[]; readonly optional?: readonly string[] }
-  /** Another name of `request.tenant`. @default { tenant: 'tenant' } */
+  /** Another name for `request.tenant`. @default { tenant: 'tenant' } */
   readonly decorators?: { readonly tenant?: string }
 }
 
 /** How long look-ups are remembered. */
 export interface ResolverCacheOptions {
-  /** In Redis. @default '5m' */
+  /** Lifetime in Redis. @default '5m' */
   readonly ttl?: string
-  /** In the process: the longest that a change goes unseen when its message is lost. @default '5s' */
+  /**
+   * Lifetime in the process, and so the longest time that a change stays unseen when its message is
+   * lost. @default '5s'
+   */
   readonly localTtl?: string
-  /** Of "no such tenant", in the process. @default '10s' */
+  /** Lifetime of "no such tenant" in the process. @default '10s' */
   readonly negativeTtl?: string
-  /** Tenants in the process, and as many unknown names. @default 10_000 */
+  /** Tenants kept in the process, and as many unknown names. @default 10_000 */
   readonly max?: number
-  /** How old a tenant may be that is served while the registry is down. @default '1h' */
+  /** Maximum age of a tenant that is served while the registry is down. @default '1h' */
   readonly staleIfError?: string
-  /** By which part of itself a time is shortened at random, so that entries do not end together: 0 to 1. @default 0.1 */
+  /**
+   * The fraction by which a lifetime is shortened at random, so that entries do not expire
+   * together: 0 to 1. @default 0.1
+   */
   readonly jitter?: number
   /**
-   * Keeps every slug and domain in the process, so that an unknown name costs no look-up: for services that strangers flood.
-   * Needs `redis` or a registry with `watch()`, to hear of new tenants; one of which no message came is seen after `ttl`. @default false
+   * Keeps every slug and domain in the process, so that unknown names cost no look-up, for services
+   * under floods of made-up names. Needs `redis` or a registry with `watch()`, to receive new
+   * tenants. A tenant whose message was lost is seen after `ttl`. @default false
    */
   readonly index?: boolean
-  /** Has one process at a time ask the registry for a name, and the others wait for its answer in Redis; without `redis` it does nothing. @default false */
+  /**
+   * Lets one process at a time ask the registry for a name, while the others wait for its answer in
+   * Redis. Without `redis` it has no effect. @default false
+   */
   readonly lock?: boolean
   /**
-   * How many look-ups that find nobody one client address (IPv6: one /64) may cause in a minute. What is beyond is looked up one after
-   * another, and answered 429 where 100 such wait and neither the process nor Redis knows the tenant. Behind a proxy it needs Fastify's
-   * `trustProxy`, else all clients have one address. @default 300
+   * Look-ups of unknown names per minute that one client address (IPv6: one /64) may cause. Further
+   * ones run one after another. If 100 of them wait, a name that neither the process nor Redis has
+   * is answered 429.
+   *
+   * Behind a proxy, set Fastify's `trustProxy`, or all clients have one address. @default 300
    */
   readonly missesPerAddress?: number | 'unlimited'
 }
 
-/** {@link TenantResolverOptions} with defaults and `baseDomain` as a host pattern. */
+/** {@link TenantResolverOptions} with defaults and with `baseDomain` as a host pattern. */
 export interface ResolvedResolverOptions {
   readonly registry: TenantRegistry
   readonly hosts: readonly string[]
@@ -114,7 +144,7 @@ export interface ResolvedResolverOptions {
   readonly cache: ResolvedResolverCache
   readonly redis: RedisSource | undefined
   readonly namespace: string | undefined
-  /** The newest first; none where records are not signed. */
+  /** The newest secret first; empty if records are not signed. */
   readonly secrets: readonly string[]
   readonly routes: { readonly off: readonly string[]; readonly optional: readonly string[] }
   readonly decorators: { readonly tenant: string }
@@ -130,7 +160,7 @@ const urlPatterns: v.GenericSchema<string[]> = v.array(
   v.pipe(v.string('must be a URL pattern'), v.regex(/^\/|^\*$/, 'must be a URL pattern that starts with /')),
   'must be a list of URL patterns'
 )
-// The process sets aside room for all of them at once.
+// The LRU cache allocates room for all entries at once.
 const mostKept = 10_000_000
 const jitter: v.GenericSchema<number> = v.pipe(
   v.number('must be a number from 0 to 1'),
@@ -213,27 +243,29 @@ export function resolveResolverOptions (input: unknown, name = 'options'): Resol
       `${name}.baseDomain and ${name}.hosts exclude each other: give baseDomain, or the list of patterns`
     )
   const hosts = patterns ?? (baseDomain === undefined ? [] : [patternOf(baseDomain, name)])
-  void new HostPatterns(hosts, name) // refuses what is no pattern, before anything is opened
+  void new HostPatterns(hosts, name) // refuses invalid patterns before anything is opened
   if (
     hosts.length === 0 && strategies.includes('subdomain') &&
     strategies.every(strategy => strategy === 'subdomain' || strategy === 'domain')
   ) {
     throw new OptionInvalidError(
-      `${name}.baseDomain is required, such as 'example.com', unless another strategy than 'subdomain' and 'domain' is listed`
+      `${name}.baseDomain is required, such as 'example.com', unless ${name}.strategies lists ` +
+        "another strategy than 'subdomain' and 'domain'"
     )
   }
   if (strategies.includes('claim') && options.claim === undefined)
     throw new OptionInvalidError(
-      `${name}.claim is required for the strategy 'claim': a function that reads the tenant from verified credentials`
+      `${name}.claim is required for the strategy 'claim': set it to a function that reads the ` +
+        'tenant from verified credentials'
     )
   if (options.createIfMissing !== undefined && !strategies.includes('claim'))
     throw new OptionInvalidError(
-      `${name}.createIfMissing needs the strategy 'claim': only verified credentials may make a tenant`
+      `${name}.createIfMissing needs the strategy 'claim': only verified credentials may create a tenant`
     )
   if (fallback !== undefined) {
     if (process.env['NODE_ENV'] === 'production')
       throw new OptionInvalidError(
-        `${name}.fallback must not be set under NODE_ENV=production: it serves hosts that name nobody`
+        `${name}.fallback must not be set under NODE_ENV=production: it serves hosts that name no tenant`
       )
     const problem = slugProblem(fallback, options.reserved)
     if (problem !== undefined)
@@ -241,12 +273,15 @@ export function resolveResolverOptions (input: unknown, name = 'options'): Resol
   }
   if (options.cache.index && options.redis === undefined && options.registry.watch === undefined) {
     throw new OptionInvalidError(
-      `${name}.cache.index needs ${name}.redis or a registry with watch(): without either this process would not hear of new tenants`
+      `${name}.cache.index needs ${name}.redis or a registry with watch(): without either, this ` +
+        'process would not receive new tenants'
     )
   }
   const twice = options.routes.off.find(pattern => options.routes.optional.includes(pattern))
   if (twice !== undefined)
-    throw new OptionInvalidError(`${name}.routes names '${twice}' as off and as optional: leave it in one`)
+    throw new OptionInvalidError(
+      `${name}.routes names '${twice}' as off and as optional: remove it from one of them`
+    )
   if (new Set(strategies).size !== strategies.length)
     throw new OptionInvalidError(`${name}.strategies must name each strategy once`)
   return Object.freeze({

@@ -1,24 +1,27 @@
-/** For how long after a failure tenants that are remembered are served without asking, in milliseconds. */
+/**
+ * Milliseconds after a failure in which remembered tenants are served without asking the registry.
+ */
 const restAfterFailure = 1_000
 
 /**
- * Tells an outage of the registry from a record that cannot be read. One such record, asked for often, would otherwise have all other
- * tenants served from old copies. So after a first failure something that could be read before is read again, once a second at most.
+ * Distinguishes an outage of the registry from one unreadable record. One unreadable record that is
+ * often requested must not make all other tenants stale. So after a first failure, a record that
+ * was readable before is read again, at most once a second.
  */
 export class RegistryOutage {
   readonly #now: () => number
   readonly #isConfirmed: () => Promise<boolean>
-  /** When the last failure was that counts as one of the registry. */
+  /** Time of the last failure that counts as an outage. */
   #failedAt = Number.NEGATIVE_INFINITY
   #askedAt = Number.NEGATIVE_INFINITY
   /** Whether the registry has answered since it failed. */
   isOver = true
-  /** When it was last heard of: an answer or a failure. */
+  /** Time of the last answer or failure. */
   heardAt: number
 
   /**
-   * @param now milliseconds that never go back.
-   * @param isConfirmed whether what could be read before cannot be read either.
+   * @param now milliseconds of a monotonic clock.
+   * @param isConfirmed whether a record that was readable before cannot be read either.
    */
   constructor (now: () => number, isConfirmed: () => Promise<boolean>) {
     this.#now = now
@@ -30,14 +33,14 @@ export class RegistryOutage {
     return this.#now() - this.#failedAt < restAfterFailure
   }
 
-  /** Called with each answer of the registry. */
+  /** Called for each answer of the registry. */
   end (): void {
     this.isOver = true
     this.#failedAt = Number.NEGATIVE_INFINITY
     this.heardAt = this.#now()
   }
 
-  /** Called with each failure. */
+  /** Called for each failure. */
   suspect (): void {
     const now = this.#now()
     this.heardAt = now

@@ -1,3 +1,49 @@
+/**
+ * The hooks of the suite, in the order in which they run. "app" hooks are hooks of the application,
+ * "route" hooks belong to one route and run after them, behind the route's own hooks.
+ * test/suite/hook-order.test.ts compares this table with a real application.
+ *
+ * | hook           | on    | package             | task |
+ * | -------------- | ----- | ------------------- | ---- |
+ * | onRoute        | app   | resolver            | resolves the mode; adds the claim hook |
+ * | onRoute        | app   | resolver            | adds the `Vary` hook |
+ * | onRoute        | app   | rate-limit          | adds the hook that counts claimed tenants |
+ * | onRoute        | app   | rate-limit          | puts the tenant into keys of route limits |
+ * | onRoute        | app   | @fastify/rate-limit | adds the hook of `config.rateLimit` |
+ * | onRoute        | app   | database            | adds the hook of `transaction: true` |
+ * | onReady        | app   | resolver            | checks slugs; subscribes to changes |
+ * | onReady        | app   | rate-limit          | refuses a second @fastify/rate-limit |
+ * | onReady        | app   | cache               | connects; subscribes to changes |
+ * | onReady        | app   | fastify-tenancy     | watches the catalog and all parts |
+ * | onListen       | app   | fastify-tenancy     | tracks connections of further addresses |
+ * | onRequest      | app   | resolver            | finds the tenant by host, enters its scope |
+ * | onRequest      | app   | rate-limit          | counts; answers 429 or the stored refusal |
+ * | onRequest      | route | @fastify/rate-limit | counts against `config.rateLimit` |
+ * | preParsing     | app   | resolver            | answers a refusal that no hook has sent |
+ * | preValidation  | app   | resolver            | enters the scope again; detaches websockets |
+ * | preHandler     | app   | resolver            | unmatched URL: checks the claim |
+ * | preHandler     | app   | rate-limit          | unmatched URL: counts a claimed tenant |
+ * | preHandler     | route | resolver            | checks the claim, or finds the tenant by it |
+ * | preHandler     | route | rate-limit          | counts a tenant that the claim named |
+ * | preHandler     | route | database            | begins the transaction of the request |
+ * | onSend         | app   | resolver            | unmatched URL: sets `Vary` |
+ * | onSend         | app   | database            | commits before the first byte of the reply |
+ * | onSend         | route | resolver            | sets `Vary` |
+ * | onError        | app   | resolver            | aborts the scope after a handler timeout |
+ * | onError        | app   | database            | marks the transaction for rollback |
+ * | onError        | app   | fastify-tenancy     | hides texts of errors in error replies |
+ * | onResponse     | app   | resolver            | publishes the event; ends the scope |
+ * | onTimeout      | app   | resolver            | aborts the scope |
+ * | onRequestAbort | app   | resolver            | publishes the event; aborts the scope |
+ * | preClose       | app   | resolver            | ends detached scopes |
+ * | preClose       | app   | fastify-tenancy     | starts the wait for open work |
+ * | preClose       | app   | fastify-tenancy     | makes `isReady()` false |
+ *
+ * The hooks for the claim and for `Vary` exist only with `claim` and the strategy `header`. With
+ * the option `observe`, database adds an onRequest hook after that of rate-limit.
+ * onClose hooks run in reverse order of registration: the suite closes database and Redis last.
+ */
+
 import { currentScope, OptionInvalidError, RequestTenancy, runInScope, TenantMismatchError,
   InternalError } from '@fastify-tenancy/core'
 import { assertNamespaced } from '@fastify-tenancy/redis'
@@ -55,7 +101,8 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, input) => 
 
   let isLimited = false
   app.addHook('onReady', async () => {
-    // The limiter counts a request before it sends the refusal; without a limiter we send it.
+    // With a limiter, the limiter counts the request before it sends the refusal. Without one, this
+    // plugin sends it.
     isLimited = app.hasDecorator('tenantRateLimit')
     const warning = await checkSlugs()
     if (warning !== undefined) app.log.warn(`tenancy: ${warning}`)
@@ -68,7 +115,7 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, input) => 
 
   app.addHook('onRoute', route => {
     const { off } = resolveRoute(route, options.routes)
-    // Last of the route's hooks, so that any earlier one may authenticate.
+    // Added as the last of the route's hooks, so that any earlier hook may authenticate.
     if (options.claim !== undefined && off === undefined)
       route.preHandler = [route.preHandler ?? [], checkClaim].flat()
   })
@@ -86,12 +133,14 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, input) => 
     else proceed(admission.byHost(request, reply, tenancy), tenancy, done, !isLimited)
   })
 
-  // Whoever was to send a refusal: nothing goes on behind this gate, and no body is read.
+  // Safety net: if neither the limiter nor `onRequest` sent the refusal, send it here, before
+  // Fastify reads the body.
   app.addHook('preParsing', (request: Tenanted, _reply, _payload, done: Done) => {
     done(request[key]?.refusal as FastifyError | undefined)
   })
 
-  // A hook that went on in the callback of a pool or an emitter has left our context: what follows is taken in again.
+  // An earlier hook may have continued in a callback of a pool or emitter, which loses the
+  // AsyncLocalStorage context. Enter the context again.
   app.addHook('preValidation', (request: Tenanted, reply, done: Done) => {
     const scope = request[key]?.scope
     detachSocket(request, reply)
@@ -108,14 +157,15 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, input) => 
     }, true)
   }
 
-  // Unmatched URLs have no route of their own, and authentication that belongs to routes has not run for them. Their handler
-  // may answer 404 to anybody, but has no tenant without the claim.
+  // An unmatched URL has no route, so authentication hooks of routes have not run for it. Its
+  // handler may answer 404 to any client, but gets a tenant only if the claim agrees.
   if (options.claim !== undefined) {
     app.addHook('preHandler', (request: Tenanted, reply, done: Done) => {
       const tenancy = request[key] ?? outside
       if (!request.is404 || tenancy.route.mode === 'off') return done()
       proceed(admission.byClaim(request, reply, tenancy), tenancy, () => {
-        // The refusal is not sent, and the host's tenant is not this client's.
+        // The refusal is not sent (the handler answers), but the handler must not see the host's
+        // tenant.
         if (tenancy.refusal !== undefined) {
           tenancy.scope?.end()
           tenancy.scope = undefined
@@ -128,8 +178,8 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, input) => 
   app.addHook('onResponse', (request: Tenanted, reply, done) => {
     publishRequest(request, request[key], reply)
     request[key]?.scope?.end()
-    // An upgrade that was answered as a request: Node has left the socket to us, and reads it no more, so that it would
-    // stay open for good.
+    // Node hands the socket of an upgrade request over and no longer reads it. If the upgrade was
+    // answered as a normal request, close the socket here, or it would stay open forever.
     if (isUpgrade(request)) request.raw.socket.destroySoon()
     done()
   })
@@ -149,8 +199,8 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, input) => 
 }
 
 /**
- * Goes on once the decision is there: in the tenant's context where there is one,
- * or to the error handler with the refusal where that is ours to send.
+ * Continues once the decision is made: in the tenant's context, or without one, or with the refusal
+ * if this plugin sends it.
  */
 function proceed (
   decision: Promise<void> | undefined,
@@ -168,7 +218,8 @@ function proceed (
   else done()
 }
 
-// A websocket, of @fastify/websocket or another: no reply will ever end its scope, so that the connection has to.
+// Detaches the scope of a websocket (of @fastify/websocket or another plugin). No reply ever ends
+// this scope, so the connection must.
 function detachSocket (
   request: Tenanted & { readonly ws?: unknown },
   { raw: { socket } }: FastifyReply
@@ -180,12 +231,13 @@ function detachSocket (
   if (socket !== null) runEventsInScope(socket, tenancy.scope)
 }
 
-// Whether Node handed the socket over, to a listener of the server's event 'upgrade'.
+// Whether Node handed the socket over to a listener of the server's 'upgrade' event.
 function isUpgrade ({ raw }: FastifyRequest): boolean {
   return (raw as { readonly upgrade?: unknown }).upgrade === true
 }
 
-// What the limiter has said so far is of the host's tenant, and so not for a client of another one.
+// Removes the limiter's headers, because they describe the host's tenant and the client belongs to
+// another one.
 function removeLimits (reply: FastifyReply): void {
   for (const name of Object.keys(reply.getHeaders())) {
     if (/^(?:x-)?ratelimit/.test(name)) reply.removeHeader(name)
@@ -193,8 +245,8 @@ function removeLimits (reply: FastifyReply): void {
 }
 
 /**
- * Finds the tenant of each request: `request.tenant`, `request.tenantSource`, `request.tenancy` and `app.tenantResolver`.
- * Register it before any route. A client that was passed in as `redis` stays open.
+ * Finds the tenant of each request: `request.tenant`, `request.tenantSource`, `request.tenancy` and
+ * `app.tenantResolver`. Register it before any route. A client passed as `redis` is not closed.
  */
 export const tenantResolver: FastifyPluginAsync<TenantResolverOptions> = fp(plugin, {
   name: '@fastify-tenancy/resolver',

@@ -3,21 +3,22 @@ import { LRUCache } from 'lru-cache'
 
 import { localKey, localKeys, type LookupKey } from './lookup-key.ts'
 
-/** By how much the clocks of processes may differ, in milliseconds. */
+/** Allowed difference between the clocks of processes, in milliseconds. */
 const skew = 2_000
 
 /**
- * When this process has received which changes. A record in Redis that was read from the registry before is older than what the
- * process knows. It may still be there, because a mark could not be written over it, or because Redis has lost the mark.
+ * The times at which this process received changes. A record in Redis that was read from the
+ * registry before such a time is outdated. It may still exist, because the mark could not be
+ * written or because Redis lost the mark.
  */
 export class ReceivedChanges {
   readonly #receivedAt: LRUCache<string, number>
-  /** The newest of those that had to be dropped: records from before are all suspect. */
+  /** The newest dropped time. Records read before it are all treated as outdated. */
   #droppedAt = 0
 
   /**
-   * @param max changed names that are kept.
-   * @param life how long a record lives in Redis, in milliseconds.
+   * @param max number of changed names that are kept.
+   * @param life lifetime of a record in Redis, in milliseconds.
    */
   constructor (max: number, life: number) {
     this.#receivedAt = new LRUCache({
@@ -34,7 +35,10 @@ export class ReceivedChanges {
     for (const key of localKeys(change)) this.#receivedAt.set(key, now)
   }
 
-  /** Whether a change may have come after the registry was asked at `readAt`, by the clock of any process. */
+  /**
+   * Whether a change may have happened after the registry was asked at `readAt`, by the clock of
+   * any process.
+   */
   isAfter (readAt: number, lookup: LookupKey): boolean {
     return readAt < Math.max(this.#droppedAt, this.#receivedAt.get(localKey(lookup)) ?? 0) + skew
   }

@@ -7,10 +7,13 @@ import { answers, isPlausible, type LookupKey } from './lookup-key.ts'
 import type { ResolvedResolverCache } from './options.ts'
 import { ReceivedChanges } from './received-changes.ts'
 
-/** Counts up when the form of a record changes: a process of another version drops it and asks the registry. */
+/**
+ * Increased when the format of a record changes. A process of another version drops the record and
+ * asks the registry.
+ */
 const version = 2
 
-/** By how much the clocks of processes may differ, in milliseconds. */
+/** Allowed difference between the clocks of processes, in milliseconds. */
 const skew = 2_000
 
 const date = v.pipe(v.string(), v.isoTimestamp(), v.transform(text => new Date(text)))
@@ -19,7 +22,10 @@ const recordSchema = v.strictObject({
   v: v.literal(version),
   kind: v.picklist(['slug', 'domain', 'id']),
   value: v.string(),
-  /** When the registry was asked, and until when that is believed: milliseconds of the Unix clock. */
+  /**
+   * When the registry was asked, and until when the record is fresh: milliseconds of the Unix
+   * clock.
+   */
   readAt: v.number(),
   freshUntil: v.number(),
   tenant: v.strictObject({
@@ -42,34 +48,39 @@ const recordSchema = v.strictObject({
   })
 })
 
-// A record is stored only where the key still holds what was read before the look-up began. A change in between
-// has left its mark there, so that a slow reader cannot put back what the change has made untrue.
+// Stores a record only if the key still holds the value read before the look-up began. A change in
+// between left its mark there, so a slow reader cannot restore outdated data.
 const store = defineScript(`
 local current = redis.call('GET', KEYS[1]) or ''
 if current ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1`)
 
-/** What Redis holds for a question. */
+/** The content of Redis for a look-up key. */
 export interface RedisAnswer {
   readonly tenant: TenantRecord | undefined
   readonly isFresh: boolean
-  /** What the key held, to be given to {@link RedisTier.set}. */
+  /** The key's value, to be passed to {@link RedisTier.set}. */
   readonly seen: string
 }
 
 /**
- * What all processes know, in Redis: `tenancy:slug:{acme}` holds a checked record of the tenant, signed where there is a secret:
- * a record that is not genuine, or of another key, or past its end, is a miss. Unknown names are never
- * written, since anybody can make them up. Freshness is told by the wall clock, so processes' clocks should agree to seconds.
+ * The tier that all processes share in Redis. `tenancy:slug:{acme}` holds a checked record of the
+ * tenant, signed if a secret is set. A record that is forged, expired or of another key is a miss.
+ *
+ * Unknown names are never written, because any client can make them up. Freshness uses the wall
+ * clock, so the clocks of processes should agree within seconds.
  */
 export class RedisTier {
   readonly #redis: TenancyRedis
   readonly #options: ResolvedResolverCache
-  /** Records that were read from the registry before this are not fresh: it may have changed since, without a word. */
+  /**
+   * Records read from the registry before this time are not fresh, because the registry may have
+   * changed without a message.
+   */
   #trustedFrom = 0
   readonly #received: ReceivedChanges
-  /** Records that were not what they should be, and so were dropped. */
+  /** Number of invalid records that were dropped. */
   dropped = 0
 
   readonly #seal: Seal | undefined
@@ -82,7 +93,7 @@ export class RedisTier {
     this.#seal = secrets.length === 0 ? undefined : new Seal(secrets, 'resolver record', redis.namespace)
   }
 
-  /** `GET tenancy:<kind>:{<value>}`. */
+  /** Reads a record: `GET tenancy:<kind>:{<value>}`. */
   async get (lookup: LookupKey): Promise<RedisAnswer> {
     const key = keyOf(lookup)
     const seen = await this.#redis.get(key) ?? ''
@@ -90,7 +101,8 @@ export class RedisTier {
     const text = this.#seal === undefined ? seen : this.#seal.unwrap(key, seen)
     const record = text === undefined ? undefined : read(text, lookup)
     if (record === undefined) this.dropped++
-    // Neither fresh, nor for an outage: this process has received a change since.
+    // The record is neither fresh nor usable in an outage, because this process has received a
+    // change since.
     if (record === undefined || this.#received.isAfter(record.readAt, lookup))
       return { tenant: undefined, isFresh: false, seen }
     return {
@@ -101,7 +113,7 @@ export class RedisTier {
   }
 
   /**
-   * `SET` with an end, unless the key has changed since `seen` was read.
+   * Stores a record with an expiry (`SET … PX`), unless the key has changed since `seen` was read.
    *
    * @param readAt when the registry was asked.
    */
@@ -122,19 +134,24 @@ export class RedisTier {
     await this.#redis.run(store, [key], [seen, this.#seal?.wrap(key, text, now + life) ?? text, life])
   }
 
-  /** Has every record asked for again: the registry may have changed without anybody's hearing of it. What is there stays for an outage. */
+  /**
+   * Marks every record as not fresh, because the registry may have changed without a message.
+   * Records stay usable in an outage.
+   */
   invalidateAll (): void {
     this.#trustedFrom = Date.now() + skew
   }
 
-  /** Has no record of a tenant believed that is older than a change which this process has just received. */
+  /**
+   * Rejects records of a tenant that are older than a change which this process has just received.
+   */
   receive (change: TenantChange): void {
     this.#received.add(change)
   }
 
   /** Puts a mark in the place of each record of a tenant: `SET … PX 60000`. */
   async forget (change: TenantChange): Promise<void> {
-    // A name that no tenant can have makes no key.
+    // A name that no tenant can have has no key.
     if (!isName('id')(change.id)) return
     await markChange(this.#redis, {
       id: change.id,

@@ -6,20 +6,24 @@ import { answers, type LookupKey } from './lookup-key.ts'
 import { RegistryOutage } from './outage.ts'
 
 /**
- * Look-ups under way at once: of tenants that are known, of names that are not, and of those by clients who asked for too many such;
- * then of hosts that a server asks about before it obtains a certificate, which must not keep requests waiting.
+ * Concurrent look-ups per queue: of remembered tenants, of new names, and of throttled clients. The
+ * host queues serve a server that asks before it obtains a certificate, so that such look-ups delay
+ * no request.
  */
 const atOnce = { known: 10, new: 10, late: 1, host: 2, lateHost: 1 }
 
-/** In which line a look-up stands. */
+/** The queue of a look-up. */
 export type Lane = keyof typeof atOnce
 
-/** New names that may wait for a place: more are refused at once, so that a flood of them holds no memory. */
+/**
+ * Look-ups that may wait in a queue. Further ones are refused at once, so that a flood of names
+ * holds no memory.
+ */
 const longestQueue = 1_000
 
 /**
- * The registry, with bounds: made-up names cannot take its connections from tenants that are known,
- * and no look-up takes longer than `deadline`, the wait for a place included.
+ * Reads the registry within bounds. Made-up names cannot take the connections from remembered
+ * tenants, and no look-up takes longer than `deadline`, including the wait in the queue.
  */
 export class RegistryTier {
   readonly #registry: TenantRegistry
@@ -33,7 +37,10 @@ export class RegistryTier {
     lateHost: pLimit(atOnce.lateHost)
   }
   readonly #outage: RegistryOutage
-  /** A tenant that was found: whether it can be found again tells an outage from a record that cannot be read. */
+  /**
+   * A tenant that was found before. Whether it can be read again distinguishes an outage from one
+   * unreadable record.
+   */
   #found: LookupKey | undefined
   reads = 0
   failures = 0
@@ -48,7 +55,7 @@ export class RegistryTier {
     })
   }
 
-  /** Whether the registry has just failed, and not for one record alone. */
+  /** Whether the registry has just failed, and not for one record only. */
   get isDown (): boolean {
     return this.#outage.isOn
   }
@@ -58,7 +65,10 @@ export class RegistryTier {
     return !this.#outage.isOver
   }
 
-  /** Asks for a tenant that was found before, where nothing was heard for so many milliseconds: an outage is seen without traffic. */
+  /**
+   * Asks for a tenant that was found before, if the registry neither answered nor failed for so
+   * many milliseconds. So an outage is detected without traffic.
+   */
   probe (silence: number): void {
     const isQuiet = this.#now() - this.#outage.heardAt >= silence
     if (this.#found !== undefined && (isQuiet || this.isFailing))
@@ -73,7 +83,8 @@ export class RegistryTier {
       const found = await this.#readIn(queue, lookup)
       this.#outage.end()
       if (found === undefined) return undefined
-      // A registry with a case-blind or padded column answers for other names than it was asked for.
+      // A registry with a case-insensitive or padded column returns a tenant whose name differs
+      // from the requested one.
       const tenant = toTenant(found)
       if (!answers(tenant, lookup)) return undefined
       this.#found = lookup
@@ -85,8 +96,9 @@ export class RegistryTier {
     }
   }
 
-  // A caller does not wait for a place for ever. The place is kept for as long as the registry may be at work for it,
-  // even if the caller has gone: else those who waited long would give it away, and more be under way than there are places.
+  // The caller waits no longer than the deadline. The queue slot is held while the registry may
+  // still be working, even if the caller has gone. Otherwise more look-ups would run at once than
+  // the queue allows.
   #readIn (queue: LimitFunction, lookup: LookupKey): Promise<TenantRecord | undefined> {
     return within(this.#deadline, isOver =>
       queue(async () => {
@@ -102,7 +114,10 @@ export class RegistryTier {
   }
 }
 
-/** As `work` settles; an error after so many milliseconds, from when on `isOver`. */
+/**
+ * Settles as `work` does, or rejects after so many milliseconds. From then on `isOver()` returns
+ * true.
+ */
 async function within<T> (milliseconds: number, work: (isOver: () => boolean) => Promise<T>): Promise<T> {
   let isOver = false
   const { promise: late, reject } = Promise.withResolvers<never>()

@@ -2,15 +2,16 @@ import { channels, type EventTenant, type RequestEvent, type RequestTenancy,
   type TenancyError } from '@fastify-tenancy/core'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
-/** As servers log a request whose client has closed the connection. */
+/** The status that servers log for a request whose client closed the connection. */
 const clientClosedRequest = 499
 
 const tooManyRequests = 429
 
 /**
- * Publishes how a request ended, and why the resolver refused it. A 429 came before the refusal could be sent.
+ * Publishes how a request ended and why the resolver refused it. A 429 is excluded, because the
+ * limiter answered before the refusal was sent.
  *
- * @param reply undefined where the client went before it
+ * @param reply undefined if the client left before the reply
  */
 export function publishRequest (
   request: FastifyRequest,
@@ -53,7 +54,7 @@ class Answered implements RequestEvent {
     return this.request.method
   }
 
-  // Fastify makes an object of all options at each call.
+  // A getter, because Fastify creates an object of all route options at each call.
   get route (): string | undefined {
     return this.request.routeOptions.url
   }

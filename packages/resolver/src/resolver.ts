@@ -15,22 +15,25 @@ import type { ResolvedResolverCache } from './options.ts'
 import { RedisTier } from './redis-tier.ts'
 import { RegistryTier } from './registry-tier.ts'
 
-/** What `health()` tells of the look-up. */
+/** The look-up's part of `health()`. */
 export interface ResolverHealth {
-  /** `'degraded'` while the registry or Redis fails: tenants that are remembered are served all the same. */
+  /** `'degraded'` while the registry or Redis fails. Remembered tenants are still served. */
   readonly status: 'ok' | 'degraded'
   /** Whether the registry answers. */
   readonly registry: 'ok' | 'down'
   /** Tenants and unknown names that this process remembers. */
   readonly tenants: number
   readonly unknown: number
-  /** Since the start: reads of the registry, those that failed, and records in Redis that were not what they should be. */
+  /**
+   * Counts since the start: reads of the registry, failed reads, and invalid records dropped from
+   * Redis.
+   */
   readonly registryReads: number
   readonly registryFailures: number
   readonly droppedRecords: number
 }
 
-/** How a request names a tenant; what no strategy reads is left out. */
+/** How a request names a tenant. Parts that no strategy reads are left out. */
 export interface TenantAddress {
   readonly host?: string
   readonly headers?: Readonly<Record<string, string>>
@@ -38,11 +41,14 @@ export interface TenantAddress {
   readonly params?: Readonly<Record<string, string>>
 }
 
-/** Finds tenants through the cache, apart from any request: `app.tenantResolver`. */
+/** Finds tenants through the cache, outside of requests: `app.tenantResolver`. */
 export class TenantResolver {
-  /** What a request must carry to be this tenant's, as far as the strategies say. Set by {@link openResolver}. */
+  /**
+   * Returns what a request must carry to belong to this tenant, according to the strategies. Set by
+   * {@link openResolver}.
+   */
   addressOf: (tenant: Tenant) => TenantAddress = () => ({})
-  /** Scopes of requests that go on behind their replies: `waitUntil()`, `detach()`. */
+  /** Scopes of requests that outlive their replies: `waitUntil()`, `detach()`. */
   readonly prolonged: Set<TenantScope> = new Set()
   readonly #lookup: TenantLookup
   readonly #announcer: Announcer
@@ -53,11 +59,12 @@ export class TenantResolver {
   readonly #index: NameIndex | undefined
   readonly #live: LiveScopes
   readonly #askHost: (host: string) => LookupKey | undefined
-  // Whoever is doubted with each request is looked up once a second.
+  // Tenants that were revalidated within the last second. A tenant reported with each request is
+  // looked up once a second.
   readonly #revalidated = new LRUCache<string, true>({ max: 1_000, ttl: 1_000 })
 
   /**
-   * @param now milliseconds that never go back.
+   * @param now milliseconds of a monotonic clock.
    * @param secrets sign the records in Redis, the newest first. @default records are not signed
    */
   constructor (
@@ -94,18 +101,21 @@ export class TenantResolver {
     this.#announcer = new Announcer(this.#lookup, registry, redis, this.#shared)
   }
 
-  /** What answers requests: `peek()` without asking anybody, `find()` otherwise. */
+  /** The look-up for requests: `peek()` reads memory only, `find()` asks the stores. */
   get lookup (): TenantLookup {
     return this.#lookup
   }
 
-  /** Has a scope aborted when its tenant is moved, or has a status that is not `allowed`: suspended, deleted. */
+  /**
+   * Aborts a scope when its tenant is moved or its status is no longer `allowed` (suspended,
+   * deleted).
+   */
   get watch (): (scope: TenantScope, allowed?: readonly TenantStatus[]) => void {
     return this.#live.add
   }
 
   /**
-   * The tenant of this id or slug, whatever its status; `undefined` where there is none.
+   * Returns the tenant of this id or slug in any status, or `undefined` if there is none.
    *
    * @throws FST_TENANCY_REGISTRY_UNAVAILABLE
    */
@@ -114,12 +124,13 @@ export class TenantResolver {
   }
 
   /**
-   * The tenant of a host with or without port, whatever its status; `undefined` for hosts that name nobody.
+   * Returns the tenant of a host (with or without port) in any status, or `undefined` if the host
+   * names no tenant.
    *
-   * Such look-ups have a queue and a budget of their own: made-up hosts keep no request waiting.
+   * These look-ups have a separate queue and budget, so made-up hosts delay no request.
    *
-   * @throws FST_TENANCY_HOST_INVALID for what is no text, FST_TENANCY_REGISTRY_UNAVAILABLE, and FST_TENANCY_RATE_LIMITED
-   * when more than 300 hosts in a minute were nobody's.
+   * @throws FST_TENANCY_HOST_INVALID if the host is not a string, FST_TENANCY_REGISTRY_UNAVAILABLE,
+   * and FST_TENANCY_RATE_LIMITED after more than 300 unknown hosts in a minute.
    */
   async findHost (host: string): Promise<TenantRecord | undefined> {
     if (typeof host !== 'string') throw new HostInvalidError('The host to look up must be a string')
@@ -128,9 +139,10 @@ export class TenantResolver {
   }
 
   /**
-   * Whether a host is that of a tenant which is not deleted: for servers that ask before they obtain a certificate.
+   * Whether a host belongs to a tenant that is not deleted. For servers that ask before they obtain
+   * a certificate.
    *
-   * @throws as {@link findHost} does
+   * @throws the errors of {@link findHost}
    */
   async isKnownHost (host: string): Promise<boolean> {
     const tenant = await this.findHost(host)
@@ -138,10 +150,11 @@ export class TenantResolver {
   }
 
   /**
-   * Has every process look a tenant up again: call it after writing to the registry past the manager.
-   * Give a `TenantChange` with the old names where a slug or domain was taken away.
+   * Makes every process look a tenant up again. Call it after a write to the registry that bypassed
+   * the manager. Pass a `TenantChange` with the old names if a slug or domain was removed.
    *
-   * @throws FST_TENANCY_REDIS_UNAVAILABLE when other processes could not be told. This one has forgotten all the same.
+   * @throws FST_TENANCY_REDIS_UNAVAILABLE when other processes could not be notified. This process
+   * has forgotten the tenant nevertheless.
    */
   async invalidate (what: TenantRef | TenantChange): Promise<void> {
     if ('slugs' in what) {
@@ -152,8 +165,8 @@ export class TenantResolver {
   }
 
   /**
-   * Has a tenant looked up again in the registry, here and in Redis, because something showed that what is remembered of it
-   * is old: its database locks it out. At most once a second for each.
+   * Makes this process and Redis read a tenant from the registry again, because its cached record
+   * is stale: its database locks it out. Runs at most once a second per tenant.
    */
   doubt ({ id, slug, domains }: Tenant): void {
     if (this.#revalidated.has(id)) return
@@ -176,33 +189,38 @@ export class TenantResolver {
     }
   }
 
-  /** Asks the registry for a tenant that it knew, where nothing was heard of it for so many milliseconds: `health()` then tells of an outage without traffic. */
+  /**
+   * Asks the registry for a known tenant if the registry neither answered nor failed for so many
+   * milliseconds. So `health()` reports an outage without traffic.
+   */
   probeRegistry (silence: number): void {
     this.#registry.probe(silence)
   }
 
-  /** Begins to hear of changes. */
+  /** Subscribes to changes. */
   async start (): Promise<void> {
     await this.#redis?.ready()
     await this.#announcer.start()
     this.#index?.start(() => this.#announcer.isHearing)
   }
 
-  /** Ends what {@link start} began. The client is its owner's to close. */
+  /** Ends what {@link start} began. It does not close the Redis client. */
   stop (): Promise<void> {
     this.#live.stop()
     this.#index?.stop()
     return this.#announcer.stop()
   }
 
-  // The tenant as it is remembered, and as it is now: both have names under which somebody may remember it.
+  // Returns changes with the remembered names and the current names, because processes may remember
+  // the tenant under either.
   async #changesOf (ref: TenantRef): Promise<TenantChange[]> {
     const old = 'id' in ref ? this.#local.tenantOf(ref.id) : this.#local.peek(ref.slug)
-    // Where nothing is known of it, the name may be the one or the other: forgetting too much costs a look-up.
+    // If the tenant is not remembered, the name may be an id or a slug. Forgetting too much costs
+    // one look-up.
     const bare = 'id' in ref
       ? { id: ref.id, slugs: [], domains: [] }
       : { id: ref.slug, slugs: [ref.slug], domains: [] }
-    // Forgotten before anything is awaited, so that no request meanwhile gets the old one.
+    // Forget the tenant before the first `await`, so that no request gets the old record meanwhile.
     this.#lookup.forget(old ? changeOf(old) : bare)
     const current = await this.#registry.find(questionOf(ref), 'known').catch(() => undefined)
     return [bare, ...[old, current].filter(tenant => tenant !== undefined).map(changeOf)]

@@ -4,7 +4,8 @@ import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 
 import type { ResolvedResolverOptions } from './options.ts'
 
-// Fastify copies a route's config after the onRoute hooks, symbols included: what is resolved once is found by each request.
+// Fastify copies a route's config after the onRoute hooks, including symbols. So each request finds
+// what was resolved once.
 const key: unique symbol = Symbol('tenancy.route')
 
 interface RouteConfig {
@@ -15,33 +16,38 @@ interface RouteConfig {
 /** A route's resolved `config.tenancy`. */
 export interface RouteModes {
   readonly route: ResolvedRouteTenancy
-  /** What every request of an `'off'` route has for `request.tenancy`: nothing, once for all. */
+  /**
+   * The `request.tenancy` of every request of an `'off'` route: one frozen object without a tenant.
+   */
   readonly off: RequestTenancy | undefined
 }
 
-/** Of URLs that match no route. */
+/** Modes of URLs that match no route. */
 const unmatched: RouteModes = modesOf(undefined)
 
-/** `request.tenancy` before our first hook. */
+/** The `request.tenancy` before the first hook of the resolver. */
 export const outside: RequestTenancy = Object.freeze(new RequestTenancy(resolveRouteTenancy('off')))
 
-/** Of routes that were there before the suite: the boot has made sure that `routes.off` names each. */
+/**
+ * Modes of routes registered before the suite. At boot, `refuseEarlierRoutes` checked that
+ * `routes.off` names each.
+ */
 const earlier: RouteModes = modesOf('off')
 
-/** What a request's route says of tenants. */
+/** Returns the tenancy modes of a request's route. */
 export function routeOf (request: FastifyRequest): RouteModes {
   return (request.routeOptions.config as RouteConfig | undefined)?.[key] ??
     (request.is404 ? unmatched : earlier)
 }
 
-/** The mode of a route that {@link resolveRoute} has seen. */
+/** Returns the mode of a route that {@link resolveRoute} has resolved. */
 export function resolvedModeOf (route: RouteOptions): TenancyMode | undefined {
   return (route.config as RouteConfig | undefined)?.[key]?.route.mode
 }
 
 /**
- * Resolves what a route says while it is registered, so that a mistake stops the boot: its own `config.tenancy`,
- * or the list of `routes` with a pattern that fits its URL.
+ * Resolves a route's mode when it is registered, so that a mistake stops the boot. The mode is its
+ * own `config.tenancy`, or that of the list in `routes` with a matching pattern.
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
@@ -56,8 +62,9 @@ export function resolveRoute (route: RouteOptions, patterns: ResolvedResolverOpt
 }
 
 /**
- * Refuses an application that has other routes already than those that `routes.off` names: their `config.tenancy` was never
- * checked, and they would be served without a tenant. The preflight route of a CORS plugin may be there.
+ * Refuses an application that already has routes which `routes.off` does not name. Their
+ * `config.tenancy` was never checked, and they would be served without a tenant. The preflight
+ * route of a CORS plugin is allowed.
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
@@ -67,7 +74,8 @@ export function refuseEarlierRoutes (app: FastifyInstance, { off }: ResolvedReso
   const refused = earlierRoutes(app).find(route => !isFine(route))
   if (refused !== undefined)
     throw new OptionInvalidError(
-      `a route exists already (${refused.url} (${refused.methods})): register the tenant resolver before all routes, or name the route in routes.off`
+      `a route exists already (${refused.url} (${refused.methods})): register the tenant ` +
+        'resolver before all routes, or list the route in routes.off'
     )
 }
 
@@ -76,7 +84,7 @@ interface EarlierRoute {
   readonly methods: string
 }
 
-// Fastify lists its routes only as a drawing: a tree of parts of URLs, four characters of margin a level.
+// Fastify lists its routes only as a text tree of URL parts, indented by four characters per level.
 function earlierRoutes (app: FastifyInstance): EarlierRoute[] {
   const routes: EarlierRoute[] = []
   const parts: string[] = []
@@ -100,13 +108,15 @@ function modeOfUrl (
 ): 'off' | 'optional' | undefined {
   if (off.some(pattern => fits(route.url, pattern))) return 'off'
   if (optional.some(pattern => fits(route.url, pattern))) return 'optional'
-  // The route by which a CORS plugin takes preflights: they carry no credentials, and their answer says nothing of a tenant.
-  // Registered under a prefix, it takes those below the prefix.
+  // The route with which a CORS plugin answers preflights. They carry no credentials, and their
+  // answer reveals nothing about a tenant. A route registered under a prefix answers the preflights
+  // below that prefix.
   const { prefix = '' } = route as RouteOptions & { readonly prefix?: string }
   return route.method === 'OPTIONS' && /^\/?\*$/.test(route.url.slice(prefix.length)) ? 'off' : undefined
 }
 
-// '/documentation/*' is '/documentation' and all below it; a pattern without a star is one route's URL.
+// Whether a pattern matches: '/documentation/*' matches '/documentation' and everything below it. A
+// pattern without a star matches one URL.
 function fits (url: string, pattern: string): boolean {
   if (!pattern.endsWith('*')) return url === pattern
   const start = pattern.slice(0, -1)

@@ -2,10 +2,11 @@ import { OptionInvalidError, slugPatternProblem, type HostPatterns,
   type TenantRegistry } from '@fastify-tenancy/core'
 
 /**
- * Refuses host patterns that would read a tenant's host as that of another tenant. Patterns with `{tenant}` alone in its label
- * never do, so that only others make the boot read the list of tenants.
+ * Refuses host patterns that would read one tenant's host as another tenant's. A pattern with
+ * `{tenant}` alone in its label never does, so only other patterns make the boot read the list of
+ * tenants.
  *
- * @returns what to warn of, where the registry cannot list its tenants
+ * @returns the text of a warning, if the registry cannot list its tenants
  * @throws FST_TENANCY_OPTION_INVALID that names the tenant and the pattern
  */
 export async function checkSlugs (
@@ -19,13 +20,14 @@ export async function checkSlugs (
       const problem = status === 'deleted' ? undefined : slugPatternProblem(slug, patterns)
       if (problem !== undefined)
         throw new OptionInvalidError(
-          `${name}.hosts does not fit the tenant of id '${id}': ${problem}; run \`tenancy rename\`, or change the pattern`
+          `${name}.hosts does not fit the tenant with the id '${id}': ${problem}; run \`tenancy ` +
+            `rename\`, or change the pattern`
         )
     }
     return undefined
   } catch (error) {
     if (error instanceof OptionInvalidError) throw error
-    return `the slugs of the tenants could not be read, so that none was held against the host patterns: ${
+    return `the slugs of the tenants could not be read, so the host patterns were not checked: ${
       error instanceof Error ? error.message : String(error)
     }`
   }

@@ -4,9 +4,9 @@ import type { EventEmitter } from 'node:events'
 const bound = new WeakSet<EventEmitter>()
 
 /**
- * Runs every listener of a socket in `scope`. Node calls them in the context in which the socket was
- * accepted, so that a handler of websocket messages would have no current tenant. Only for a socket that is
- * one request's alone.
+ * Runs every listener of a socket in `scope`. Node calls them in the context in which the socket
+ * was accepted, so a handler of websocket messages would have no current tenant. Use it only for a
+ * socket that belongs to one request.
  */
 export function runEventsInScope (socket: EventEmitter, scope: TenantScope): void {
   if (bound.has(socket)) return

@@ -7,7 +7,7 @@ import type { LookupKey } from './lookup-key.ts'
 import type { ResolvedResolverOptions, StrategyAnswer } from './options.ts'
 import type { TenantAddress } from './resolver.ts'
 
-/** Whom a request asks for, and which strategy says so. */
+/** The tenant that a request asks for, and the strategy that named it. */
 export interface SourcedLookupKey extends LookupKey {
   readonly source: string
 }
@@ -17,8 +17,8 @@ type StrategyStep = (request: FastifyRequest) => SourcedLookupKey | TenancyError
 const mostKnown = 10_000
 
 /**
- * Who a request is for, as far as can be told before the body is read: a question for the look-up, why there will be
- * none, or `undefined` where only the claim can tell.
+ * Finds the tenant of a request from what is known before the body is read. Returns a look-up key,
+ * an error, or `undefined` if only the claim can tell.
  */
 export class Strategies {
   readonly #steps: readonly StrategyStep[]
@@ -27,7 +27,10 @@ export class Strategies {
   readonly #reserved: ReadonlySet<string>
   readonly #readHost: HostReader
   readonly #usesHost: boolean
-  /** What texts of hosts ask for: it depends on the options alone, and to know it saves half of a hit's time. */
+  /**
+   * Look-up keys by host text. The key depends only on the options, and caching it halves the time
+   * of a hit.
+   */
   readonly #known = new Map<string, SourcedLookupKey>()
 
   constructor (options: ResolvedResolverOptions, patterns: HostPatterns, readHost: HostReader) {
@@ -58,7 +61,7 @@ export class Strategies {
     return this.usesClaim ? undefined : this.#nobody(request)
   }
 
-  /** Whom a host names, apart from any request: `'acme.example.com:8080'`. */
+  /** Returns the look-up key of a host outside a request: `'acme.example.com:8080'`. */
   askHost (text: string): LookupKey | undefined {
     const host = parseHost(text)
     if (host === undefined) return undefined
@@ -67,7 +70,7 @@ export class Strategies {
     return this.#patterns.covers(host) ? undefined : { kind: 'domain', value: host }
   }
 
-  /** What a request carries that is this tenant's: each strategy that is listed gets the part that it reads. */
+  /** Returns what a request of this tenant carries, for each listed strategy. */
   addressOf ({ slug, domains }: Tenant): TenantAddress {
     const { strategies, header } = this.#options
     const host = (strategies.includes('subdomain') ? this.#patterns.hostOf(slug) : undefined) ??
@@ -84,7 +87,7 @@ export class Strategies {
     return this.#options.strategies.includes('claim')
   }
 
-  /** Who serves requests that name nobody: only in development. */
+  /** The tenant of requests that name none. Only for development. */
   get fallback (): SourcedLookupKey | undefined {
     const value = this.#options.fallback
     return value === undefined ? undefined : { kind: 'slug', value, source: 'fallback' }
@@ -102,7 +105,8 @@ export class Strategies {
       return this.#reserved.has(value)
         ? undefined
         : this.#remember(text, { kind: 'slug', value, source: 'subdomain' })
-    // A name further down (a.b.example.com) is nobody's, and must not become somebody's by another strategy.
+    // A deeper name (a.b.example.com) is unknown. Refuse it here, so that no later strategy gives
+    // it a tenant.
     return this.#patterns.covers(host) && !this.#patterns.isBase(host) ? new TenantUnknownError() : undefined
   }
 
@@ -125,10 +129,11 @@ export class Strategies {
 
   #custom (answer: StrategyAnswer): SourcedLookupKey | TenancyError | undefined {
     if (answer === undefined || answer === null) return undefined
-    // A promise would be nobody, for every request; a bare string, a TypeError about an operator.
+    // Check the type, because a promise would make every request unknown, and `in` throws an
+    // unclear TypeError for a bare string.
     if (typeof answer !== 'object' || 'then' in answer)
       throw new InternalTypeError(
-        'a strategy function must return { slug }, { id }, { domain } or undefined, and no promise'
+        'a strategy function must return { slug }, { id }, { domain } or undefined, and not a promise'
       )
     if ('slug' in answer) return this.#named('function', answer.slug) ?? new TenantUnknownError()
     if ('id' in answer)
@@ -143,7 +148,8 @@ export class Strategies {
       : { kind: 'domain', value: host, source: 'function' }
   }
 
-  // A header sent twice arrives joined with a comma, and so is nobody's slug. Nothing but a slug becomes a question.
+  // A header sent twice arrives joined with a comma, which is not a valid slug. Only a valid slug
+  // becomes a look-up key.
   #named (source: string, value: unknown): SourcedLookupKey | TenancyError | undefined {
     if (value === undefined || value === '') return undefined
     if (typeof value !== 'string' || this.#reserved.has(value) || slugProblem(value, []) !== undefined)
@@ -151,7 +157,8 @@ export class Strategies {
     return { kind: 'slug', value, source }
   }
 
-  // Nobody was named. A host of another domain is an unknown name; the application's own hosts are no names at all.
+  // Returns the error of a request that names no tenant. A host of another domain is an unknown
+  // tenant; the application's own hosts name none.
   #nobody (request: FastifyRequest): TenancyError {
     const host = this.#usesHost ? this.#hostOf(request) : undefined
     return host === undefined || this.#patterns.covers(host)

@@ -3,8 +3,9 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import { resolvedModeOf } from './routes.ts'
 
 /**
- * Adds the tenant's header to `Vary` of each reply whose route reads it: a shared cache must not give one tenant's reply to another.
- * A route's own hooks run after those of plugins, which may set `Vary` themselves.
+ * Adds the tenant's header to `Vary` of each reply whose route reads it, because a shared cache
+ * must not serve one tenant's reply to another. A route's own hooks run after plugin hooks, which
+ * may set `Vary` themselves.
  */
 export function addVary (app: FastifyInstance, header: string): void {
   app.addHook('onRoute', route => {
@@ -19,7 +20,7 @@ export function addVary (app: FastifyInstance, header: string): void {
       done(null, payload)
     }].flat() as NonNullable<typeof route.onSend>
   })
-  // URLs that match no route have no hooks of their own.
+  // A URL that matches no route has no route hooks.
   app.addHook('onSend', (request, reply, payload, done) => {
     if (request.is404) add(reply, header)
     done(null, payload)

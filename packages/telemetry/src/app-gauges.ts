@@ -1,6 +1,9 @@
 import client, { type Registry } from 'prom-client'
 
-/** What is read of an application when its metrics are asked for. An application without a part of it has no such metric. */
+/**
+ * The values read from an application when its metrics are requested. An application without a part
+ * has no metric of it.
+ */
 export interface ObservedApp {
   addHook?(name: 'onClose', hook: () => Promise<void>): unknown
   readonly tenancy?: {
@@ -21,7 +24,7 @@ export interface ObservedApp {
 
 const breakerStates = ['closed', 'half-open', 'open'] as const
 
-/** Makes the gauges of an application, each read when the metrics are asked for. */
+/** Creates the gauges of an application, each read when the metrics are requested. */
 export function readApp (app: ObservedApp, registers: Registry[]): readonly client.Metric[] {
   const { tenancy } = app
   if (tenancy === undefined) return []

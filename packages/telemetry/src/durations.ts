@@ -9,7 +9,7 @@ interface Series {
   count: number
 }
 
-/** A sample as prom-client prints it. */
+/** A sample in prom-client's format. */
 interface Sample {
   readonly metricName: string
   readonly labels: Readonly<Record<string, string | number>>
@@ -17,8 +17,9 @@ interface Sample {
 }
 
 /**
- * A histogram of durations with one label, as a metric of prom-client's registry. prom-client's own makes a text of the labels and
- * a closure for each observation, which is three quarters of what a request's metrics cost.
+ * A histogram of durations with one label, as a metric of prom-client's registry. prom-client's own
+ * histogram builds a label text and a closure per observation, which is three quarters of the cost
+ * of a request's metrics.
  */
 export class Durations {
   readonly name: string
@@ -35,7 +36,7 @@ export class Durations {
     registry.registerMetric(this as unknown as Metric)
   }
 
-  /** @param milliseconds is counted in seconds, which Prometheus asks for */
+  /** @param milliseconds recorded in seconds, the unit of Prometheus */
   observe (value: string, milliseconds: number): void {
     let series = this.#series.get(value)
     if (series === undefined)

@@ -2,8 +2,8 @@
 export const classes: readonly string[] = ['1xx', '2xx', '3xx', '4xx', '5xx']
 
 /**
- * Counts requests until the metrics are asked for. A counter of prom-client makes a text of its labels at each count, which costs
- * more than the rest of an event.
+ * Counts requests until the metrics are requested. A counter of prom-client builds a text of its
+ * labels per increment, which costs more than the rest of an event.
  */
 export class Gathered {
   readonly #counts = new Map<string, number[]>()
@@ -19,7 +19,7 @@ export class Gathered {
     this.#counts.delete(tenant)
   }
 
-  /** Hands on what was counted since the last call. */
+  /** Passes on the counts since the last call. */
   flush (inc: (tenant: string, name: string, count: number) => void): void {
     for (const [tenant, counts] of this.#counts) {
       for (const [at, count] of counts.entries()) { if (count > 0) inc(tenant, classes[at] ?? '', count) }

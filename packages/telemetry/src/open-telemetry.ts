@@ -6,7 +6,7 @@ import { withoutLiterals } from './without-literals.ts'
 
 /** Options of {@link openTelemetry}. */
 export interface OpenTelemetryOptions {
-  /** @default the global provider's tracer of this package's name */
+  /** Creates the spans. @default the global provider's tracer of this package's name */
   readonly tracer?: Tracer
 }
 
@@ -17,12 +17,13 @@ const schema = v.strictObject({
   ))
 }, 'must be an object')
 
-/** The attribute that names the tenant, of requests' spans and of statements'. */
+/** The attribute that names the tenant, on spans of requests and statements. */
 const tenantId = 'tenant.id'
 
 /**
- * Makes a span for each statement, a child of the span that is active where it is sent, by the semantic conventions for databases.
- * The tenant's id is put on the request's span. pg's own instrumentation does not see statements of the suite.
+ * Creates a span for each statement, as a child of the active span, by the semantic conventions for
+ * databases. Puts the tenant's id on the request's span. pg's own instrumentation does not see
+ * statements of the suite.
  *
  * https://opentelemetry.io/docs/specs/semconv/database/postgresql/
  *
@@ -60,7 +61,7 @@ export function openTelemetry (input: OpenTelemetryOptions = {}): () => void {
       : undefined
     if (code !== undefined && /^[0-9A-Z]{5}$/.test(code)) span?.setAttribute('db.response.status_code', code)
     span?.setAttribute('error.type', code ?? (error instanceof Error ? error.name : 'unknown'))
-    // The message of a database's error can hold values of rows.
+    // The message is left out, because the message of a database error can contain values of rows.
     span?.setStatus({ code: SpanStatusCode.ERROR })
   }
   const onEnd = (event: QueryEvent): void => {
@@ -87,7 +88,8 @@ function onResolved ({ tenant, request }: ResolvedEvent): void {
   span?.setAttribute(tenantId, tenant.id)
 }
 
-// @fastify/otel keeps a request's span on the request. The active one is that of the hook.
+// Returns the request's span, which @fastify/otel stores on the request. The active span is that of
+// the hook.
 function requestSpan (request: object): Span | undefined {
   const { opentelemetry } = request as { opentelemetry?: () => { readonly span?: Span | null } }
   return opentelemetry?.call(request).span ?? undefined

@@ -11,16 +11,16 @@ export type { ObservedApp } from './app-gauges.ts'
 
 /** Options of {@link prometheus}. */
 export interface PrometheusOptions {
-  /** Where the metrics are kept. @default the global registry of prom-client */
+  /** The registry of the metrics. @default the global registry of prom-client */
   readonly registry?: Registry
-  /** How many of the busiest tenants have time series of their own; the rest is `other`. @default 50 */
+  /** How many of the busiest tenants have separate time series; the rest is `other`. @default 50 */
   readonly top?: number
 }
 
-/** What {@link prometheus} made. */
+/** The result of {@link prometheus}. */
 export interface Prometheus {
   readonly registry: Registry
-  /** Ends the counting, and removes the metrics. The close of the application does so, too. */
+  /** Ends the counting and removes the metrics. Closing the application does so too. */
   readonly stop: () => void
 }
 
@@ -32,14 +32,19 @@ const schema = v.strictObject({
   top: v.optional(positiveInteger, 50)
 }, 'must be an object')
 
-/** Operations with a time series of their own: a text that is refused may begin with any word. */
+/**
+ * Operations with a separate time series. Others share one, because a refused text may begin with
+ * any word.
+ */
 const operations: ReadonlySet<string> = new Set(['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'MERGE', 'WITH',
   'VALUES', 'TABLE', 'COMMIT', 'ROLLBACK', 'SAVEPOINT', 'RELEASE'])
 
 /**
- * Counts what the suite tells on its channels as metrics of prom-client. The channels are those of the process: with several
- * applications in one, call it for one of them. Serve `await registry.metrics()` on a route that is `'off'`, and not to tenants. Call it before the
- * application listens.
+ * Counts the events of the suite's channels as metrics of prom-client. The channels belong to the
+ * process: with several applications in it, call this for one of them.
+ *
+ * Call it before the application listens. Serve `await registry.metrics()` on an `'off'` route, and
+ * not to tenants.
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
@@ -130,7 +135,8 @@ export function prometheus (app: ObservedApp, input: PrometheusOptions = {}): Pr
     on(channels.lifecycleStep, ({ operation }) => steps.inc({ operation })),
     on(channels.migrationStep, () => steps.inc({ operation: 'migrate' }))
   ]
-  // Alerts compare them with 0, which is not what a time series says that is not there.
+  // Initialise the series with 0, because alerts compare them with 0 and a missing series has no
+  // value.
   for (const result of ['hit', 'miss']) cache.inc({ result }, 0)
   requests.inc({ tenant: none, class: '2xx' }, 0)
 
@@ -157,7 +163,7 @@ function on<Event> (channel: Listenable<Event>, listener: (event: Event) => void
   }
 }
 
-/** The SQLSTATE of a database's error, or the code of another. */
+/** Returns the SQLSTATE of a database error, or the code of another error. */
 function codeOf (error: unknown): string {
   const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined
   return typeof code === 'string' ? code : 'unknown'

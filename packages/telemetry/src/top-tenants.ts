@@ -6,19 +6,23 @@ export const other = 'other'
 /** The label of requests without a tenant. */
 export const none = 'none'
 
-/** Tenants whose weight is known, for each that has a label. The rest is too quiet to be a candidate. */
+/** Tenants with a known weight per label. Tenants beyond are too quiet to get a label. */
 const candidatesPerLabel = 10
 
-/** How often the labels are given anew, in milliseconds, and by what weights of the past shrink then. */
+/** How often labels are assigned, in milliseconds, and the factor by which weights then shrink. */
 const interval = 10_000
 const decay = 0.8
 
-/** How much busier a tenant must be to take the label of another: labels that change often are of no use in a plot. */
+/**
+ * How much busier a tenant must be to take another tenant's label, because labels that change often
+ * are useless in a plot.
+ */
 const lead = 1.5
 
 /**
- * Gives the busiest tenants labels of their own. All others share one, so that the number of time series stays the same however many
- * tenants there are. A counter of the others never falls: a tenant that gets its label begins at 0.
+ * Gives the busiest tenants separate labels. All others share one, so that the number of time
+ * series is bounded. The counter of the others never falls, because a tenant that gets a label
+ * starts at 0.
  */
 export class TopTenants {
   readonly #top: number
@@ -29,8 +33,8 @@ export class TopTenants {
   #next: number
 
   /**
-   * @param onLost called when a tenant loses its label: its time series are to be removed
-   * @param now milliseconds of a clock that does not go back
+   * @param onLost called when a tenant loses its label, to remove its time series
+   * @param now milliseconds of a monotonic clock
    */
   constructor (top: number, onLost: (id: string) => void, now: () => number = () => performance.now()) {
     this.#top = top
@@ -42,7 +46,7 @@ export class TopTenants {
   /**
    * Returns the label of a tenant.
    *
-   * @param weight how busy this event makes it: milliseconds of work
+   * @param weight the work of this event in milliseconds
    */
   label (tenant: EventTenant | undefined, weight: number): string {
     if (tenant === undefined) return none

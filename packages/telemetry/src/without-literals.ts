@@ -1,8 +1,21 @@
-// In this order: a comment or a quoted name holds no literal, and the digits of a parameter or a name are none.
-const parts =
-  /--[^\n]*|\/\*[^]*?\*\/|"(?:[^"]|"")*"|[eE]'(?:[^'\\]|\\[^]|'')*'|'(?:[^']|'')*'|\$([A-Za-z_]\w*)?\$[^]*?\$\1\$|\$\d+|[A-Za-z_]\w*|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
+// The order matters: comments and quoted names contain no literals, and digits in parameters and
+// names are not literals.
+const parts = new RegExp(
+  [
+    /--[^\n]*|\/\*[^]*?\*\//,
+    /"(?:[^"]|"")*"/,
+    /[eE]'(?:[^'\\]|\\[^]|'')*'|'(?:[^']|'')*'/,
+    /\$([A-Za-z_]\w*)?\$[^]*?\$\1\$/,
+    /\$\d+|[A-Za-z_]\w*/,
+    /\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/
+  ].map(({ source }) => source).join('|'),
+  'g'
+)
 
-/** Returns a statement's text with `?` for each literal, as the conventions ask for: literals can be people's data. */
+/**
+ * Returns a statement's text with `?` for each literal, as the conventions require, because
+ * literals can be personal data.
+ */
 export function withoutLiterals (text: string): string {
   return text.replaceAll(
     parts,

@@ -26,30 +26,36 @@ import { Witness } from './isolation/witness.ts'
 
 /** Options of {@link assertIsolated}. */
 export interface IsolationOptions {
-  /** The tenant whose values must not be seen. Both tenants get rows of the kit, so use tenants of a test. */
+  /**
+   * The tenant whose values must not be seen. The kit writes rows for both tenants, so use tenants
+   * of a test.
+   */
   readonly victim: TenantRef
-  /** The tenant that looks for them. */
+  /** The tenant that looks for the victim's values. */
   readonly attacker: TenantRef
   /**
-   * The tables to try: names, or a map of names to values for new rows where the kit cannot make a row itself.
+   * The tables to test: names, or a map of names to values for new rows if the kit cannot create a
+   * row itself.
    * @default the tenant tables of the suite's options
    */
   readonly tables?: readonly string[] | Readonly<Record<string, RowExample>>
-  /** Values for routes that no schema describes, by `'POST /projects'`. @default {} */
+  /** Values for routes without a schema, by `'POST /projects'`. @default {} */
   readonly routes?: Readonly<Record<string, RouteExample>>
-  /** Makes the headers that prove who sends a request. @default the tenant's address is all that there is */
+  /** Returns the headers that authenticate a request. @default only the tenant's address is sent */
   readonly authenticate?: Authenticate
 }
 
-/** Rows that each tenant gets in each table: numbers that are seldom anything else's. */
+/** Number of rows that each tenant gets in each table. These numbers seldom occur otherwise. */
 const [attackerRows, victimRows] = [41, 67]
 
 /**
- * Calls every route of an application as one tenant with the values of another, tries every table through the
- * handle that requests have, and looks at replies, headers, logs, outgoing requests, cached values and rows.
+ * Tests the isolation of an application. Calls every route as the attacker with the victim's
+ * values, and tries every table through the handle that requests have. Checks replies, headers,
+ * logs, outgoing requests, cached values and rows.
  *
- * @returns what was tried. Print it: `console.log(String(report))`
- * @throws AssertionError that names route, request and leaked value, and whatever was not tried
+ * @returns a report of all tests. Print it: `console.log(String(report))`
+ * @throws AssertionError that names route, request and leaked value, and everything that could not
+ * be tested
  */
 export async function assertIsolated (
   app: FastifyInstance,
@@ -59,7 +65,7 @@ export async function assertIsolated (
   if (isFine) return report
   throw Object.assign(
     new AssertionError({
-      message: `the application does not keep its tenants apart, or was not tried in whole: ${
+      message: `the application does not isolate its tenants, or was not tested completely: ${
         String(report)
       }`,
       operator: 'assertIsolated',
@@ -74,7 +80,7 @@ async function examine (
   { victim, attacker, tables: wanted, routes: examples = {}, authenticate }: IsolationOptions
 ): Promise<{ report: IsolationReport; isFine: boolean }> {
   const app = await applicationOf(input)
-  // A URL that no route has is answered by the application, too.
+  // Unmatched URLs are tested too, because the application answers them.
   const routes = [...wiringOf(input).routes, unmatched(input)]
   const [victims, attackers] = [await tenantOf(app, victim, 'victim'),
     await tenantOf(app, attacker, 'attacker')]
@@ -130,13 +136,13 @@ async function walk (run: Run, witness: Witness, open: LiveConnection[]): Promis
     return result
   }
 
-  // The attacker alone, before the victim has rows of the kit.
+  // Phase 1: the attacker alone, before the victim has rows of the kit.
   await attacker.rows.plant(attackerRows)
   await learn(attacker, victim)
   open.push(...await as(attacker, () => openSockets(run, attacker)))
   const alone = await as(attacker, () => sweepAttacker(run, 3, { isFirst: true, live: open }))
 
-  // The victim fills its tables, caches and whatever else remembers; the open connections must stay silent.
+  // Phase 2: the victim fills its tables and caches, while the open connections must stay silent.
   const problems = await victim.rows.plant(victimRows)
   await learn(attacker, victim)
   const proved = await proveItself(run)
@@ -147,7 +153,8 @@ async function walk (run: Run, witness: Witness, open: LiveConnection[]): Promis
   const showsWrites = await as(victim, () => sweepVictim(run, true))
   if (!showsReads && !showsWrites)
     findings.of('routes').problem =
-      'no route showed the victim a value of its own, so a leak would not be seen: seed rows that a route shows, or give authenticate'
+      'no route showed the victim a value of its own, so a leak would not be seen: seed rows ' +
+      'that a route shows, or set authenticate'
   else proved.push('routes')
   reportLive(run, open.filter(live => !theirs.includes(live)), attacker)
   await learn(attacker, victim)
@@ -162,7 +169,8 @@ async function walk (run: Run, witness: Witness, open: LiveConnection[]): Promis
   await as(undefined, () => callTogether(run))
   await learn(attacker, victim)
 
-  // The attack. The attacker's own changes come first, so that they are no news in what follows.
+  // Phase 3: the attack. The attacker's own changes come first, so that later checks do not report
+  // them.
   const calm = await as(victim, () => victimReplies(run))
   const before = await victim.rows.picture()
   await as(attacker, () => changeAsAttacker(run, open))
@@ -178,11 +186,11 @@ async function walk (run: Run, witness: Witness, open: LiveConnection[]): Promis
   await as(attacker, () => attackRoutes(run))
   await as(attacker, () => attackSockets(run, open.filter(live => live.isSocket && !theirs.includes(live))))
   await attackHandles(run, problems)
-  // The kit itself wrote rows for the victim where it had a suspicion.
+  // Skip this check after a leak, because the kit then wrote additional rows for the victim.
   if (findings.leaks.length === 0) await as(victim, () => compareVictim(run, calm))
   if (tables.length > 0) await as(attacker, async () => watchSteps(run))
 
-  // What jobs, caches and the process remember of all this.
+  // Phase 4: check what jobs, caches and the process kept from the attack.
   await learn(attacker, victim)
   await as(attacker, () => sweepAttacker(run, 1))
   reportLive(run, open.filter(live => !theirs.includes(live)), attacker)
@@ -232,7 +240,7 @@ function unmatched (instance: FastifyInstance): Route {
   }
 }
 
-/** Names the routes whose handler never ran, or did not run each time. */
+/** Marks the routes whose handler never ran, or did not run each time. */
 function judge ({ routes, findings }: Run): void {
   for (const route of routes) {
     const line = findings.of(requestName(route))

@@ -1,17 +1,18 @@
 import type { FastifyInstance } from 'fastify'
 
 /**
- * Ends every other connection to the database of `url`, as a crash or a failover does. The login must be a
- * superuser, or a member of the roles whose backends it ends.
+ * Ends every other connection to the database of `url`, as a crash or a failover does. The login
+ * must be a superuser, or a member of the roles whose backends it ends.
  *
  * ```sql
- * select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
+ * select pg_terminate_backend(pid) from pg_stat_activity
+ * where datname = current_database() and pid <> pg_backend_pid()
  * ```
  *
  * @returns how many backends were ended
  */
 export async function killBackends (url: string): Promise<number> {
-  // Loaded here, so that an application without pg can use the rest of the package.
+  // Imported here, so that an application without pg can use the rest of the package.
   const { default: pg } = await import('pg')
   const client = new pg.Client(url)
   await client.connect()
@@ -27,7 +28,7 @@ export async function killBackends (url: string): Promise<number> {
 }
 
 /**
- * Stops the Redis process `pid` (SIGSTOP): its connections stay open and get no answer.
+ * Stops the Redis process `pid` (SIGSTOP). Its connections stay open and get no reply.
  *
  * @returns the function that continues it (SIGCONT)
  */
@@ -44,7 +45,8 @@ interface Listening {
 }
 
 /**
- * Stops the application from receiving changes of tenants, as a lost connection to Redis or to LISTEN does.
+ * Stops the application from receiving changes of tenants, as a lost connection to Redis or to
+ * LISTEN does.
  *
  * @returns the function that starts it again
  */

@@ -4,31 +4,34 @@ import { idProblem } from '@fastify-tenancy/core'
 
 import { strings } from './strings.ts'
 
-/** The tenant that looked, and the tenants whose values must not be there. */
+/** The tenant that made the request, and the tenants whose values must not appear. */
 export interface OwnExpectation {
-  /** The tenant whose request, log or key list this is, as it was given to {@link tagged}. */
+  /** The tenant of the checked request, log or key list, with the name passed to {@link tagged}. */
   readonly tenant: string
-  /** Every tenant that has tagged values; `tenant` may be among them. */
+  /** Every tenant with tagged values; `tenant` may be among them. */
   readonly tenants: readonly string[]
   /** The source of the value, for the message: `'GET /projects'`. @default 'value' */
   readonly where?: string
 }
 
-/** A value of another tenant, and the way to it: `.rows[0].name`. */
+/** A value of another tenant, and its path: `.rows[0].name`. */
 export interface ForeignValue {
   readonly value: string
   readonly path: string
 }
 
-/** A value that names its owner: `tagged('acme', 17)` is `'acme:17'`. Fill fixtures with these. */
+/**
+ * Returns a value that names its owner: `tagged('acme', 17)` is `'acme:17'`. Fill fixtures with
+ * these values.
+ */
 export function tagged (tenant: string, n: number | string): string {
   return `${tenant}:${n}`
 }
 
 /**
- * Finds tagged values of other tenants in anything: rows, a response's body, headers, log lines, a list of
- * Redis keys, an error with its causes. A tag is found whole or inside a string, percent-encoded, in bytes,
- * and as the name of a property.
+ * Finds tagged values of other tenants in any value: rows, a response's body, headers, log lines,
+ * Redis keys, an error with its causes. It finds a tag as a whole string, inside a string,
+ * percent-encoded, in bytes, and as a property name.
  */
 export function findForeign (value: unknown, { tenant, tenants }: OwnExpectation): ForeignValue[] {
   return scan(value, tenant, tenants).foreign
@@ -37,8 +40,10 @@ export function findForeign (value: unknown, { tenant, tenants }: OwnExpectation
 /**
  * Fails if {@link findForeign} finds anything.
  *
- * @returns how many of `tenant`'s own tagged values it saw. Check the count, because an empty answer leaks nothing.
- * @throws AssertionError with the tag and its place: `acme was shown globex:17 at GET /projects: .projects[3].name`
+ * @returns how many of `tenant`'s own tagged values it saw. Check the count, because an empty
+ * answer leaks nothing.
+ * @throws AssertionError with the tag and its place: `acme was shown globex:17 at GET /projects:
+ * .projects[3].name`
  */
 export function assertOwn (value: unknown, { tenant, tenants, where = 'value' }: OwnExpectation): number {
   const { foreign: [leak], own } = scan(value, tenant, tenants)
@@ -59,7 +64,7 @@ function scan (
 ): { readonly foreign: ForeignValue[]; readonly own: number } {
   const others = tenants.filter(other => other !== tenant)
   if (others.length === 0)
-    throw new TypeError('give the name of at least one other tenant: without one the check could not fail')
+    throw new TypeError('pass at least one other tenant in tenants: without one the check could not fail')
   const theirs = tagPattern(others)
   const mine = tagPattern([tenant])
   const foreign: ForeignValue[] = []

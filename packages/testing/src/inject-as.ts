@@ -4,22 +4,22 @@ import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fas
 import { applicationOf, tenantOf, type Application } from './isolation/application.ts'
 
 /**
- * Makes the headers that prove who sends a request: a session cookie, a token with the tenant's claim.
- * The kit cannot know how your application authenticates.
+ * Returns the headers that authenticate a request: a session cookie, or a token with the tenant's
+ * claim. The application must supply it, because the kit does not know how it authenticates.
  */
 export type Authenticate = (
   tenant: Tenant,
   request: { readonly method: string; readonly url: string }
 ) => Readonly<Record<string, string>> | undefined | Promise<Readonly<Record<string, string>> | undefined>
 
-/** Options of {@link injectAs}: those of Fastify's `inject`, and how the tenant's claim is made. */
+/** Options of {@link injectAs}: those of Fastify's `inject`, and the authentication. */
 export interface InjectAsOptions extends InjectOptions {
   readonly authenticate?: Authenticate
 }
 
 /**
- * Sends a request as a tenant: `inject` with the tenant's host, or with the header that names it, and with its
- * claim where `authenticate` makes one.
+ * Sends a request as a tenant: `inject` with the tenant's host or header, and with its credentials
+ * if `authenticate` returns some.
  *
  * ```ts
  * const reply = await injectAs(app, { slug: 'acme' }, { url: '/projects' })
@@ -38,7 +38,10 @@ export async function injectAs (
   return app.inject(await addressed(application, found, request, authenticate))
 }
 
-/** A request with what makes it the tenant's. Headers of the request itself go first. */
+/**
+ * Returns a request with the address and credentials of a tenant. Headers of the request take
+ * precedence.
+ */
 export async function addressed (
   app: Application,
   tenant: Tenant,

@@ -1,10 +1,13 @@
-/** One string inside a value, and the way to it: `.rows[0].name`. */
+/** One string inside a value, and its path: `.rows[0].name`. */
 export interface FoundString {
   readonly text: string
   readonly path: string
 }
 
-/** Every string inside a value, however deep: texts, bytes read as text, names of properties, members of maps and sets, errors with their causes. */
+/**
+ * Yields every string inside a value, at any depth: texts, bytes read as text, property names,
+ * members of maps and sets, errors with their causes.
+ */
 export function* strings (value: unknown, path = '', seen: Set<object> = new Set()): Generator<FoundString> {
   if (typeof value === 'string') yield { text: value, path }
   if (typeof value === 'symbol') yield { text: value.description ?? '', path }
@@ -24,7 +27,7 @@ export function* strings (value: unknown, path = '', seen: Set<object> = new Set
   } else if (value instanceof Set) {
     for (const member of value) yield* strings(member, `${path}.values()`, seen)
   } else {
-    // Not only enumerable properties: an error's message, stack and cause are none of these.
+    // Read all properties, because an error's message, stack and cause are not enumerable.
     for (const key of Reflect.ownKeys(value)) {
       const step = Array.isArray(value) ? `${path}[${String(key)}]` : `${path}.${String(key)}`
       yield* strings(key, `${step} (its name)`, seen)
@@ -33,7 +36,8 @@ export function* strings (value: unknown, path = '', seen: Set<object> = new Set
   }
 }
 
-// A getter may throw (a closed handle's does); what it would have shown nobody saw.
+// Returns the error of a getter that throws (such as that of a closed handle), because its value
+// was never visible.
 function read (value: object, key: PropertyKey): unknown {
   try {
     return Reflect.get(value, key)

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 
 import { tagged } from './find-foreign.ts'
 
-/** The part of `@fastify-tenancy/manager` that makes and removes tenants. */
+/** The part of `@fastify-tenancy/manager` that creates and removes tenants. */
 export interface TenantMaker {
   create(input: { readonly slug: string; readonly name: string; readonly plan?: string }): Promise<Tenant>
   delete(ref: TenantRef): Promise<unknown>
@@ -12,20 +12,23 @@ export interface TenantMaker {
 
 /** Options of {@link createTestTenants}. */
 export interface TestTenantsOptions {
-  /** Fills a tenant with rows; `tag(17)` is a value that names the tenant: `'acme:17'`. @default none are written */
+  /**
+   * Fills a tenant with rows; `tag(17)` is a value that names the tenant: `'acme:17'`. @default no
+   * rows are written
+   */
   readonly seed?: (
     input: { readonly tenant: Tenant; readonly tag: (n: number | string) => string }
   ) => unknown
-  /** The plan of all of them. @default the manager's */
+  /** The plan of all these tenants. @default the manager's */
   readonly plan?: string
 }
 
 /** Tenants of one test. */
 export interface TestTenants extends Iterable<Tenant> {
   readonly all: readonly Tenant[]
-  /** Their slugs, for {@link findForeign} and {@link assertOwn}. */
+  /** The slugs, for {@link findForeign} and {@link assertOwn}. */
   readonly names: readonly string[]
-  /** Removes them and their data. Does nothing the second time. */
+  /** Removes the tenants and their data. Idempotent. */
   dispose(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
@@ -35,7 +38,9 @@ export interface TestTenants extends Iterable<Tenant> {
  *
  * ```ts
  * await using tenants = await createTestTenants(manager, 2, {
- *   seed: ({ tenant, tag }) => app.tenancy.run({ id: tenant.id }, ({ db }) => db.insertInto('projects').values({ name: tag(1) }).execute())
+ *   seed: ({ tenant, tag }) =>
+ *     app.tenancy.run({ id: tenant.id }, ({ db }) =>
+ *       db.insertInto('projects').values({ name: tag(1) }).execute())
  * })
  * const [victim, attacker] = tenants
  * ```
@@ -46,7 +51,7 @@ export async function createTestTenants (
   { seed, plan }: TestTenantsOptions = {}
 ): Promise<TestTenants> {
   if (!Number.isSafeInteger(count) || count < 1)
-    throw new RangeError(`createTestTenants() makes 1 tenant or more, got ${count}`)
+    throw new RangeError(`createTestTenants() creates at least 1 tenant, got ${count}`)
   const all: Tenant[] = []
   const dispose = async (): Promise<void> => {
     for (const { id } of all.splice(0)) {

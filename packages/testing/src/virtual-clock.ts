@@ -1,18 +1,20 @@
-/** A clock that stands still until it is moved. */
+/** A clock that only `advance()` moves. */
 export interface VirtualClock {
-  /** Milliseconds, as `Date.now()` gives them. */
+  /** Milliseconds, as `Date.now()` returns them. */
   now(): number
-  /** Moves `Date` and `performance.now()` on, by milliseconds. Timers are not touched. */
+  /** Advances `Date` and `performance.now()` by milliseconds. Timers are not affected. */
   advance(milliseconds: number): void
-  /** Puts the real clock back. */
+  /** Restores the real clock. */
   restore(): void
   [Symbol.dispose](): void
 }
 
 /**
- * Replaces `Date`'s idea of now and `performance.now()` in this process by a clock that only `advance()`
- * moves, for limits and ttl that are kept in the process. Redis and PostgreSQL keep their own time: a signed
- * context is refused when the clocks differ by more than 30 s, so use it with in-process stores.
+ * Replaces `Date` and `performance.now()` in this process with a clock that only `advance()` moves,
+ * for limits and ttl that are kept in the process.
+ *
+ * Redis and PostgreSQL keep their own time. A signed context is refused when the clocks differ by
+ * more than 30 s, so use in-process stores.
  */
 export function virtualClock (start: number = Date.now()): VirtualClock {
   const RealDate = globalThis.Date

@@ -1,10 +1,11 @@
 import { defineScript, type RedisScript } from '@fastify-tenancy/redis'
 
 /**
- * Reads the tokens that a load must not outlive, and makes those that are missing:
- * without one, a flush during the load could not be told from its first use.
+ * Reads the tokens that a load depends on, and creates missing ones. Without a token, a flush
+ * during the load could not be distinguished from the first use.
  *
- * KEYS: epoch, entry, tags…  ARGV: new token, its milliseconds.  Returns: epoch, first 24 bytes of the entry, tag tokens…
+ * KEYS: generation, entry, tags…  ARGV: new token, its lifetime in ms.
+ * Returns: generation, first 24 bytes of the entry, tag tokens…
  */
 export const begin: RedisScript = defineScript(`
 local function tokenAt(key)

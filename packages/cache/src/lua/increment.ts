@@ -1,11 +1,13 @@
 import { defineScript, type RedisScript } from '@fastify-tenancy/redis'
 
 /**
- * Adds to a whole number. An entry of another epoch counts as nothing; one with tags or a stale time, or that is no number, is refused.
- * The sum is not signed: the server that makes it has no key.
+ * Adds to a whole number. An entry of another generation counts as missing. An entry with tags or a
+ * stale time, or without a number, is refused. The sum is not signed, because the server has no
+ * key.
  *
- * KEYS: epoch, entry.  ARGV: new token, its milliseconds, milliseconds of a new entry, id, amount.
- * Returns the sum as text, or nil where the entry is no whole number or the sum is past 2^53.
+ * KEYS: generation, entry.  ARGV: new token, its lifetime in ms, lifetime of a new entry in ms, id,
+ * amount.
+ * Returns the sum as text, or nil if the entry is not a whole number or the sum exceeds 2^53.
  */
 export const increment: RedisScript = defineScript(`
 local epoch = redis.call('GET', KEYS[1])
@@ -26,6 +28,7 @@ end
 if math.abs(sum) > 9007199254740991 then return nil end
 local text = string.format('%.0f', sum)
 local entry = epoch .. ARGV[4] .. 'n\\n' .. text
-if isNew then redis.call('SET', KEYS[2], entry, 'PX', ARGV[3]) else redis.call('SET', KEYS[2], entry, 'KEEPTTL') end
+if isNew then redis.call('SET', KEYS[2], entry, 'PX', ARGV[3])
+else redis.call('SET', KEYS[2], entry, 'KEEPTTL') end
 return text
 `)

@@ -1,10 +1,11 @@
 import { defineScript, type RedisScript } from '@fastify-tenancy/redis'
 
 /**
- * Replaces entries by a mark that lives for a minute: a load that began before it finds another entry than it saw,
- * and does not store its value. Deleting would leave "nothing", which is what that load saw.
+ * Replaces entries by a mark with a lifetime of a minute. A load that began before then finds
+ * another entry and does not store its value. A deleted key would look as it did to that load.
  *
- * KEYS: epoch, entries…  ARGV: mark, its milliseconds.  Returns how many entries of the epoch there were.
+ * KEYS: generation, entries…  ARGV: mark, its lifetime in ms.
+ * Returns how many entries of the generation there were.
  */
 export const removeScript: RedisScript = defineScript(`
 local epoch = redis.call('GET', KEYS[1])

@@ -1,11 +1,14 @@
 import { defineScript, type RedisScript } from '@fastify-tenancy/redis'
 
 /**
- * Stores an entry under the present tokens, or, where the writer names the state before its load, only if that still holds.
- * Tokens are made to live as long as the entry, since a missing one hides it.
+ * Stores an entry under the current tokens. If the writer passes the state before its load, stores
+ * it only if that state still holds. Tokens live at least as long as the entry, because a missing
+ * token hides it.
  *
- * KEYS: epoch, entry, tags…  ARGV: new token, its milliseconds, milliseconds of the entry, id, header, payload,
- * and where it is a load: epoch, first 24 bytes of the entry, tag tokens…  Returns 1 if stored.
+ * KEYS: generation, entry, tags…  ARGV: new token, its lifetime in ms, lifetime of the entry in ms,
+ * id, header, payload.
+ * For a load also: generation, first 24 bytes of the entry, tag tokens…
+ * Returns 1 if stored.
  */
 export const write: RedisScript = defineScript(`
 local isLoad = #ARGV > 6

@@ -22,7 +22,7 @@ export interface CacheUnderTest {
 
 /** Options of {@link cacheConformance}. */
 export interface CacheConformanceOptions {
-  /** Moves the clock of the store, by milliseconds. Without it nothing checks that a value ends. */
+  /** Advances the clock of the store by milliseconds. Without it, expiry is not checked. */
   readonly advance?: (milliseconds: number) => void | Promise<void>
 }
 
@@ -30,10 +30,11 @@ type Open = (tenant: string) => CacheUnderTest | Promise<CacheUnderTest>
 type Check = (open: Open, options: CacheConformanceOptions) => Promise<void>
 
 /**
- * The promises of `request.cache` beyond its types. Checks share nothing and use random tenants, so they may run
- * over one store, in parallel.
+ * Returns checks for the guarantees of `request.cache` beyond its types. The checks share nothing
+ * and use random tenants, so they may run in parallel over one store.
  *
- * @param open returns the cache of a tenant by its id; two calls with one id return caches of one tenant
+ * @param open returns the cache of a tenant by its id; calls with the same id return caches of the
+ * same tenant
  */
 export function cacheConformance (open: Open, options: CacheConformanceOptions = {}): ConformanceCheck[] {
   const all = options.advance === undefined ? promises : { ...promises, ...timed }

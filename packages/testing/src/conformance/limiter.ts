@@ -3,24 +3,26 @@ import { randomUUID } from 'node:crypto'
 
 import type { ConformanceCheck } from './check.ts'
 
-/** What a limiter says of one request. */
+/** A limiter's decision about one request. */
 export interface LimiterAnswer {
   readonly isAdmitted: boolean
-  /** Milliseconds until the same request would be admitted if nothing else came; 0 where it was admitted. */
+  /**
+   * Milliseconds until the same request would be admitted if no other came; 0 if it was admitted.
+   */
   readonly wait: number
 }
 
 /** Counts requests of tenants against one limit, in a sliding window of 60 seconds. */
 export interface LimiterUnderTest {
-  /** @param cost how many requests this one counts for; 0 is free */
+  /** @param cost how many requests this request counts as; 0 is free */
   take(tenant: string, cost: number): LimiterAnswer | Promise<LimiterAnswer>
 }
 
 /** Options of {@link limiterConformance}. */
 export interface LimiterConformanceOptions {
-  /** Moves the clock of the limiter, by milliseconds. */
+  /** Advances the clock of the limiter by milliseconds. */
   readonly advance: (milliseconds: number) => void | Promise<void>
-  /** What one tenant may have in 60 seconds. @default 10 */
+  /** Requests of one tenant in 60 seconds. @default 10 */
   readonly limit?: number
 }
 
@@ -31,7 +33,8 @@ type Check = (
 ) => Promise<void>
 
 /**
- * The promises of a limiter's store. Checks use random tenants, so they may run over one store.
+ * Returns checks for the guarantees of a limiter's store. The checks use random tenants, so they
+ * may run over one store.
  *
  * @param makeLimiter called once for each check
  */

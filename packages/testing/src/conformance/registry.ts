@@ -6,15 +6,19 @@ import type { TenantFilter, TenantInput, TenantRecord, TenantRegistry } from '@f
 import type { ConformanceCheck } from './check.ts'
 
 export interface RegistryConformanceOptions {
-  /** Gives a registry whose store cannot be reached. Without it nothing checks that an outage is told from an unknown tenant. */
+  /**
+   * Returns a registry whose store cannot be reached. Without it, the difference between an outage
+   * and an unknown tenant is not checked.
+   */
   readonly unreachable?: () => TenantRegistry | Promise<TenantRegistry>
 }
 
 /**
- * The promises of a {@link TenantRegistry} beyond its types. Checks take a registry each, share nothing and use random
- * ids (uuids) and slugs, so that they may run over one store, in parallel, beside other tenants.
+ * Returns checks for the guarantees of a {@link TenantRegistry} beyond its types. The checks share
+ * nothing and use random ids (uuids) and slugs, so they may run in parallel over one store with
+ * other tenants.
  *
- * @param makeRegistry called once for each check; who makes a registry closes it.
+ * @param makeRegistry called once for each check; the caller closes the registries.
  */
 export function registryConformance (
   makeRegistry: () => TenantRegistry | Promise<TenantRegistry>,
@@ -167,7 +171,7 @@ const promises: Record<string, (registry: TenantRegistry) => Promise<void>> = {
   }
 }
 
-/** A tenant that no other check or store has. */
+/** Returns a tenant that no other check or store has. */
 function someone (): TenantInput & { domains: string[] } {
   const name = randomBytes(8).toString('hex')
   return { id: randomUUID(), slug: `t-${name}`, domains: [`${name}.example`] }
@@ -225,7 +229,7 @@ function isFrozen (value: unknown): boolean {
     (Object.isFrozen(value) && Object.values(value).every(isFrozen))
 }
 
-// Dates of a record are of a class of their own, which deepEqual would tell from another registry's.
+// Converts dates to text, because deepEqual distinguishes the date classes of different registries.
 function plain (tenant: TenantRecord | undefined): unknown {
   return tenant && JSON.parse(JSON.stringify(tenant))
 }

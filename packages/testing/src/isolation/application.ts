@@ -17,7 +17,7 @@ export interface Cache {
   flush(): Promise<void>
 }
 
-/** What a request of a tenant carries. */
+/** The parts of a request that name a tenant. */
 export interface Address {
   readonly host?: string
   readonly headers?: Readonly<Record<string, string>>
@@ -30,7 +30,7 @@ export interface ListedTables {
   readonly tenant: Readonly<Record<string, string>>
 }
 
-/** An application with the suite, as far as the kit uses it. */
+/** An application with the suite, with the members that the kit uses. */
 export interface Application extends FastifyInstance {
   readonly tenancy: {
     run<T>(
@@ -46,7 +46,11 @@ export interface Application extends FastifyInstance {
   readonly tenantCache?: unknown
 }
 
-/** @throws TypeError where the suite is not registered. */
+/**
+ * Returns the application with its types.
+ *
+ * @throws TypeError if the suite is not registered.
+ */
 export async function applicationOf (app: FastifyInstance): Promise<Application> {
   await app.ready()
   if (!app.hasDecorator('tenancy') || !app.hasDecorator('tenantResolver'))
@@ -54,12 +58,16 @@ export async function applicationOf (app: FastifyInstance): Promise<Application>
   return app as unknown as Application
 }
 
-/** @throws Error where there is no such tenant, or it is not served. */
+/**
+ * Returns the tenant of a reference.
+ *
+ * @throws Error if there is no such tenant, or it is not active.
+ */
 export async function tenantOf (app: Application, ref: TenantRef, name: string): Promise<Tenant> {
   const tenant = await app.tenantResolver.find('id' in ref ? { id: ref.id } : { slug: ref.slug })
   if (tenant === undefined)
     throw new Error(`the ${name} ${JSON.stringify(ref)} does not exist: create it before the test`)
   if (tenant.status !== 'active')
-    throw new Error(`the ${name} ${tenant.slug} is ${tenant.status}: give a tenant that is active`)
+    throw new Error(`the ${name} ${tenant.slug} is ${tenant.status}: use an active tenant`)
   return tenant
 }

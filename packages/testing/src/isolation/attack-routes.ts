@@ -7,13 +7,14 @@ import type { Route } from './route-table.ts'
 import type { Slot } from './schema.ts'
 import { forge, requestName, type Sent } from './sender.ts'
 
-/** Values that are tried on every form of a route but its first. */
+/** Number of candidates that are tried on each further form of a route. */
 const fewCandidates = 8
 
-/** Calls every route as the attacker with the victim's values in every place. */
+/** Calls every route as the attacker with the victim's values in every slot. */
 export async function attackRoutes (run: Run): Promise<void> {
   const routes = tablesInOrder(run.routes).filter(each => !each.isWebsocket)
-  // Safe routes seldom change anything: only where they did, each is tried once more by itself.
+  // Safe routes seldom change rows. So they are tested one by one only after a run over all of them
+  // changed a row.
   if (await changesRows(run, routes.filter(isSafe)) !== undefined) {
     for (const route of routes.filter(isSafe)) await reportChange(run, route)
   }
@@ -30,7 +31,7 @@ async function reportChange (run: Run, route: Route): Promise<void> {
     })
 }
 
-/** Attacks routes. @returns how a row of the victim changed meanwhile */
+/** Attacks routes. @returns how a row of the victim changed, or undefined */
 async function changesRows (run: Run, routes: readonly Route[]): Promise<string | undefined> {
   const before = await run.victim.rows.picture()
   for (const route of routes)
@@ -43,7 +44,9 @@ class RouteAttack {
   readonly #run: Run
   readonly #route: Route
   readonly #variant: number
-  /** Which rows of the victim are used; a new one each time, so that no value is sent twice. */
+  /**
+   * Number of the victim's rows to use. It changes with each route, so that no value is sent twice.
+   */
   #row: number
 
   constructor (run: Run, route: Route, variant: number) {
@@ -83,7 +86,10 @@ class RouteAttack {
     return method === 'HEAD' && this.#run.routes.some(other => other.method === 'GET' && other.url === url)
   }
 
-  /** What a request leaves behind, such as the result of a job, shows in the routes beside it. */
+  /**
+   * Checks routes with the same first path segment, which may show later effects of a request, such
+   * as the result of a job.
+   */
   async #lookAround (): Promise<void> {
     if (isSafe(this.#route)) return
     await settle(20)
@@ -97,10 +103,10 @@ class RouteAttack {
     }
   }
 
-  /** A request with the values of one tenant in all places. */
+  /** Returns a request with the values of one tenant in all slots. */
   #draft (of: 'own' | 'theirs'): Draft | undefined {
     const { attacker, victim } = this.#run
-    // Texts stay the attacker's own, so that an echo of them is no leak.
+    // Use the attacker's own texts, so that an echo is not reported as a leak.
     const who = of === 'own' ? attacker : { ...victim, text: attacker.text }
     const form = formFor(
       this.#run,
@@ -116,11 +122,12 @@ class RouteAttack {
     const form = formFor(this.#run, this.#route, this.#run.attacker, this.#variant, 0)
     const known = typeof form === 'string' ? [] : form.slots
     const all = [...known, ...this.#run.found.get(this.#route) ?? []]
-    // Without authentication the address alone names the tenant: to change it is to be the other tenant.
+    // Without authentication the address alone names the tenant, so a changed address is a request
+    // of the other tenant and no attack.
     return this.#run.sender.hasAuthentication ? all : all.filter(slot => !this.#isAddress(slot))
   }
 
-  /** Whether a slot is what the suite reads to find the tenant. */
+  /** Whether the suite reads this slot to find the tenant. */
   #isAddress ({ in: part, path: [name] }: Slot): boolean {
     const { params, headers } = this.#run.app.tenantResolver.addressOf(this.#run.attacker.tenant)
     return (part === 'params' && String(name) in (params ?? {})) ||
@@ -137,7 +144,7 @@ class RouteAttack {
         await (twins.get(shape) ?? twins.set(shape, this.#askTwins(slot, candidate.value)).get(shape))
       const sent = await this.#sendWith(slot, candidate.value)
       if (candidate === all[0]) await this.#lookAround()
-      // That a tenant of this name exists, its address tells anyway.
+      // A slot of the tenant's address reveals anyway whether a tenant of this name exists.
       if (sent === undefined || quiet === undefined || this.#isAddress(slot)) continue
       const found = differences(quiet, comparable(sent, this.#run.attacker, [candidate.value]))
       if (found.length > 0 && !this.#run.isOff(this.#route))
@@ -152,7 +159,7 @@ class RouteAttack {
       const isText = slot.in === 'query' && slot.kind !== 'other'
       for (const value of [...wideningFor(slot), ...isText ? tokens : []]) await this.#sendWith(slot, value)
     }
-    // An own parent with another tenant's child, and the other way round.
+    // Combine the attacker's own parent with the victim's child, and vice versa.
     const base = this.#draft('theirs')
     if (base !== undefined && this.#slots().filter(({ in: part }) => part !== 'headers').length > 1) {
       const own = valueIn(this.#draft('own') ?? base, slot)
@@ -160,7 +167,7 @@ class RouteAttack {
     }
   }
 
-  /** Replies to values that no tenant has. */
+  /** Returns replies to values that no tenant has. */
   async #askTwins (slot: Slot, value: unknown): Promise<Map<string, string>[]> {
     const both = await Promise.all(
       twinsOf(value).map(async twin => {
@@ -171,7 +178,10 @@ class RouteAttack {
     return both.flat()
   }
 
-  /** Asks again with a value that the victim has only now: an earlier request of the attacker cannot explain it. */
+  /**
+   * Repeats the test with a value that the victim has only now, so that no earlier request of the
+   * attacker can explain the difference.
+   */
   async #confirm (slot: Slot, candidate: Candidate, parts: readonly string[]): Promise<void> {
     const value = await this.#freshValue(candidate)
     if (value === undefined) return
@@ -198,7 +208,7 @@ class RouteAttack {
     const fresh = rows.of(table).find(row => !known.has(String(row[column])))?.[column]
     for (const [name, all] of Object.entries(rows.all()))
       for (const row of all.slice(0, 1)) secrets.add(name, row)
-    // A table that the kit cannot write has rows of the user's, each good for one question.
+    // The kit cannot write to this table, so use an existing row. Each row is used for one test.
     return fresh ?? rows.of(table).at(-1)?.[column]
   }
 
@@ -216,7 +226,7 @@ class RouteAttack {
     return sent
   }
 
-  /** Headers by which applications and proxies name tenants, hosts and methods. */
+  /** Returns headers by which applications and proxies name tenants, hosts and methods. */
   #forgedHeaders (): Record<string, string>[] {
     const { victim, sender, app, attacker } = this.#run
     const address = app.tenantResolver.addressOf(attacker.tenant)
@@ -243,7 +253,7 @@ class RouteAttack {
     )
   }
 
-  /** Sends the victim's validators: an equal one would tell that both have the same reply. */
+  /** Sends the victim's ETag. A 304 would reveal that the victim has the same reply. */
   async #askConditionally (own: Draft): Promise<void> {
     const { sender, victim } = this.#run
     const theirs = formFor(this.#run, this.#route, victim, this.#variant, 0)
@@ -262,7 +272,7 @@ class RouteAttack {
     }
   }
 
-  /** Fills each list of the body with all keys of the victim, for routes that work in bulk. */
+  /** Fills each list of the body with all keys of the victim, for routes with bulk operations. */
   async #sendMany (): Promise<void> {
     const draft = this.#draft('own')
     if (draft === undefined || typeof draft.body !== 'object' || draft.body === null) return

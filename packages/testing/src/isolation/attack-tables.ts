@@ -8,7 +8,7 @@ import type { Findings } from './findings.ts'
 import type { Row, TenantRows } from './rows.ts'
 import type { Secrets } from './secrets.ts'
 
-/** Who attacks whose rows. */
+/** An attack on a victim's rows. */
 export interface TableAttack {
   readonly app: Application
   readonly tables: readonly Table[]
@@ -44,7 +44,7 @@ class TableAttempt {
     const line = findings.of(this.#name)
     const [row, second] = this.#victimRows()
     if (row === undefined) {
-      line.problem = 'the victim has no row there of its own: seed one, or give one in options.tables'
+      line.problem = 'the victim has no row there of its own: seed one, or set one in options.tables'
       return
     }
     await app.tenancy.run({ id: attacker.id }, async ({ db }) => {
@@ -54,7 +54,10 @@ class TableAttempt {
     })
   }
 
-  /** Rows whose keys the attacker has not: a natural key such as a country may be both tenants' own. */
+  /**
+   * Returns rows whose keys the attacker does not have. Both tenants may have the same natural key,
+   * such as a country.
+   */
   #victimRows (): readonly Row[] {
     const { own, target, attacker, victim } = this.#attack
     if (attacker.id === victim.id) return target.of(this.#table.name)
@@ -174,7 +177,7 @@ class TableAttempt {
     const { secrets } = this.#attack
     const primary = this.#table.columns.filter(({ isKey }) => isKey).map(each => each.name)
     if (column !== undefined && primary.length > 0) {
-      // Left in the database, so that the picture of the victim's rows shows a changed one.
+      // Not rolled back, so that a later comparison of the victim's rows shows a change.
       await this.#attempt('upsert', async () => {
         secrets.giveAway(JSON.stringify(row))
         await db.insertInto(name).values(this.#insertable(row)).onConflict(oc =>
@@ -186,7 +189,10 @@ class TableAttempt {
     }
   }
 
-  /** Whether the answer to an insert tells that the victim has a value, or lets the attacker refer to its row. */
+  /**
+   * Tests whether the result of an insert reveals that the victim has a value, or lets the attacker
+   * refer to the victim's row.
+   */
   async #oracles (db: Database, row: Row): Promise<void> {
     const { columns, tenantColumn, references, name } = this.#table
     const names = columns.length > 0
@@ -258,7 +264,7 @@ class TableAttempt {
     if (count !== undefined && count > 0n) this.#leak(attack, `${count} rows of the victim were changed`)
   }
 
-  // A statement that is refused or fails has leaked nothing by itself.
+  // A statement that is refused or fails has leaked nothing, so its error is ignored.
   async #attempt<T> (_attack: string, work: () => Promise<T>): Promise<T | undefined> {
     const line = this.#attack.findings.of(this.#name)
     line.requests++
@@ -286,7 +292,7 @@ class TableAttempt {
     return Object.fromEntries(primaryKeyOf(this.#table, row).map(name => [name, row[name] as string]))
   }
 
-  /** A column whose change breaks nothing else. */
+  /** Returns a column that can be changed without violating a constraint. */
   #plainColumn (row: Row): string | undefined {
     const { columns, references, tenantColumn } = this.#table
     const keys = primaryKeyOf(this.#table, row)
@@ -307,7 +313,7 @@ class TableAttempt {
     )
   }
 
-  /** A row that no tenant has yet, with the references of the attacker's own. */
+  /** Returns a row that no tenant has yet, with references to the attacker's own rows. */
   #fresh (row: Row): Row {
     if (this.#table.columns.length > 0) return this.#attack.own.newRow(this.#table, new Map(), 0, true)
     const keys = primaryKeyOf(this.#table, row)
@@ -327,7 +333,7 @@ function isJson (value: unknown): boolean {
   return typeof value === 'object' && value !== null && !(value instanceof Date) && !Buffer.isBuffer(value)
 }
 
-/** A value of the same kind that no row has. */
+/** Returns a value of the same kind that no row has. */
 export function mutated (value: unknown): unknown {
   if (typeof value === 'number')
     return randomInt(2_000_000_000, 2_147_000_000) % (Math.abs(value) < 32_767 ? 32_000 : Infinity)

@@ -5,22 +5,25 @@ import type { Route } from './route-table.ts'
 import type { Row } from './rows.ts'
 import type { Slot } from './schema.ts'
 
-/** A value to put in a slot, and where it comes from. */
+/** A value for a slot, and its source. */
 export interface Candidate {
   readonly value: unknown
   /** `'projects.id'` */
   readonly of: string
-  /** Undefined for a value that is in no row. */
+  /** Undefined for a value that is not in a row. */
   readonly table: string | undefined
   readonly column: string | undefined
 }
 
-/** Most values that are tried in one place. */
+/** Maximum number of values per slot. */
 const maxCandidates = 40
 const idWords = new Set(['id', 'uuid', 'key', 'ref', 'slug', 'code', 'number', 'no', 'handle'])
 const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
-/** A tenant's values for a slot, the likeliest first: by the names of slot, URL, tables and columns. */
+/**
+ * Returns a tenant's values for a slot, the likeliest first, judged by the names of slot, URL,
+ * tables and columns.
+ */
 export function candidatesFor (
   route: Route,
   slot: Slot,
@@ -30,7 +33,8 @@ export function candidatesFor (
 ): Candidate[] {
   if (slot.kind === 'other') return []
   const rows = who.rows.at(n)
-  // Texts of other rows: what is sent is given away, and must not be what a sent key would show.
+  // Take texts from other rows. A sent text counts as known to the attacker, so it must not be the
+  // text that a sent key would reveal.
   const texts = who.rows.at(n + 31)
   const found: Candidate[] = []
   const add = (table: Table | undefined, row: Row | undefined, column: string): void => {
@@ -63,14 +67,17 @@ export function candidatesFor (
   }).slice(0, maxCandidates)
 }
 
-/** Values that widen what a route shows: flags, wildcards, SQL. They belong to no tenant. */
+/**
+ * Returns values that could widen the result of a route: flags, wildcards, SQL. They belong to no
+ * tenant.
+ */
 export function wideningFor ({ kind, isFixed, in: part }: Slot): readonly string[] {
   return (kind === 'any' || kind === 'text') && !isFixed && part !== 'headers' ? widening : []
 }
 
 const widening = ['true', '1', 'all', '*', '%', "' or '1'='1"]
 
-/** The value that a slot has in a request of the tenant itself; undefined to keep the sample. */
+/** Returns the value of a slot in a tenant's own request, or undefined to keep the sample. */
 export function ownValue (
   route: Route,
   slot: Slot,
@@ -88,12 +95,12 @@ export function ownValue (
   return undefined
 }
 
-/** Two values of the same shape that no tenant has. */
+/** Returns two values of the same shape that no tenant has. */
 export function twinsOf (value: unknown): [unknown, unknown] {
   return [mutated(value) ?? value, mutated(value) ?? value]
 }
 
-/** Values of one shape can be held against the same twins. */
+/** Returns the shape of a value. Values of one shape can be compared with the same twins. */
 export function valueShape (value: unknown): string {
   const text = String(value)
   return uuid.test(text)
@@ -127,7 +134,7 @@ function affinities (
   return found
 }
 
-/** The table that a slot is about: `projectId`, or the `:id` of `/projects/:id`. */
+/** Returns the table that a slot refers to: `projectId`, or the `:id` of `/projects/:id`. */
 function nearTable ({ url }: Route, slot: Slot, tables: readonly Table[]): Table | undefined {
   const words = wordsOf(nameOfSlot(slot)).filter(word => !idWords.has(word))
   const steps = url.split('/')
@@ -170,7 +177,7 @@ function fits ({ kind, isFixed }: Slot, value: unknown): boolean {
   return kind === 'any' || (kind === 'text' && !isFixed && typeof value === 'string')
 }
 
-// A bigint arrives as text.
+// Converts to a number if needed, because a bigint arrives as text.
 function typed ({ kind }: Slot, value: unknown): unknown {
   return kind === 'integer' || kind === 'number' ? Number(value) : value
 }

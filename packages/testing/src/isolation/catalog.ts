@@ -3,7 +3,7 @@ import { sql } from 'kysely'
 
 import type { Application, Database } from './application.ts'
 
-/** A column as the catalog has it. */
+/** A column as the catalog describes it. */
 export interface CatalogColumn {
   readonly name: string
   /** `'uuid'`, `'text'`, `'int4'`, … */
@@ -23,10 +23,10 @@ export interface Reference {
   readonly parentColumns: readonly string[]
 }
 
-/** A tenant table that the kit tries. */
+/** A tenant table that the kit tests. */
 export interface Table {
   readonly name: string
-  /** Undefined where each tenant has tables of its own. */
+  /** Undefined if each tenant has separate tables. */
   readonly tenantColumn: string | undefined
   /** Empty under strategy `row`, which lets no query read the catalog. */
   readonly columns: readonly CatalogColumn[]
@@ -34,9 +34,10 @@ export interface Table {
 }
 
 /**
- * The tables to try, parents first.
+ * Returns the tables to test, parents first.
  *
- * @param named the user's list. @default those of the suite's options, or every table of the tenant's own schema
+ * @param named the names in the options. @default those of the suite's options, or every table of
+ * the tenant's own schema
  */
 export async function readKitTables (
   app: Application,
@@ -66,17 +67,21 @@ async function readCatalog (
     select c.relname::text as name,
       (select json_agg(json_build_object('name', a.attname, 'type', t.typname,
           'length', case when t.typname in ('varchar', 'bpchar') and a.atttypmod > 4 then a.atttypmod - 4 end,
-          'labels', (select json_agg(e.enumlabel order by e.enumsortorder) from pg_catalog.pg_enum e where e.enumtypid = t.oid),
+          'labels', (select json_agg(e.enumlabel order by e.enumsortorder)
+            from pg_catalog.pg_enum e where e.enumtypid = t.oid),
           'isRequired', a.attnotnull, 'hasDefault', a.atthasdef or a.attidentity <> '',
           'isGenerated', a.attgenerated <> '' or a.attidentity = 'a',
-          'isKey', exists (select from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisprimary and a.attnum = any (i.indkey)))
+          'isKey', exists (select from pg_catalog.pg_index i
+            where i.indrelid = c.oid and i.indisprimary and a.attnum = any (i.indkey)))
         order by a.attnum)
         from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns,
       coalesce((select json_agg(json_build_object('parent', p.relname,
-          'columns', (select json_agg(a.attname order by u.place) from unnest(k.conkey) with ordinality u (num, place)
+          'columns', (select json_agg(a.attname order by u.place)
+            from unnest(k.conkey) with ordinality u (num, place)
             join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.num),
-          'parentColumns', (select json_agg(a.attname order by u.place) from unnest(k.confkey) with ordinality u (num, place)
+          'parentColumns', (select json_agg(a.attname order by u.place)
+            from unnest(k.confkey) with ordinality u (num, place)
             join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.num)))
         from pg_catalog.pg_constraint k join pg_catalog.pg_class p on p.oid = k.confrelid
         where k.conrelid = c.oid and k.contype = 'f'), '[]') as "references"
@@ -89,7 +94,7 @@ async function readCatalog (
     order by c.relname`.execute(db)
   const missing = names?.filter(name => !rows.some(row => row.name === name)) ?? []
   if (missing.length > 0)
-    throw new Error(`there is no table ${missing.join(', ')}: take it from options.tables`)
+    throw new Error(`there is no table ${missing.join(', ')}: remove it from options.tables`)
   return rows
 }
 
@@ -107,7 +112,7 @@ function parentsFirst (tables: readonly Table[]): Table[] {
   return sorted
 }
 
-/** The columns that tell a table's rows apart within a tenant. */
+/** Returns the columns that identify a table's row within a tenant. */
 export function primaryKeyOf (table: Table, row: Readonly<Record<string, unknown>>): string[] {
   const keys = table.columns.filter(({ isKey, name }) => isKey && name !== table.tenantColumn).map((
     { name }

@@ -1,4 +1,4 @@
-/** One leak, or one thing that could not be tried. */
+/** One leak. */
 export interface Leak {
   /** `'GET /projects/:id'`, `'table projects'`, `'cache'`. */
   readonly where: string
@@ -8,31 +8,31 @@ export interface Leak {
   readonly what: string
 }
 
-/** What was tried on one route, table or store. */
+/** Counts of one route, table or store. */
 export interface Tried {
   readonly name: string
   requests: number
   /** How often a handler ran, or a statement was not refused. */
   reached: number
   leaks: number
-  /** Why it counts as not tried; undefined where it was. */
+  /** Why it could not be tested; undefined if it was tested. */
   problem: string | undefined
   note: string
 }
 
-/** What differs between two leaks of one kind: ids, texts of the kit, numbers. */
+/** Parts in which two leaks of one kind differ: ids, texts of the kit, numbers. */
 const variable = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\S*k[av][0-9a-f]{6}x\w*|\d+/g
 
-/** Most leaks of one route that are kept: the rest says nothing new. */
+/** Maximum number of leaks kept per route. More of them give no new information. */
 const maxPerPlace = 8
 
-/** Collects leaks, and counts what was tried. */
+/** Collects leaks, and counts tests. */
 export class Findings {
   readonly leaks: Leak[] = []
   readonly #tried = new Map<string, Tried>()
   readonly #seen = new Set<string>()
 
-  /** The line of a place in the final table. */
+  /** Returns the row of a place in the final table. */
   of (name: string): Tried {
     const known = this.#tried.get(name)
     if (known !== undefined) return known

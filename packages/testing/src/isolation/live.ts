@@ -2,14 +2,16 @@ import type { Readable } from 'node:stream'
 
 import { textOf } from './readings.ts'
 
-/** What the kit uses of a websocket client. */
+/** The methods of a websocket client that the kit uses. */
 interface Socket {
   on(event: 'message', listener: (data: unknown) => void): unknown
   send(data: string): void
   terminate(): void
 }
 
-/** A connection that stays open while others work: a websocket, or a reply that does not end. */
+/**
+ * A connection that stays open while other requests run: a websocket, or a reply that does not end.
+ */
 export class LiveConnection {
   readonly where: string
   #received = ''
@@ -38,7 +40,7 @@ export class LiveConnection {
     }
   }
 
-  /** Whether it takes messages. */
+  /** Whether it accepts messages. */
   get isSocket (): boolean {
     return this.#socket !== undefined
   }
@@ -47,7 +49,7 @@ export class LiveConnection {
     this.#socket?.send(text)
   }
 
-  /** What came since the last call. */
+  /** Returns the data received since the last call. */
   take (): string {
     const text = this.#received
     this.#received = ''

@@ -4,9 +4,9 @@ interface Stream {
   write(line: string, ...rest: unknown[]): unknown
 }
 
-/** Reads what an application writes to its log, and to stdout and stderr. */
+/** Reads the application's log, stdout and stderr. */
 export interface LogWatch {
-  /** Whether the logger can be read: false where it is off, and where it is not pino. */
+  /** Whether the logger can be read: false if it is off or not pino. */
   readonly isReadable: boolean
   stop(): void
 }
@@ -19,7 +19,7 @@ export function watchLogs (app: FastifyInstance, listener: (line: string) => voi
   const stops = [process.stdout, process.stderr].map(stream => tap(stream, 'write', listener))
   if (symbol !== undefined) {
     const real = log[symbol] as Stream
-    // Child loggers have the root logger as their prototype, so they write here, too.
+    // Child loggers have the root logger as their prototype, so they write here too.
     const watched = new Proxy(real, {
       get (target, name) {
         const member: unknown = Reflect.get(target, name)
@@ -52,7 +52,7 @@ function tap (stream: NodeJS.WriteStream, name: 'write', listener: (line: string
   }
   stream[name] = own
   return () => {
-    // A test runner may have replaced it meanwhile.
+    // Restore only our own function, because a test runner may have replaced it meanwhile.
     if (stream[name] === own) stream[name] = real
   }
 }

@@ -1,10 +1,16 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { ClientRequest } from 'node:http'
 
-/** Older versions of Node have the second only, which comes when the head and a short body are sent. */
+/**
+ * Older versions of Node have only the second event, which is published when the head and a short
+ * body are sent.
+ */
 const events = ['http.client.request.created', 'http.client.request.start']
 
-/** Calls `listener` with the text of each HTTP request that this process sends. @returns the function that ends it */
+/**
+ * Calls `listener` with the text of each HTTP request that this process sends. @returns the
+ * function that ends it
+ */
 export function watchOutgoing (listener: (text: string) => void): () => void {
   const realFetch = globalThis.fetch
   const watched: typeof fetch = async (input, init) => {

@@ -3,18 +3,21 @@ import type { FastifyRequest } from 'fastify'
 
 const started = 'tracing:fastify.request.handler:start'
 
-/** What the application did with one request of the kit. */
+/** Records how the application handled one request of the kit. */
 export class Probe {
-  /** Ids that Fastify gave to the request: they are the process' own count, and no tenant's value. */
+  /**
+   * Ids that Fastify gave to the request. They come from a counter of the process, so they are not
+   * values of a tenant.
+   */
   readonly ids: Set<string> = new Set()
-  /** Whether a handler of the user's ran. */
+  /** Whether a handler of the application ran. */
   isHandled = false
   /** Names of the query, headers and body that the application read: `'variables.id'`. */
   readonly reads: { readonly query: Set<string>; readonly headers: Set<string>; readonly body: Set<string> } =
     { query: new Set(), headers: new Set(), body: new Set() }
   readonly #isRecording: boolean
 
-  /** @param isRecording whether reads are noted */
+  /** @param isRecording whether reads are recorded */
   constructor (isRecording: boolean) {
     this.#isRecording = isRecording
   }
@@ -34,7 +37,10 @@ export class Probe {
   }
 }
 
-/** Calls `listener` before each handler of any application in this process. @returns the function that ends it */
+/**
+ * Calls `listener` before each handler of any application in this process. @returns the function
+ * that ends it
+ */
 export function watchHandlers (listener: (request: FastifyRequest) => void): () => void {
   const onStart = (message: unknown): void => listener((message as { request: FastifyRequest }).request)
   subscribe(started, onStart)
@@ -43,7 +49,7 @@ export function watchHandlers (listener: (request: FastifyRequest) => void): () 
   }
 }
 
-/** A view of plain data that notes each name that is read, however deep. */
+/** Returns a proxy of plain data that records each property read, at any depth. */
 function recording<T> (value: T, reads: Set<string>, path = ''): T {
   if (typeof value !== 'object' || value === null || !isPlain(value)) return value
   return new Proxy(value, {

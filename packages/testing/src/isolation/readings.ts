@@ -1,11 +1,11 @@
 import { gunzipSync, inflateSync } from 'node:zlib'
 
-/** Bytes above which a compressed text is not unpacked. */
+/** Limit in bytes up to which a compressed text is unpacked. */
 const maxUnpackedBytes = 8 * 1024 * 1024
 
 /**
- * A text, and what it says when it is decoded: percent-encoding, JSON escapes, base64 and hex, each also inside
- * the others. A cursor, a token and an ETag often hold values in such a form.
+ * Returns a text and all its decoded forms: percent-encoding, JSON escapes, base64 and hex, also
+ * nested. Cursors, tokens and ETags often contain encoded values.
  */
 export function readings (text: string): string[] {
   const found = [text]
@@ -17,7 +17,7 @@ export function readings (text: string): string[] {
   return found
 }
 
-/** The text of a body, unpacked where it is compressed. */
+/** Returns the text of a body, unpacked if it is compressed. */
 export function textOf (bytes: Buffer): string {
   try {
     if (bytes[0] === 0x1f && bytes[1] === 0x8b)
@@ -25,7 +25,7 @@ export function textOf (bytes: Buffer): string {
     if (bytes[0] === 0x78 && (bytes[1] === 0x9c || bytes[1] === 0x01 || bytes[1] === 0xda))
       return inflateSync(bytes, { maxOutputLength: maxUnpackedBytes }).toString()
   } catch {
-    // Not compressed after all.
+    // The bytes only looked compressed, so read them as text.
   }
   return bytes.toString()
 }
@@ -52,7 +52,7 @@ function decodePercent (encoded: string): string {
   }
 }
 
-// Bytes that are no text decode to replacement and control characters.
+// Whether decoded bytes are text. Other bytes decode to replacement and control characters.
 function isText (decoded: string): boolean {
   return decoded.length >= 4 && /^[\t\n\r\u0020-\u007e\u00a0-\ufffc]+$/.test(decoded)
 }

@@ -1,20 +1,24 @@
-/** What one request got. */
+/** The reply to one request. */
 export interface CapturedReply {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
   readonly body: string
-  /** Whether the reply had not ended when the kit stopped to wait: server-sent events. */
+  /** Whether the reply had not ended when the kit stopped waiting: server-sent events. */
   readonly isLive: boolean
 }
 
-/** Parts of a reply that change with time, and so tell nothing of another tenant. */
-const timely =
-  /^(?:date|age|connection|keep-alive|transfer-encoding|expires|retry-after|server-timing)$|reset|timing|response-time|request-?id|trace|^ratelimit$/
+/** Parts of a reply that change with time, and so reveal nothing about another tenant. */
+const timely = new RegExp(
+  [
+    /^(?:date|age|connection|keep-alive|transfer-encoding|expires|retry-after|server-timing)$/,
+    /reset|timing|response-time|request-?id|trace|^ratelimit$/
+  ].map(({ source }) => source).join('|')
+)
 
 /**
- * A reply as a flat list of parts: `status`, `header etag`, `body.projects[0].name`.
+ * Returns a reply as a flat list of parts: `status`, `header etag`, `body.projects[0].name`.
  *
- * @param noise texts that differ between requests by themselves: what was sent, the request's id
+ * @param noise texts that differ between requests anyway: sent values, the request's id
  */
 export function partsOf (reply: CapturedReply, noise: readonly string[] = []): Map<string, string> {
   const parts = new Map([['status', String(reply.status)]])
@@ -53,14 +57,17 @@ function addParts (
     addParts(parts, Array.isArray(value) ? `${path}[${name}]` : `${path}.${clean(name)}`, member, clean)
 }
 
-/** A part that was the same in all of `quiet` and is another one now. */
+/** A part that was equal in all of `quiet` and differs now. */
 export interface Difference {
   readonly part: string
   readonly before: string
   readonly now: string
 }
 
-/** Parts that all of `quiet` have in common, or that grow by the same step in them, and that `now` breaks. */
+/**
+ * Returns the parts in which `now` breaks the pattern of `quiet`: equal values, or numbers that
+ * grow by equal steps.
+ */
 export function differences (quiet: readonly Map<string, string>[], now: Map<string, string>): Difference[] {
   const found: Difference[] = []
   const names = new Set([...quiet.flatMap(parts => [...parts.keys()]), ...now.keys()])
@@ -75,7 +82,7 @@ export function differences (quiet: readonly Map<string, string>[], now: Map<str
   return found
 }
 
-// 'INV-7', 'INV-8', 'INV-9' and then 'INV-12': the text is the same, and one number left its step.
+// Whether one number left its steps: 'INV-7', 'INV-8', 'INV-9' and then 'INV-12'.
 function isJump (values: readonly (string | undefined)[], now: string | undefined): boolean {
   const all = [...values, now].map(value => value?.split(/(\d{1,15})/))
   if (values.length < 3 || all.some(pieces => pieces === undefined || pieces.length !== all[0]?.length))

@@ -1,8 +1,8 @@
 import type { Findings } from './findings.ts'
 
-/** What a run tried, and what it found. */
+/** The result of a run. */
 export interface IsolationReport {
-  /** One line for each route, table and store: how many requests, how many were reached, how many leaks. */
+  /** One row for each route, table and store: requests, how many reached it, and leaks. */
   readonly tried: readonly {
     readonly name: string
     readonly requests: number
@@ -11,11 +11,11 @@ export interface IsolationReport {
     readonly note: string
   }[]
   readonly leaks: readonly { readonly where: string; readonly request: string; readonly what: string }[]
-  /** Routes and tables that could not be tried, and why. */
+  /** Routes and tables that could not be tested, and why. */
   readonly notTried: readonly { readonly name: string; readonly reason: string }[]
-  /** The kinds of leak that the run planted and found before it began. */
+  /** The kinds of leak that the run planted and found before the attack. */
   readonly proved: readonly string[]
-  /** All of it as text, with a table at the end. */
+  /** Returns the report as text, with a table at the end. */
   toString(): string
 }
 

@@ -11,13 +11,16 @@ export interface Draft {
   readonly hasBody: boolean
 }
 
-/** A user's own values for a route. A function gets rows of the tenant that the values are to belong to. */
+/**
+ * The application's own values for a route. A function receives rows of the tenant to which the
+ * values must belong.
+ */
 export interface RouteExample {
   readonly params?: ExampleOf<Readonly<Record<string, unknown>>>
   readonly query?: ExampleOf<Readonly<Record<string, unknown>>>
   readonly headers?: ExampleOf<Readonly<Record<string, unknown>>>
   readonly body?: ExampleOf<unknown>
-  /** Messages for a websocket; what is no text is sent as JSON. */
+  /** Messages for a websocket. A message that is not a string is sent as JSON. */
   readonly messages?: ExampleOf<readonly unknown[]>
 }
 
@@ -33,13 +36,13 @@ export interface Form {
 const bodied = new Set(['POST', 'PUT', 'PATCH'])
 const param = /:([A-Za-z0-9_]+)(?:\((?:[^()]|\([^()]*\))*\))?(\?)?/g
 
-/** Names of the parameters in a route's URL; `*` is the rest of the path. */
+/** Returns the names of the parameters in a route's URL. `*` is the rest of the path. */
 export function paramsOf (url: string): string[] {
   const names = [...url.matchAll(param)].map(([, name = '']) => name)
   return url.includes('*') ? [...names, '*'] : names
 }
 
-/** The URL of a draft, with its query. */
+/** Returns the URL of a draft, with its query. */
 export function urlOf (route: Route, draft: Draft): string {
   const path = route.url
     .replaceAll(param, (_, name: string) => encodeURIComponent(text(draft.params[name])))
@@ -55,7 +58,7 @@ function text (value: unknown): string {
   return typeof value === 'object' && value !== null ? JSON.stringify(value) : String(value ?? '')
 }
 
-/** How many forms a route has: one for each value of its longest enum. */
+/** Returns the number of forms of a route: one for each value of its longest enum. */
 export function formsOf ({ schema }: Route): number {
   return Math.max(
     ...['params', 'querystring', 'query', 'body'].map(part => variantsOf(schemaOf(schema[part]) ?? {}))
@@ -63,9 +66,9 @@ export function formsOf ({ schema }: Route): number {
 }
 
 /**
- * Makes the draft of a route from its schemas and the user's example.
+ * Creates the draft of a route from its schemas and the example.
  *
- * @returns the reason in words where a part is described by neither
+ * @returns the reason as text if neither describes a part
  */
 export function formOf (
   route: Route,
@@ -123,7 +126,8 @@ export function formOf (
   return { draft: { params, query, headers, body, hasBody }, slots }
 }
 
-// Fastify also takes a map of names to schemas, and for a body one schema for each content type.
+// Returns the JSON schema of a part. Fastify also accepts a map of names to schemas, and for a body
+// one schema for each content type.
 function schemaOf (input: unknown): Schema | undefined {
   if (typeof input !== 'object' || input === null) return undefined
   const schema = input as Schema
@@ -141,7 +145,7 @@ function schemaOf (input: unknown): Schema | undefined {
     : undefined
 }
 
-/** Every text and number of an example is a slot. */
+/** Returns a slot for every text and number of an example. */
 function slotsIn (value: unknown, path: readonly (string | number)[] = []): Slot[] {
   if (typeof value === 'string' || typeof value === 'number')
     return [{ in: 'body', path, kind: 'any', isFixed: false }]
@@ -151,7 +155,7 @@ function slotsIn (value: unknown, path: readonly (string | number)[] = []): Slot
   )
 }
 
-/** A copy of a draft with one value replaced, added where it is not there. */
+/** Returns a copy of a draft with one value replaced or added. */
 export function replaced (draft: Draft, slot: Pick<Slot, 'in' | 'path'>, value: unknown): Draft {
   const copy = structuredClone(draft)
   const [first, ...rest] = slot.path
@@ -167,7 +171,7 @@ export function replaced (draft: Draft, slot: Pick<Slot, 'in' | 'path'>, value: 
   return copy
 }
 
-/** The value in a slot. */
+/** Returns the value in a slot. */
 export function valueIn (draft: Draft, { in: part, path }: Pick<Slot, 'in' | 'path'>): unknown {
   return path.reduce<unknown>(
     (at, step) => (at as Record<string | number, unknown> | undefined)?.[step],

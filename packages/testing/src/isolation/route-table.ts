@@ -6,31 +6,33 @@ import type { Probe } from './probe.ts'
 /** One method of one route. */
 export interface Route {
   readonly method: string
-  /** With its prefix: `'/projects/:id'`. */
+  /** The URL with its prefix: `'/projects/:id'`. */
   readonly url: string
   readonly schema: Readonly<Record<string, unknown>>
   readonly isWebsocket: boolean
   /** Whether `config.tenancy` is `'off'`, so that the route belongs to no tenant. */
   readonly isOff: boolean
   readonly constraints: Readonly<Record<string, unknown>>
-  /** The instance that the route was registered on: it has the shared schemas. */
+  /** The instance on which the route was registered. It has the shared schemas. */
   readonly instance: FastifyInstance
 }
 
-/** What the kit keeps for one application. */
+/** The kit's data of one application. */
 export interface Wiring {
   readonly routes: Route[]
-  /** Told of each request while the kit sends one. */
+  /** Receives each request while the kit sends one. */
   probe: Probe | undefined
 }
 
 type WebsocketRoute = RouteOptions & { readonly websocket?: boolean; readonly wsHandler?: unknown }
 
-// By a global symbol: a runner that isolates modules may load this file twice for one application.
+// A global symbol, because a test runner that isolates modules may load this file twice for one
+// application.
 const key = Symbol.for('fastify-tenancy.testing')
 type Wired = Record<symbol, Wiring | undefined>
 
-// Fastify publishes each new instance here, before its first plugin. An onRoute hook sees later routes only.
+// Fastify publishes each new instance here, before its first plugin. The hook must be added that
+// early, because an onRoute hook sees only later routes.
 subscribe('fastify.initialization', message => {
   const { fastify: app } = message as { fastify: FastifyInstance }
   if ((app as unknown as Wired)[key] !== undefined) return
@@ -45,12 +47,17 @@ subscribe('fastify.initialization', message => {
   })
 })
 
-/** @throws Error where the application was made before this package was imported. */
+/**
+ * Returns the kit's data of an application.
+ *
+ * @throws Error if the application was created before this package was imported.
+ */
 export function wiringOf (app: FastifyInstance): Wiring {
   const wiring = (app as unknown as Wired)[key]
   if (wiring !== undefined) return wiring
   throw new Error(
-    'the routes of this application are not known, because it was made before @fastify-tenancy/testing was imported: import the kit first'
+    'the routes of this application are unknown, because it was created before ' +
+      '@fastify-tenancy/testing was imported: import the kit first'
   )
 }
 
@@ -69,7 +76,8 @@ function routeOf (instance: FastifyInstance, route: RouteOptions, method: string
   }
 }
 
-// The resolver puts the resolved mode behind a symbol, after `config.tenancy` and `routes.off` were read.
+// Whether a route is `'off'`. The resolver stores the resolved mode behind a symbol, from
+// `config.tenancy` and `routes.off`.
 function isOff (config: object | undefined): boolean {
   const marks = Object.getOwnPropertySymbols(config ?? {}).map(symbol =>
     (config as Record<symbol, { readonly route?: { readonly mode?: string } }>)[symbol]

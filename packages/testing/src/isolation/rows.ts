@@ -7,10 +7,13 @@ import type { CatalogColumn, Table } from './catalog.ts'
 /** A row of any table. */
 export type Row = Readonly<Record<string, unknown>>
 
-/** The user's own values for rows of a table: all of them or some, or a function of the row's number. */
+/**
+ * The application's own values for rows of a table: all or some columns, or a function of the row's
+ * number.
+ */
 export type RowExample = Row | ((n: number) => Row)
 
-/** The rows of one tenant that the kit works with. */
+/** The rows of one tenant. */
 export class TenantRows {
   readonly #app: Application
   readonly #tenant: Tenant
@@ -18,11 +21,11 @@ export class TenantRows {
   readonly #examples: Readonly<Record<string, RowExample>>
   readonly #text: () => string
   #rows: Map<string, Row[]> = new Map()
-  /** The rows that the kit wrote itself, as they were then. */
+  /** The rows that the kit wrote, in their original state. */
   readonly planted: Set<string> = new Set()
   #count = 0
 
-  /** @param text makes a text that carries the tenant's mark */
+  /** @param text returns a text with the tenant's mark */
   constructor (
     app: Application,
     tenant: Tenant,
@@ -37,12 +40,12 @@ export class TenantRows {
     this.#text = text
   }
 
-  /** The rows as they were last read, those that the kit planted first. */
+  /** Returns the rows of the last read, those of the kit first. */
   of (table: string): readonly Row[] {
     return this.#rows.get(table) ?? []
   }
 
-  /** One row of each table, the children of row `n` of their parents. */
+  /** Returns one row of each table: children of row `n` of their parents. */
   at (n: number): Record<string, Row> {
     const found: Record<string, Row> = {}
     for (const { name } of this.#tables) {
@@ -53,12 +56,12 @@ export class TenantRows {
     return found
   }
 
-  /** The rows of all tables, by table. */
+  /** Returns the rows of all tables, by table. */
   all (): Record<string, readonly Row[]> {
     return Object.fromEntries(this.#rows)
   }
 
-  /** Every value of every row. */
+  /** Yields every value of every row. */
   *values (): Generator<unknown> {
     for (const rows of this.#rows.values()) for (const row of rows) yield* Object.values(row)
   }
@@ -66,7 +69,7 @@ export class TenantRows {
   /**
    * Writes `count` rows into every table, through the handle that the application's requests have.
    *
-   * @returns why a table could not be written, by its name
+   * @returns why a table could not be written, by table name
    */
   async plant (count: number): Promise<Map<string, string>> {
     const problems = new Map<string, string>()
@@ -96,7 +99,7 @@ export class TenantRows {
     return problems
   }
 
-  /** Reads all rows anew. */
+  /** Reads all rows again. */
   async read (first: ReadonlyMap<string, Row[]> = this.#rows): Promise<void> {
     const lists = await this.#app.tenancy.run(
       { id: this.#tenant.id },
@@ -116,13 +119,13 @@ export class TenantRows {
     this.#rows = rows
   }
 
-  /** All rows as they are now, to be compared with an earlier picture. */
+  /** Returns all current rows, to be compared with an earlier picture. */
   async picture (): Promise<Map<string, string[]>> {
     await this.read()
     return new Map([...this.#rows].map(([name, rows]) => [name, rows.map(stable).toSorted()]))
   }
 
-  /** Values for one new row; the parents of row `at` are rows `at` of `planted`. */
+  /** Returns values for one new row. Its parents are rows `at` of `planted`. */
   newRow (table: Table, planted: ReadonlyMap<string, readonly Row[]>, at: number, isFull: boolean): Row {
     this.#count++
     const example = this.#examples[table.name]
@@ -186,7 +189,7 @@ function stable (row: Row): string {
 }
 
 /**
- * The first row that is not in both pictures, in words.
+ * Returns the first row that is not in both pictures, as text.
  *
  * @param planted rows that the kit may have written meanwhile
  */

@@ -9,7 +9,7 @@ import type { Route } from './route-table.ts'
 import type { Slot } from './schema.ts'
 import { requestName, type Sender, type Sent } from './sender.ts'
 
-/** Everything that the phases of one run share. */
+/** The data that all phases of one run share. */
 export interface Run {
   readonly app: Application
   readonly tables: readonly Table[]
@@ -21,20 +21,27 @@ export interface Run {
   readonly examples: Readonly<Record<string, RouteExample>>
   /** Slots that a route reads and no schema describes. */
   readonly found: Map<Route, Slot[]>
-  /** Texts of the victim's own replies, by route: cursors and tokens, which may hold the tenant. */
+  /**
+   * Texts of the victim's own replies, by route: cursors and tokens, which may contain the tenant.
+   */
   readonly tokens: Map<string, Set<string>>
-  /** Replies that the kit compares only by the victim's values: those of routes without a tenant. */
+  /**
+   * Whether the replies of a route are only searched for the victim's values, because the route has
+   * no tenant.
+   */
   readonly isOff: (route: Route) => boolean
 }
 
 const safe = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
-/** Whether a method promises to change nothing. */
+/** Whether the route's method is safe by the HTTP standard. */
 export function isSafe ({ method }: Route): boolean {
   return safe.has(method)
 }
 
-/** Routes in the order in which they do the least harm to what the next ones need. */
+/**
+ * Returns routes in an order in which they destroy as little as possible of what later routes need.
+ */
 export function tablesInOrder (routes: readonly Route[]): Route[] {
   return routes.toSorted((a, b) => rankOf(a) - rankOf(b))
 }
@@ -43,12 +50,17 @@ function rankOf ({ method }: Route): number {
   return safe.has(method) ? 0 : method === 'DELETE' ? 2 : 1
 }
 
-/** How often a route is called in each phase: once for each value of its enums. */
+/**
+ * Returns the variants with which a route is called in each phase: one for each value of its enums.
+ */
 export function requestVariants (route: Route): number[] {
   return Array.from({ length: formsOf(route) }, (_, at) => at)
 }
 
-/** A request of a tenant to a route, with its own values. @returns the reason where the route cannot be called */
+/**
+ * Returns a tenant's request to a route, with its own values. @returns the reason as text if the
+ * route cannot be called
+ */
 export function formFor (
   { examples, tables }: Run,
   route: Route,
@@ -66,7 +78,10 @@ export function formFor (
   return { draft, slots: form.slots }
 }
 
-/** Counts a request of the attacker, and looks for the victim's values in its reply. @returns whether there are some */
+/**
+ * Counts a request of the attacker, and searches its reply for the victim's values. @returns
+ * whether it has any
+ */
 export function inspect ({ findings, victim, attacker, isOff }: Run, route: Route, sent: Sent): boolean {
   const line = findings.of(sent.route)
   line.requests++
@@ -87,7 +102,7 @@ export function inspect ({ findings, victim, attacker, isOff }: Run, route: Rout
   return found.length > 0
 }
 
-/** The header by which a cache that serves many clients may keep a reply. */
+/** Returns the header that allows a shared cache to store a reply. */
 function sharedBy ({ status, headers }: CapturedReply): string | undefined {
   if (status !== 200) return undefined
   const name = ['cache-control', 'cdn-cache-control', 'surrogate-control'].find(each => {
@@ -97,7 +112,7 @@ function sharedBy ({ status, headers }: CapturedReply): string | undefined {
   return name && `${name}: ${headers[name]}`
 }
 
-/** The values of a tenant in a reply that are not an echo of what was sent. */
+/** Returns the values of a tenant in a reply, except echoes of sent values. */
 export function shownIn (reply: CapturedReply, { secrets }: Identity, sent: string): string[] {
   const parts = [...Object.entries(reply.headers).map(([name, value]) => [`header ${name}`, value] as const),
     ['body', reply.body] as const, ['status', reply.status === 0 ? reply.body : ''] as const]
@@ -106,7 +121,7 @@ export function shownIn (reply: CapturedReply, { secrets }: Identity, sent: stri
   )
 }
 
-/** The parts of a reply, without what every request makes anew. */
+/** Returns the parts of a reply, without texts that differ with every request. */
 export function comparable (
   sent: { readonly reply: CapturedReply; readonly probe: { readonly ids: ReadonlySet<string> } },
   who: Identity,
@@ -120,7 +135,7 @@ export function comparable (
   return new Map([...parts].map(([name, value]) => [name, value.replaceAll(mark, '…')]))
 }
 
-/** The first part that the victim changed, in words. */
+/** Returns the first part that the victim changed, as text. */
 export function describe ([first]: readonly Difference[]): string {
   return first === undefined
     ? ''
@@ -134,7 +149,7 @@ function noteOf (note: string, { status }: CapturedReply): string {
   return seen.includes(String(status)) || seen.length > 5 ? note : [...seen, status].join(' ')
 }
 
-/** Waits until work that requests left behind has had a moment to end. */
+/** Waits for background work of earlier requests. */
 export function settle (milliseconds = 60): Promise<void> {
   return new Promise(resolve => {
     setTimeout(resolve, milliseconds)

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 
-/** A JSON schema, as far as the kit reads it. */
+/** A JSON schema. */
 export interface Schema {
   readonly [keyword: string]: unknown
 }
@@ -8,42 +8,45 @@ export interface Schema {
 /** One value of a request that the kit can replace. */
 export interface Slot {
   readonly in: 'params' | 'query' | 'headers' | 'body'
-  /** The way to it inside that part. */
+  /** The path inside that part. */
   readonly path: readonly (string | number)[]
   readonly kind: 'text' | 'uuid' | 'integer' | 'number' | 'other' | 'any'
-  /** Whether the schema takes only what the schema itself shows: an enum, a format, a pattern. */
+  /** Whether the schema accepts only certain values: an enum, a format, a pattern. */
   readonly isFixed: boolean
 }
 
-/** What {@link sample} made. */
+/** The result of {@link sample}. */
 export interface SchemaSample {
   readonly value: unknown
   readonly slots: readonly Slot[]
-  /** Why no value could be made; undefined where one was. */
+  /** Why no value could be created; undefined if one was. */
   readonly problem: string | undefined
 }
 
-/** What samples are made of. */
+/** The input of samples. */
 export interface SampleContext {
   readonly in: Slot['in']
-  /** Finds a schema that was added to the application, by its `$id`. */
+  /** Returns a schema that was added to the application, by its `$id`. */
   readonly find: (id: string) => Schema | undefined
-  /** A text that no other sample has. */
+  /** Returns a text that no other sample has. */
   readonly text: () => string
-  /** The place of the enum values and alternatives to take. @default 0, the first of each */
+  /** The index of the enum values and alternatives to use. @default 0, the first of each */
   readonly variant?: number
 }
 
 const maxDepth = 12
 
-/** Makes a value that fits a JSON schema, and lists its slots. */
+/** Creates a value that fits a JSON schema, and lists its slots. */
 export function sample (schema: Schema, context: SampleContext): SchemaSample {
   const maker = new Maker(schema, context)
   const value = maker.make(schema, [], 0)
   return { value, slots: maker.slots, problem: maker.problem }
 }
 
-/** How many variants a schema has: the length of its longest enum or list of alternatives, at most 8. */
+/**
+ * Returns the number of variants of a schema: the length of its longest enum or list of
+ * alternatives, at most 8.
+ */
 export function variantsOf (schema: Schema, depth = 0): number {
   if (depth > maxDepth) return 1
   const own = [schema['enum'], schema['anyOf'], schema['oneOf']].map(list =>

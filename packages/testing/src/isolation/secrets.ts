@@ -2,25 +2,31 @@ import type { Tenant } from '@fastify-tenancy/core'
 
 import { readings } from './readings.ts'
 
-/** One value of a tenant that another tenant was shown. */
+/** One value of a tenant that was shown to another tenant. */
 export interface Shown {
   readonly value: string
-  /** The place that the value belongs to: `'projects.name'`. */
+  /** The source of the value: `'projects.name'`. */
   readonly of: string
 }
 
-/** Shorter texts that the kit did not write itself may be anybody's: `'active'`, `'standard'`. */
+/**
+ * Minimum length of a text that the kit did not write. A shorter one may belong to any tenant:
+ * `'active'`, `'standard'`.
+ */
 const minForeignLength = 10
-/** Smaller numbers that the kit did not write itself may be anybody's. */
+/** Minimum number that the kit did not write. A smaller one may belong to any tenant. */
 const minForeignNumber = 100_000
 
-/** The values of one tenant, and the search for them in what another tenant is shown. */
+/** The values of one tenant, and the search for them in the output to another tenant. */
 export class Secrets {
-  /** Begins every text that the kit writes for this tenant. */
+  /** The beginning of every text that the kit writes for this tenant. */
   readonly mark: string
   readonly #tokens = new Map<string, string>()
   readonly #phrases = new Map<string, string>()
-  /** Values that the other tenant has sent itself: the application may have stored them as its own. */
+  /**
+   * Values that the other tenant has sent, because the application may have stored them as that
+   * tenant's own.
+   */
   readonly #sent = new Set<string>()
 
   constructor (mark: string, { id, slug, name, domains, settings }: Tenant) {
@@ -45,7 +51,7 @@ export class Secrets {
     }
   }
 
-  /** Takes values out that another tenant has as well, such as the default of a column. */
+  /** Removes values that another tenant has too, such as the default of a column. */
   removeShared (values: Iterable<unknown>): void {
     for (const value of values) {
       const text = String(value).toLowerCase()
@@ -54,15 +60,18 @@ export class Secrets {
     }
   }
 
-  /** Takes the values in a text of the other tenant out: when they come back, they are its own. */
+  /**
+   * Excludes the values in a text that the other tenant sends, because the application may return
+   * them to it.
+   */
   giveAway (text: string): void {
     for (const { value } of this.find(text)) this.#sent.add(value)
   }
 
   /**
-   * The values of this tenant in a text.
+   * Returns the values of this tenant in a text.
    *
-   * @param sent what the other tenant had sent: a value that comes back from there is no leak
+   * @param sent texts that the other tenant sent. A value in them is an echo and not a leak
    */
   find (text: string, sent = ''): Shown[] {
     const known = sent === '' ? '' : readings(sent).join('\n').toLowerCase()

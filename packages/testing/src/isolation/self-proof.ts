@@ -9,11 +9,11 @@ import { requestName, type Sent } from './sender.ts'
 import { Witness } from './witness.ts'
 
 /**
- * Plants a leak for each way in which the kit looks, and fails if one is not found. The attacker's handle is
- * replaced by the victim's, and replies and log lines that show the victim's values are made up.
+ * Plants a leak for each kind of check, and fails if the check does not find it. For tables, the
+ * victim attacks its own rows. Replies and log lines with the victim's values are simulated.
  *
- * @returns the ways that were proved
- * @throws Error naming what the kit could not see
+ * @returns the kinds that were proved
+ * @throws Error naming the check that found nothing
  */
 export async function proveItself (run: Run): Promise<string[]> {
   const proved = ['reply', 'header', 'encoded reply', 'changed reply', 'row']
@@ -68,7 +68,7 @@ function finds (run: Run, leaky: CapturedReply): boolean {
   return inspect({ ...run, findings }, route, sent) && findings.leaks.length > 0
 }
 
-/** A line that the application's own logger writes. */
+/** Proves the log check with a line of the application's own logger. */
 async function provesLogs (run: Run, secret: string): Promise<boolean> {
   const findings = new Findings()
   const witness = new Witness({ ...run, findings })
@@ -113,6 +113,7 @@ async function provesTables (run: Run): Promise<string[]> {
 
 function blind (what: string): Error {
   return new Error(
-    `assertIsolated() planted a ${what}, and did not find it: nothing that it says of this application can be relied on`
+    `assertIsolated() planted a ${what} and did not find it, so its report on this application ` +
+      'is not reliable'
   )
 }

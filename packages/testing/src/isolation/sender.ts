@@ -11,23 +11,23 @@ import type { CapturedReply } from './reply.ts'
 import { urlOf, type Draft } from './request.ts'
 import { wiringOf, type Route, type Wiring } from './route-table.ts'
 
-/** How long a handler may take until its reply begins. */
+/** Milliseconds until the reply of a handler must begin. */
 const answerWithinMs = 5_000
-/** How long a reply that goes on may take until its end; server-sent events have none. */
+/** Milliseconds without data after which a reply counts as live. */
 const endWithinMs = 2_000
-/** Silence after which an event stream has said what it says by itself. */
+/** Milliseconds of silence after which an event stream has sent its initial events. */
 export const quietMs = 50
 
-/** A request of the kit and what it got. */
+/** A request of the kit and its reply. */
 export interface Sent {
   readonly route: string
   /** `POST /projects {"name":"…"} as the attacker` */
   readonly request: string
-  /** Everything that was sent, to tell an echo from a leak. */
+  /** Everything that was sent, to distinguish an echo from a leak. */
   readonly text: string
   readonly reply: CapturedReply
   readonly probe: Probe
-  /** Where the reply goes on, and the kit was asked to keep it. */
+  /** The connection, if the reply continues and the caller asked to keep it. */
   readonly live: LiveConnection | undefined
 }
 
@@ -37,7 +37,7 @@ export class Sender {
   readonly #wiring: Wiring
   readonly #authenticate: Authenticate | undefined
   readonly #stop: () => void
-  /** The texts of the last requests: a log line may come a little later than the reply. */
+  /** The texts of the last requests, because a log line may be written after the reply. */
   readonly recent: string[] = []
   count = 0
 
@@ -57,7 +57,10 @@ export class Sender {
     this.#wiring.probe = undefined
   }
 
-  /** @param options `keep` leaves a live reply open; `record` notes what the application reads of the request */
+  /**
+   * @param options `keep` leaves a live reply open; `record` records which parts of the request the
+   * application reads
+   */
   async send (
     who: Identity,
     route: Route,
@@ -97,7 +100,7 @@ export class Sender {
     }
   }
 
-  /** Opens a websocket. @returns why it was refused, where it was */
+  /** Opens a websocket. @returns why it was refused, if it was */
   async open (who: Identity, route: Route, draft: Draft): Promise<LiveConnection | string> {
     const { injectWS } = this.#app as unknown as {
       injectWS?: (
@@ -113,7 +116,7 @@ export class Sender {
     const where = requestName(route)
     let live: LiveConnection | undefined
     try {
-      // Listened to from the start: the first message may come with the reply to the upgrade.
+      // Listen from the start, because the first message may arrive with the reply to the upgrade.
       const context = {
         headers,
         rawHeaders: Object.entries(headers ?? {}).flatMap(([header, value]) => [header, String(value)]),
@@ -203,7 +206,7 @@ export function requestName ({ method, url }: Route): string {
 
 const forged = Symbol('forged')
 
-/** A draft whose route parameter names another tenant on purpose, against the address of the sender. */
+/** Returns a draft whose route parameter names another tenant than the sender's address. */
 export function forge (draft: Draft, name: string): Draft {
   return Object.assign({ ...draft }, { [forged]: name })
 }

@@ -6,7 +6,9 @@ import { replaced, type ExampleOf } from './request.ts'
 import type { Route } from './route-table.ts'
 import { requestName, quietMs } from './sender.ts'
 
-/** Most rows whose keys are sent over one websocket, and tried in each place of its URL. */
+/**
+ * Maximum number of rows whose keys are sent over one websocket and tried in each part of its URL.
+ */
 const maxKeys = 8
 
 /** Opens every websocket as a tenant, with the tenant's own values. */
@@ -59,7 +61,7 @@ export async function attackSockets (run: Run, open: readonly LiveConnection[]):
   }
 }
 
-/** Reports what came over connections of the attacker that shows the victim's values, and the other way round. */
+/** Reports data on open connections that contains values of the other tenant. */
 export function reportLive (run: Run, connections: readonly LiveConnection[], who: Identity): void {
   const other = who.role === 'attacker' ? run.victim : run.attacker
   for (const live of connections) {

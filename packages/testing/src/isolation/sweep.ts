@@ -5,20 +5,28 @@ import type { Route } from './route-table.ts'
 import type { Slot } from './schema.ts'
 import { requestName, type Sent } from './sender.ts'
 
-/** Headers that every application reads, and that name no tenant. */
-const ordinary =
-  /^(?:host|content-|accept|authorization|cookie|user-agent|connection|upgrade|transfer-encoding|expect|sec-|if-|range|origin|referer|traceparent|tracestate|te$|priority|dnt|x-request-id|request-id|:)/
+/** Common headers that name no tenant. */
+const ordinary = new RegExp(
+  `^(?:${
+    ['host', 'content-', 'accept', 'authorization', 'cookie', 'user-agent', 'connection', 'upgrade',
+      'transfer-encoding', 'expect', 'sec-', 'if-', 'range', 'origin', 'referer', 'traceparent', 'tracestate',
+      'te$', 'priority', 'dnt', 'x-request-id', 'request-id', ':'].join('|')
+  })`
+)
 
-/** The victim's own requests change and delete rows from here on, and leave the others to be attacked. */
+/**
+ * The first of the rows that the victim's own requests change and delete. Rows before it stay for
+ * the attack.
+ */
 const lastRows = 62
 
-/** Own replies of the attacker, by route and variant. */
+/** Replies to a tenant's own requests, by route and variant. */
 export type Replies = Map<Route, Map<number, Map<string, string>[]>>
 
 /**
  * Calls the safe routes as the attacker with its own values.
  *
- * @param times how often each is called, so that parts which change by themselves are known
+ * @param times how often each is called, to find parts that change without another tenant
  */
 export async function sweepAttacker (
   run: Run,
@@ -38,7 +46,7 @@ export async function sweepAttacker (
   return replies
 }
 
-/** Calls the routes that change something as the attacker with its own values. */
+/** Calls the unsafe routes as the attacker with its own values. */
 export async function changeAsAttacker (run: Run, live: LiveConnection[]): Promise<void> {
   for (const route of tablesInOrder(run.routes).filter(each => !isSafe(each)))
     for (const variant of requestVariants(route)) await sendOwn(run, route, variant, true, live)
@@ -67,7 +75,7 @@ async function sendOwn (
   return sent
 }
 
-// What the application read of the request, and no schema describes.
+// Adds slots for parts of the request that the application read and no schema describes.
 function discover (run: Run, route: Route, known: readonly Slot[], { probe }: Sent): void {
   const slots = run.found.get(route) ?? []
   const add = (part: Slot['in'], path: string[]): void => {
@@ -82,7 +90,10 @@ function discover (run: Run, route: Route, known: readonly Slot[], { probe }: Se
   run.found.set(route, slots)
 }
 
-/** Calls all routes as the victim, whose replies must not show the attacker's values. @returns whether they show its own */
+/**
+ * Calls all routes as the victim, whose replies must not contain the attacker's values. @returns
+ * whether they contain its own
+ */
 export async function sweepVictim (run: Run, isChanging: boolean): Promise<boolean> {
   const { victim, attacker, sender, findings } = run
   let showsOwn = false
@@ -116,7 +127,7 @@ export async function sweepVictim (run: Run, isChanging: boolean): Promise<boole
   return showsOwn
 }
 
-// What a client sends back as it came: `{ "next": "eyJ…" }`.
+// Collects values that clients send back unchanged: `{ "next": "eyJ…" }`.
 function collectTokens (run: Run, route: Route, { reply }: Sent): void {
   const known = run.tokens.get(route.url) ?? new Set<string>()
   for (const [part, value] of comparable({ reply, probe: { ids: new Set() } }, run.attacker))
@@ -126,8 +137,8 @@ function collectTokens (run: Run, route: Route, { reply }: Sent): void {
 }
 
 /**
- * Reports replies of the attacker that changed while only the victim was at work. What differs is asked for
- * once more: the victim works again, and the same part must change again.
+ * Reports replies to the attacker that changed while only the victim was at work. A difference is
+ * confirmed once: the victim works again, and the same part must change again.
  */
 export async function compareSweeps (
   run: Run,
@@ -154,7 +165,7 @@ export async function compareSweeps (
   }
 }
 
-/** Parts that change when the victim works, each of two times, and that time alone does not change. */
+/** Returns the parts that change in two runs when the victim works, and not with time alone. */
 async function repeat (
   run: Run,
   route: Route,
@@ -181,7 +192,10 @@ async function repeat (
   return new Set([...first].filter(part => second.has(part) && !idle.has(part)))
 }
 
-/** Has both tenants call each route at the same time: a variable of the process may hold the wrong one. */
+/**
+ * Makes both tenants call each route concurrently, because a global variable may hold the wrong
+ * tenant.
+ */
 export async function callTogether (run: Run): Promise<void> {
   const { attacker, victim, sender, findings } = run
   for (const route of run.routes.filter(each => !each.isWebsocket && each.method !== 'DELETE')) {
@@ -205,7 +219,7 @@ export async function callTogether (run: Run): Promise<void> {
   }
 }
 
-/** Has the victim call one route, twice. */
+/** Calls one route twice as the victim. */
 export async function callAsVictim (run: Run, route: Route): Promise<void> {
   for (let time = 0; time < 2; time++) {
     const form = formFor(run, route, run.victim, 0, 0)
@@ -213,7 +227,7 @@ export async function callAsVictim (run: Run, route: Route): Promise<void> {
   }
 }
 
-/** Own replies of the victim, to be compared after the attack. */
+/** Returns replies to the victim's own requests, to be compared after the attack. */
 export async function victimReplies (run: Run): Promise<Replies> {
   const replies: Replies = new Map()
   for (const route of run.routes.filter(each => isSafe(each) && !each.isWebsocket && !run.isOff(each))) {
@@ -228,7 +242,10 @@ export async function victimReplies (run: Run): Promise<Replies> {
   return replies
 }
 
-/** Reports replies of the victim that changed while only the attacker was at work. Numbers may be times. */
+/**
+ * Reports replies to the victim that changed while only the attacker was at work. Numbers are
+ * ignored, because they may be times.
+ */
 export async function compareVictim (run: Run, before: Replies): Promise<void> {
   const after = await victimReplies(run)
   for (const [route, variants] of before) {
@@ -248,12 +265,12 @@ export async function compareVictim (run: Run, before: Replies): Promise<void> {
 }
 
 /**
- * Reports numbers that jump, such as ids of one sequence for all tenants: the attacker makes three rows, the
- * victim some, the attacker one more.
+ * Reports numbers that jump, such as ids of a sequence shared by all tenants. The attacker creates
+ * three rows, the victim some, and the attacker one more.
  */
 export async function watchSteps (run: Run): Promise<void> {
   for (const route of run.routes.filter(each => each.method === 'POST' && !run.isOff(each))) {
-    // An earlier route may have deleted the rows that this one is called with.
+    // An earlier route may have deleted the rows that this route needs, so read them again.
     await run.attacker.rows.read()
     await run.victim.rows.read()
     const work = async (): Promise<void> => {
@@ -273,7 +290,8 @@ export async function watchSteps (run: Run): Promise<void> {
   }
 }
 
-// Each tenant has a number of rows that nothing else has, so that a count of the other tenant is known when it is seen.
+// Reports a count of the other tenant's rows. The numbers of planted rows are unusual, so such a
+// count is recognizable.
 function countLeak (run: Run, route: Route, sent: Sent, role: 'attacker' | 'victim'): void {
   const [own, other] = role === 'attacker' ? [run.attacker, run.victim] : [run.victim, run.attacker]
   for (const [part, value] of comparable(sent, own)) {

@@ -14,12 +14,15 @@ export class Witness {
     const { findings, app } = run
     const log = watchLogs(app, line => this.#read('logs', line))
     const line = findings.of('logs')
-    if (!log.isReadable) line.note = 'the logger is off, or is not pino: only stdout and stderr were read'
+    if (!log.isReadable) line.note = 'the logger is off or not pino: only stdout and stderr were read'
     this.#stops.push(() => log.stop(), watchOutgoing(text => this.#read('outgoing requests', text)))
     findings.of('outgoing requests')
   }
 
-  /** Names the tenant whose requests are being sent; undefined while the kit works on the database itself. */
+  /**
+   * Sets the tenant whose requests are being sent; undefined while the kit itself writes to the
+   * database.
+   */
   set worker (who: Identity | undefined) {
     this.#worker = who
   }
@@ -36,7 +39,8 @@ export class Witness {
     const line = findings.of(where)
     line.requests++
     line.reached++
-    // Work that an earlier request of the other tenant left behind writes under the other tenant's id.
+    // Skip lines with the other tenant's id, which come from background work of its earlier
+    // requests.
     if (text.includes(`"tenant":"${other.tenant.id}"`)) return
     const [shown] = other.secrets.find(text, sender.recent.join('\n'))
     if (shown !== undefined)
