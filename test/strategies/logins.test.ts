@@ -119,7 +119,8 @@ t.test('CON-09 init hands the roles of tenants over to the login of tenantRolesU
   t.ok(await may(app))
   await t.rejects(on.open([]).boot(), {
     code: 'FST_TENANCY_DATABASE_UNAVAILABLE',
-    message: /as login 'login_tenantroles_\w+': the server (?:refused the password|does not let this login in)/
+    message:
+      /as login 'login_tenantroles_\w+': the server (?:refused the password|does not let this login in)/
   }, 'there is no such login yet')
   const url = Object.assign(new URL(on.login('url')), { password: 'wrong' }).href
   await t.rejects(on.open([], { url }).boot(), {
