@@ -3,7 +3,7 @@
 import { tenantRole, type TenantRecord } from '@fastify-tenancy/core'
 import { sql, type Kysely } from 'kysely'
 import type pg from 'pg'
-import t from 'tap'
+import t, { type Test } from 'tap'
 
 import { databaseTemplate, world } from '../strategies/strategy-fixture.ts'
 import { connect, databaseOf } from '../support/sql.ts'
@@ -33,7 +33,7 @@ const urlOf = (strategy: Strategy, index: 0 | 1): string =>
     : databaseTemplate(on.superUrl).replaceAll('{database}', `tenant_${tenants.database[index].id}`)
 
 /** A session of one tenant, as the application has it inside a transaction. */
-async function sessionOf (t: t.Test, strategy: Strategy, index: 0 | 1): Promise<pg.Client> {
+async function sessionOf (t: Test, strategy: Strategy, index: 0 | 1): Promise<pg.Client> {
   const client = await connect(t, urlOf(strategy, index))
   if (strategy === 'schema')
     await client.query("select set_config('role', $1, false)", [
