@@ -50,7 +50,7 @@ t.test('protect refuses signed policies while processes that do not sign are con
   await t.rejects(open(t, on), { message: /asks for a signature, and options.rls.secret is missing/ })
 })
 
-t.test('control: policies changed in spite of that fail every unsigned statement, and leak nothing', async t => {
+t.test('control: policies changed in spite of that fail each unsigned statement, no leak', async t => {
   const on = await provision(t, { secret: false })
   const manager = managerOf(t, on)
   await manager.init({ url: on.superUrl })

@@ -62,6 +62,7 @@ export async function assertNoUnsignedSessions (
   throw new SetupInvalidError(
     `the policy of table '${plain.name}' would ask for a signature, and the processes behind ` +
       `${connected.join(' and ')} do not sign: stop these processes, run \`tenancy protect\`, ` +
-      'and start them with options.rls.secret (a pooler may hold connections of stopped processes: close them)'
+      'and start them with options.rls.secret ' +
+      '(a pooler may hold connections of stopped processes: close them)'
   )
 }
