@@ -118,8 +118,14 @@ t.test('CON-09 init hands the roles of tenants over to the login of tenantRolesU
   }
   t.ok(await may(app))
   await t.rejects(on.open([]).boot(), {
-    message: /role "login_tenantroles_\w+" does not exist|password authentication failed/
+    code: 'FST_TENANCY_DATABASE_UNAVAILABLE',
+    message:
+      /as login 'login_tenantroles_\w+': the server (?:refused the password|does not let this login in)/
   }, 'there is no such login yet')
+  const url = Object.assign(new URL(on.login('url')), { password: 'wrong' }).href
+  await t.rejects(on.open([], { url }).boot(), {
+    message: /as login 'login_url_\w+': the server refused the password/
+  }, 'control: the login of url is named if it is the one that failed')
   const { username, password } = new URL(on.login('tenantRolesUrl'))
   await on.admin(`create role "${username}" login noinherit password '${decodeURIComponent(password)}'`)
   await t.rejects(on.open([]).boot(), {

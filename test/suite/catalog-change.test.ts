@@ -35,28 +35,35 @@ t.test(
         async ({ db }) =>
           sql`insert into notes (body, at) values ('x', ${'2026-02-03 04:05:06'})`.execute(db as never)
       )
+    // The epoch in the database would show the change, too.
+    await on.admin('alter event trigger tenancy_catalog disable')
     await on.admin('alter table notes add at date')
     await run()
-    const manager = createManager({
-      ...options,
-      database: { url: on.superUrl },
-      migrations: {
-        shared: {
-          getMigrations: async () => ({
-            '001': {
-              up: async (db: never) => void await sql`alter table notes alter at type timestamp`.execute(db)
-            }
-          })
-        }
-      }
-    } as never)
-    t.teardown(() => manager.close())
-    await manager.migrate()
-    await until(async () => {
+    const isRight = async (): Promise<boolean> => {
       await run()
       const rows = await on.admin("select from notes where at = '2026-02-03 04:05:06'")
       return (rows as unknown as unknown[]).length > 0
-    })
+    }
+    const migrate = async (more: object, ...texts: string[]): Promise<void> => {
+      const { redis: _, ...withoutRedis } = options
+      const migrations = texts.map((text, index) => [
+        `00${index}`,
+        { up: async (db: never) => void await sql.raw(text).execute(db) }
+      ])
+      const manager = createManager({
+        ...withoutRedis,
+        ...more,
+        database: { url: on.superUrl },
+        migrations: { shared: { getMigrations: async () => Object.fromEntries(migrations) } }
+      } as never)
+      t.teardown(() => manager.close())
+      await manager.migrate()
+    }
+    const changeType = 'alter table notes alter at type timestamp'
+    await migrate({}, changeType)
+    t.notOk(await isRight(), 'control: a manager without Redis announces to LISTEN only')
+    await migrate({ redis }, changeType, 'alter table notes add other int')
+    await until(isRight)
     t.pass('the type is the new one')
   }
 )

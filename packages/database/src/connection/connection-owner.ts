@@ -53,6 +53,11 @@ export interface ConnectionOwner {
   readonly deadline: number
   /** Whether the context makes each transaction read-only. @default false */
   readonly isReadOnly?: boolean
+  /**
+   * Whether the connection leads to the tenant's own database. Its loss may then mean that the
+   * database was dropped. @default false
+   */
+  readonly hasOwnDatabase?: boolean
   /** Milliseconds that the server may work on one statement. */
   readonly statementTimeout?: number
 }

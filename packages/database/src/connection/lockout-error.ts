@@ -39,8 +39,16 @@ export function closedDatabaseError (error: unknown): TenancyError | undefined {
 }
 
 /**
- * Whether a database locked out a tenant that this process believed active. The cached tenant
- * record is then stale.
+ * Marks the error of a lost connection to a tenant's own database. `drop database` ends the
+ * connection, and the server's notice may not arrive, so the tenant is looked up again.
+ */
+export function suspectLockout (error: Error): void {
+  lockoutErrors.add(error)
+}
+
+/**
+ * Whether a database locked out, or may have locked out, a tenant that this process believed
+ * active. The cached tenant record may then be stale.
  */
 export function isLockoutError (error: unknown): boolean {
   return typeof error === 'object' && error !== null && lockoutErrors.has(error)

@@ -7,7 +7,7 @@ import { cancelStatement } from './cancel.ts'
 import type { ConnectionOwner, Context, Query } from './connection-owner.ts'
 import type { ConnectionSettings } from './connection-settings.ts'
 import { ConnectionState } from './connection-state.ts'
-import { lockoutError } from './lockout-error.ts'
+import { lockoutError, suspectLockout } from './lockout-error.ts'
 import { isIdleTimeout, lostError } from './lost-error.ts'
 import { assertCommitted, nothing, Openings, type Coming, type Opening } from './openings.ts'
 import { PipelinedBatch, UnverifiedRowsError, type BatchEnd, type BatchListener, type Reply, type Tail,
@@ -393,6 +393,7 @@ export class TenantConnection {
     if (isResetError) throw markNeverExecuted(new DatabaseUnavailableError(undefined, { cause: error }))
     if (status !== undefined || isIdleTimeout(error)) throw lockoutError(error) ?? error
     const lost = new DatabaseUnavailableError(undefined, { cause: error })
+    if (this.#owner.hasOwnDatabase === true) suspectLockout(lost)
     throw neverExecuted && this.#ends === 1 ? markNeverExecuted(lost) : lost
   }
 

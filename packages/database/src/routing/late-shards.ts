@@ -89,7 +89,7 @@ export function bootProblem (name: string, shard: Shard, error: unknown): Error 
   }
   const isForeign = !isUnreachable(error) && !/^(?:28|3D000|42501)/.test(sqlState(error) ?? '')
   if (isForeign) return error instanceof Error ? error : new Error(String(error))
-  const url = shard.url
+  const url = shard.urlOf(error)
   if (url === undefined)
     return new DatabaseUnavailableError(`shard '${name}' cannot be reached`, { cause: error })
   return connectError(error, { url, shard: name })

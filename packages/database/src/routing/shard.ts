@@ -89,6 +89,8 @@ export class Shard {
   #own: Side | undefined
   readonly #contextsByTimeout = new Map<number, ReturnType<typeof rlsContexts>>()
   #roles: Side | undefined
+  /** The last error of a boot that came from the connections of `tenantRolesUrl`. */
+  #rolesError: unknown
   #uses: SigningUses | undefined
   #extensions: readonly string[] = []
 
@@ -206,7 +208,11 @@ export class Shard {
       }
       this.#own = { pool: this.pool, context }
       this.#contextsByTimeout.clear()
-      const roles = this.#rolesPool && await bootRoles(this.#rolesPool, row.name)
+      const roles = this.#rolesPool &&
+        await bootRoles(this.#rolesPool, row.name).catch((error: unknown) => {
+          this.#rolesError = error
+          throw error
+        })
       this.#roles = roles && { pool: roles.pool, context: { ...context, sign: sign(roles.isDirect) } }
       const facts = levelFacts(
         this.#options,
@@ -279,11 +285,12 @@ export class Shard {
   }
 
   /**
-   * Returns the URL of the application's login; undefined for a pool that was made from other
-   * settings.
+   * Returns the URL whose login failed with an error of the boot; undefined for a pool that was
+   * made from other settings.
    */
-  get url (): string | undefined {
-    const { url } = this.#logins
+  urlOf (error: unknown): string | undefined {
+    const { url, tenantRolesUrl } = this.#logins
+    if (error !== undefined && error === this.#rolesError) return tenantRolesUrl
     const source = typeof url === 'string' ? url : url.options.connectionString
     return source !== undefined && URL.canParse(source) ? source : undefined
   }

@@ -168,6 +168,7 @@ export class TenantRouter {
             context,
             guard: tripwire ? pool.guard(tenant.id) : undefined,
             deadline: statementTimeout + replyMarginMs,
+            hasOwnDatabase: true,
             statementTimeout
           }
         }),

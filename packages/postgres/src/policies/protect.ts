@@ -13,6 +13,7 @@ import type { PolicyMode } from './policy.ts'
 import { protectViews } from './protect-views.ts'
 import { conditionOf, createPolicies, type ProtectTableOptions,
   type TenantTableOptions } from './tenant-table.ts'
+import { assertNoUnsignedSessions } from './unsigned-sessions.ts'
 
 export interface ProtectOptions extends PolicyMode {
   readonly tables: ResolvedTables
@@ -94,6 +95,12 @@ export async function protectTables (
   const isShared = Object.keys(tables.tenant).some(table =>
     isChosen(table) && stage !== undefined ? stage === 'observe' : old.has(table) && !enforced.includes(table)
   )
+  if (policies && mode.signed)
+    await assertNoUnsignedSessions(client, {
+      schema,
+      tables: Object.keys(tables.tenant).filter(isChosen),
+      roles
+    })
   const ownershipTransfer = { isMeant: stage === 'enforce', isForced }
   if (isShared) await grantSchemaUsage(client, roles, tables)
   else await protectSchema(client, roles, tables)
