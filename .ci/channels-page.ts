@@ -65,7 +65,11 @@ export function channelsPage (): string {
   })
   return `# Channels
 
-The suite publishes these events on \`node:diagnostics_channel\`. \`channels\` of \`@fastify-tenancy/telemetry\` has them with the types of their payloads. A publisher asks first whether anything listens, so an event without a listener costs nothing. The channels are the process' own: with several applications in one process, a listener gets the events of all. An \`EventTenant\` has \`id\`, \`slug\` and \`isolation\`, and is often the whole tenant.
+The suite publishes these events on \`node:diagnostics_channel\`.
+\`channels\` of \`@fastify-tenancy/telemetry\` has them with the types of their payloads.
+A publisher asks first whether anything listens, so an event without a listener costs nothing.
+The channels are the process' own: with several applications in one process, a listener gets the
+events of all. An \`EventTenant\` has \`id\`, \`slug\` and \`isolation\`, and is often the whole tenant.
 
 This page is written by \`node .ci/channels-page.ts\` from the code.
 

@@ -11,29 +11,36 @@ t.test('the console in a browser', { skip: noChromium }, async t => {
   const address = await app.listen({ port: 0, host: '127.0.0.1' })
   const browser = await startChromium(t)
 
-  t.test('without a script, an operator suspends, resumes, changes the plan and invalidates by keyboard', async t => {
-    const { page } = await operatorPage(t, browser, address, { javaScriptEnabled: false })
-    const press = async (role: 'link' | 'button', name: RegExp): Promise<void> => {
-      await page.getByRole(role, { name }).focus()
-      await page.keyboard.press('Enter')
+  t.test(
+    'without a script, an operator suspends, resumes, changes the plan and invalidates by ' +
+      'keyboard',
+    async t => {
+      const { page } = await operatorPage(t, browser, address, { javaScriptEnabled: false })
+      const press = async (role: 'link' | 'button', name: RegExp): Promise<void> => {
+        await page.getByRole(role, { name }).focus()
+        await page.keyboard.press('Enter')
+      }
+      await page.goto('/_tenancy/')
+      await page.keyboard.press('Tab')
+      t.equal(await page.locator(':focus').textContent(), 'Skip to the content')
+      await press('link', /^globex$/)
+      await page.getByRole('heading', { level: 1, name: 'globex' }).waitFor()
+      for (
+        const [open, role, done] of [[/^Suspend…/, 'link', 'The tenant is suspended.'], [/^Resume…/, 'link',
+          'The tenant is served again.'], [/^Change plan…/, 'button', 'The plan is changed.'], [
+          /^Invalidate…/,
+          'link',
+          'Every process looks the tenant up again.'
+        ]] as const
+      ) {
+        if (role === 'button') await page.getByLabel('New plan').fill('free')
+        await press(role, open)
+        await press('button', / globex$/)
+        await page.getByText(done).waitFor()
+      }
+      t.match(await manager.get({ id: 'g-1' }), { status: 'active', plan: 'free', version: 5 })
     }
-    await page.goto('/_tenancy/')
-    await page.keyboard.press('Tab')
-    t.equal(await page.locator(':focus').textContent(), 'Skip to the content')
-    await press('link', /^globex$/)
-    await page.getByRole('heading', { level: 1, name: 'globex' }).waitFor()
-    for (
-      const [open, role, done] of [[/^Suspend…/, 'link', 'The tenant is suspended.'], [/^Resume…/, 'link',
-        'The tenant is served again.'], [/^Change plan…/, 'button', 'The plan is changed.'], [/^Invalidate…/,
-        'link', 'Every process looks the tenant up again.']] as const
-    ) {
-      if (role === 'button') await page.getByLabel('New plan').fill('free')
-      await press(role, open)
-      await press('button', / globex$/)
-      await page.getByText(done).waitFor()
-    }
-    t.match(await manager.get({ id: 'g-1' }), { status: 'active', plan: 'free', version: 5 })
-  })
+  )
 
   t.test('a form on another site is refused, and so is one that was sent already', async t => {
     const { page } = await operatorPage(t, browser, address)

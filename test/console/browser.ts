@@ -41,7 +41,8 @@ export async function axeFindings (page: Page): Promise<string[]> {
   // As the developer tools would, which no policy of the page forbids.
   await page.evaluate(`${axe}; undefined`)
   return page.evaluate(
-    'axe.run().then(({ violations }) => violations.flatMap(({ id, nodes }) => nodes.map(({ target }) => `${id} ${target.join(" ")}`)))'
+    'axe.run().then(({ violations }) => violations.flatMap(({ id, nodes }) => nodes.map(({ target }) => ' +
+      '`${id} ${target.join(" ")}`)))'
   )
 }
 

@@ -15,7 +15,8 @@ t.test('html escapes every value that is not HTML itself', async t => {
   const name = `<img src=x onerror="a('b')">&\``
   t.equal(
     String(html`<p title="${name}">${[name, html`<b>${1}</b>`, undefined, null, false]}</p>`),
-    '<p title="&lt;img src=x onerror=&quot;a(&#39;b&#39;)&quot;&gt;&amp;&#96;">&lt;img src=x onerror=&quot;a(&#39;b&#39;)&quot;&gt;&amp;&#96;<b>1</b></p>'
+    '<p title="&lt;img src=x onerror=&quot;a(&#39;b&#39;)&quot;&gt;&amp;&#96;">&lt;img src=x ' +
+      'onerror=&quot;a(&#39;b&#39;)&quot;&gt;&amp;&#96;<b>1</b></p>'
   )
   t.equal(String(html`${html`${html`<i>`}`}`), '<i>', 'HTML is not escaped twice')
   t.equal(String(html`${'a\u202eb\u200b\0\ud800'}`), 'a\\u{202e}b\\u{200b}\\u{0}\ufffd', 'controls are shown')

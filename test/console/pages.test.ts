@@ -154,7 +154,8 @@ const listed = (body: string): string[] =>
 
 t.test('tenants are found by a part of slug or name, by id and by domain, 50 a page', async t => {
   await on.admin(`insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard)
-    select 'p-' || n, 'page-' || lpad(n::text, 3, '0'), 'Company 100% _' || n, 'active', 'free', 'rls', 'default'
+    select 'p-' || n, 'page-' || lpad(n::text, 3, '0'), 'Company 100% _' || n, 'active', 'free', 'rls',
+    'default'
     from generate_series(1, 120) n`)
   await on.admin(
     "insert into tenancy.domains (tenant_id, domain, verified_at) values ('p-7', 'shop.test', now())"

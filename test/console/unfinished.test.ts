@@ -10,7 +10,8 @@ import { operator } from './console-world.ts'
 const ownTables = `
   create table projects (id int primary key, parent int references projects);
   create table tasks (id int primary key, project_id int not null references projects);
-  create table comments (id int primary key, project_tenant text, project_id int not null references projects)`
+  create table comments (id int primary key, project_tenant text, project_id int not null
+    references projects)`
 
 t.test('migrations that have not run, and a move that is not confirmed, are on the pages', async t => {
   const world = await lifecycleFixture(t, 'rls', {
@@ -44,7 +45,10 @@ t.test('migrations that have not run, and a move that is not confirmed, are on t
   t.match(await after('/?q=mover'), /mover<\/a>[^]*schema[^]*<span class="badge warn">move not confirmed/)
   t.match(
     await after('/tenants/m-1'),
-    /from rls on default\s+to schema on default\. The tenant is served from the new place[^]*npx tenancy move mover --confirm/
+    new RegExp(
+      String.raw`from rls on default\s+to schema on default\. The tenant is served from the new ` +
+        'place[^]*npx tenancy move mover --confirm'
+    )
   )
   await manager.confirmMove({ id: 'm-1' })
   t.notMatch(await after('/tenants/m-1'), /not confirmed/)

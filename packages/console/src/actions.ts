@@ -36,8 +36,8 @@ export interface Action {
 export const actions: Readonly<Record<ActionName, Action>> = {
   suspend: {
     label: 'Suspend',
-    effect:
-      'Every request of the tenant gets 403 from now on, in all processes. Its data stays. Work that is under way may finish.',
+    effect: 'Every request of the tenant gets 403 from now on, in all processes. Its data stays. ' +
+      'Work that is under way may finish.',
     done: 'The tenant is suspended.',
     from: ['active'],
     isDangerous: true,
@@ -55,7 +55,8 @@ export const actions: Readonly<Record<ActionName, Action>> = {
     label: 'Change plan',
     button: 'Change plan of',
     effect:
-      'The limits of the new plan hold from now on, in all processes. A tenant with limits of its own keeps those.',
+      'The limits of the new plan hold from now on, in all processes. A tenant with limits of its own ' +
+      'keeps those.',
     done: 'The plan is changed.',
     from: ['active', 'suspended'],
     isDangerous: false,
@@ -64,8 +65,8 @@ export const actions: Readonly<Record<ActionName, Action>> = {
   },
   invalidate: {
     label: 'Invalidate',
-    effect:
-      'Every process forgets what it knows of the tenant, and reads its record again with the next request. Nothing else changes.',
+    effect: 'Every process forgets what it knows of the tenant, and reads its record again with the next ' +
+      'request. Nothing else changes.',
     done: 'Every process looks the tenant up again.',
     from: ['provisioning', 'active', 'suspended', 'deleting'],
     isDangerous: false,

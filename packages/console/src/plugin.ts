@@ -37,7 +37,11 @@ const plugin: FastifyPluginAsync<ConsoleOptions> = async (app: FastifyInstance, 
  * Pages for operators: tenants, fleet and doctor, and four actions that destroy nothing.
  *
  * ```ts
- * await app.register(tenancyConsole, { prefix: '/_tenancy', manager, authorize: request => operators.nameOf(request) })
+ * await app.register(tenancyConsole, {
+ *   prefix: '/_tenancy',
+ *   manager,
+ *   authorize: request => operators.nameOf(request)
+ * })
  * ```
  *
  * @throws FST_TENANCY_OPTION_INVALID without `authorize`, and for every other wrong option

@@ -30,7 +30,8 @@ await manager.init()
 await client.query('alter table tenancy.tenants disable trigger user')
 await client.query(
   `insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard)
-  select 't-' || lpad(n::text, 9, '0'), 'slug-' || n, 'Company ' || n, case when n % 1000 = 0 then 'suspended' else 'active' end,
+  select 't-' || lpad(n::text, 9, '0'), 'slug-' || n, 'Company ' || n, case when n % 1000 = 0 then 'suspended'
+    else 'active' end,
     'free', 'rls', 'default' from generate_series(1, $1::int) n`,
   [tenants]
 )

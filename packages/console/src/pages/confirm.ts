@@ -46,7 +46,8 @@ ${
 ${plan && html`<input type="hidden" name="plan" value="${plan.name}">`}
 ${
     action === 'suspend' &&
-    html`<p><label>Reason, for the audit (optional)<input name="reason" maxlength="200" autocomplete="off"></label></p>`
+    html`<p><label>Reason, for the audit (optional)<input
+      name="reason" maxlength="200" autocomplete="off"></label></p>`
   }
 <div class="actions"><button class="${isDangerous ? 'danger' : 'main'}">${button} ${slug}</button>
 <a class="button" href="${base}/tenants/${id}">Cancel</a></div>

@@ -57,7 +57,8 @@ export function migrationCell (
 
 function migrationState ({ version, pending, problem, failure }: MigrationState): Html | undefined {
   if (failure !== undefined)
-    return html`<span class="badge bad">failed</span> ${failure.migration}<span class="sub">${failure.error}</span>`
+    return html`<span class="badge bad">failed</span> ${failure.migration}<span
+      class="sub">${failure.error}</span>`
   if (problem !== undefined)
     return html`<span class="badge bad">problem</span><span class="sub">${problem}</span>`
   if (pending.length > 0)

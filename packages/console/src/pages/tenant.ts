@@ -108,9 +108,11 @@ function actionForms (base: string, { id, plan, status }: TenantRecord): Html {
   if (!any) return html`<p class="empty">A tenant that is ${status} can only be looked at here.</p>`
   return html`<div class="actions">${link('suspend')}${link('resume')}${link('invalidate')}${
     can('plan') && html`<form class="row" method="get" action="${base}/tenants/${id}/plan">
-<label>New plan<input name="plan" value="${plan}" required maxlength="63" autocomplete="off" spellcheck="false"></label>
+<label>New plan<input name="plan" value="${plan}"
+  required maxlength="63" autocomplete="off" spellcheck="false"></label>
 <button>${actions.plan.label}…</button></form>`
-  }</div><p class="note">Each action asks for a confirmation first, and is written into the audit with your name.</p>`
+  }</div><p
+    class="note">Each action asks for a confirmation first, and is written into the audit with your name.</p>`
 }
 
 function auditTable (entries: readonly AuditEntry[]): Html {

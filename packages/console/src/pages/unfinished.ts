@@ -22,10 +22,12 @@ export function unfinishedNotices (work: UnfinishedWork | undefined, slug: strin
   const { move, deletion } = work ?? {}
   return html`${
     move &&
-    html`<p class="notice warn"><strong>Move not confirmed:</strong> from ${move.from.isolation} on ${move.from.shard}
+    html`<p class="notice warn"><strong>Move not confirmed:</strong> from ${move.from.isolation}
+      on ${move.from.shard}
 to ${move.to.isolation} on ${move.to.shard}. ${
       move.isSwitched
-        ? html`The tenant is served from the new place, and the old copy is locked. Remove it with <code>npx tenancy move ${slug} --confirm</code>.`
+        ? html`The tenant is served from the new place, and the old copy is locked.
+          Remove it with <code>npx tenancy move ${slug} --confirm</code>.`
         : 'The tenant is still served from the old place.'
     }</p>`
   }${
