@@ -46,7 +46,7 @@ t.test('migrations that have not run, and a move that is not confirmed, are on t
   t.match(
     await after('/tenants/m-1'),
     new RegExp(
-      String.raw`from rls on default\s+to schema on default\. The tenant is served from the new ` +
+      String.raw`from rls\s+on default\s+to schema on default\. The tenant is served from the new ` +
         'place[^]*npx tenancy move mover --confirm'
     )
   )

@@ -24,7 +24,7 @@ export function unfinishedNotices (work: UnfinishedWork | undefined, slug: strin
     move &&
     html`<p class="notice warn"><strong>Move not confirmed:</strong> from ${move.from.isolation}
       on ${move.from.shard}
-to ${move.to.isolation} on ${move.to.shard}. ${
+      to ${move.to.isolation} on ${move.to.shard}. ${
       move.isSwitched
         ? html`The tenant is served from the new place, and the old copy is locked.
           Remove it with <code>npx tenancy move ${slug} --confirm</code>.`
