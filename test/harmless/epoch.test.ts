@@ -213,7 +213,7 @@ t.test('a change of the catalog does not fail where its epoch cannot be publishe
   const other = await connect(t, url)
   await other.query('begin; lock table tenancy_ddl.turn in exclusive mode')
   await client.query('alter table notes add n int')
-  t.match(warned, [/heard within a minute/])
+  t.match(warned, [/notice this change of the catalog within a minute/])
   await other.query('rollback')
   t.ok(await change('alter table notes add m int'), 'the next one is published')
 })
