@@ -76,25 +76,36 @@ export async function startPostgresVersion (
   ...flags: string[]
 ): Promise<PostgresService> {
   const folder = temporaryFolder(process.env.TEST_SERVER_FOLDER)
-  const port = await freePort()
   const EmbeddedPostgres = await embeddedPostgres(version)
-  const postgres = new EmbeddedPostgres({
-    databaseDir: join(folder, 'pg'),
-    port,
-    user: 'postgres',
-    password: 'postgres',
-    persistent: false,
-    createPostgresUser: process.getuid?.() === 0,
-    onLog: () => {},
-    onError: () => {},
-    // One round of hashing instead of 4,096, because the superuser connects thousands of times.
-    // PostgreSQL 15 has no such setting.
-    initdbFlags: ['--no-sync', ...version === 15 ? [] : ['-c', 'scram_iterations=1']],
-    postgresFlags: ['-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'full_page_writes=off', '-c',
-      'max_connections=300', '-c', 'max_prepared_transactions=10', ...flags]
-  })
+  const onPort = (own: number): InstanceType<typeof EmbeddedPostgres> =>
+    new EmbeddedPostgres({
+      databaseDir: join(folder, 'pg'),
+      port: own,
+      user: 'postgres',
+      password: 'postgres',
+      persistent: false,
+      createPostgresUser: process.getuid?.() === 0,
+      onLog: () => {},
+      onError: () => {},
+      // One round of hashing instead of 4,096, because the superuser connects thousands of times.
+      // PostgreSQL 15 has no such setting.
+      initdbFlags: ['--no-sync', ...version === 15 ? [] : ['-c', 'scram_iterations=1']],
+      postgresFlags: ['-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'full_page_writes=off', '-c',
+        'max_connections=300', '-c', 'max_prepared_transactions=10', ...flags]
+    })
+  let port = await freePort()
+  let postgres = onPort(port)
   await postgres.initialise()
-  await postgres.start()
+  try {
+    await postgres.start()
+  } catch {
+    // Another process may have taken the port in between. The library rejects with undefined.
+    port = await freePort()
+    postgres = onPort(port)
+    await postgres.start().catch((cause: unknown) => {
+      throw new Error(`PostgreSQL ${version} did not start on port ${port}`, { cause })
+    })
+  }
   async function halt (signal: 'SIGQUIT' | 'SIGINT'): Promise<void> {
     const pid = Number(readFileSync(join(folder, 'pg/postmaster.pid'), 'utf8').split('\n', 1)[0])
     process.kill(pid, signal)
