@@ -18,7 +18,7 @@ t.test('MIG-01 a failure at 437 of 1000 leaves 436 done, and the next run resume
   t.match(await failure(manager.migrate({ jobs: 1 })), {
     code: 'FST_TENANCY_MIGRATION_FAILED',
     message:
-      `migration '001_notes' of tenant s${bad} failed: relation "notes" already exists; of the others ${
+      `migration '001_notes' of tenant s${bad} failed: relation "notes" already exists; of the others, ${
         all - failing
       } were not begun`,
     report: {

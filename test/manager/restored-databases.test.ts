@@ -106,7 +106,7 @@ for (const flags of [['--no-owner', '--no-privileges'], ...isLong ? [[]] : []]) 
       t.match(remarks.join('\n'), /1 tenants' own databases were repaired/)
       t.match(
         remarks.join('\n'),
-        new RegExp(`database 'tenant_${ids[1]}' .* is not marked as this tenant's.*run this again`)
+        new RegExp(`database 'tenant_${ids[1]}' .* is not marked as this tenant's.*\`tenancy init\` again`)
       )
       t.same(await served(on, given, ids[0]!), [{ body: `${ids[0]}:1` }, { body: 'new' }])
       await t.rejects(served(on, given, ids[1]!), 'control: an unproven database is not opened')

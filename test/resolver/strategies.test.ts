@@ -223,7 +223,7 @@ t.test("a function's invalid result is a clear error, and null means no tenant",
     t.equal(statusCode, 500, by)
     t.match(
       body,
-      /a strategy function must return \{ slug \}, \{ id \}, \{ domain \} or undefined, and no promise/,
+      /a strategy function must return \{ slug \}, \{ id \}, \{ domain \} or undefined, and not a promise/,
       by
     )
   }
