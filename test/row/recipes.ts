@@ -1,9 +1,8 @@
 // The examples of Kysely's documentation, taken from the declarations that it ships, each as a
 // module that can run.
 import { readdirSync, readFileSync } from 'node:fs'
-import { stripTypeScriptTypes } from 'node:module'
+import { findPackageJSON, stripTypeScriptTypes } from 'node:module'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 
 export interface Recipe {
   readonly name: string
@@ -11,7 +10,8 @@ export interface Recipe {
   run(db: unknown): Promise<unknown>
 }
 
-const folder = join(fileURLToPath(import.meta.resolve('kysely')), '..')
+// Not import.meta.resolve(): a test run resolves kysely to a bundle.
+const folder = join(findPackageJSON('kysely', import.meta.url) ?? '', '../dist')
 const files = [
   ...readdirSync(join(folder, 'query-builder')).filter(name => name.endsWith('.d.ts')).map(name =>
     join('query-builder', name)
