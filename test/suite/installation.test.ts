@@ -286,7 +286,10 @@ t.test('EDG-01 each PGlite has an installation id', { skip: noRedis }, async t =
   await app.register(tenancy, { baseDomain: 'example.com', database: 'pglite://memory', redis: service.url })
   await app.ready()
   const id = await app.tenantDatabase.installation()
-  t.match(await raw.pubsub('CHANNELS'), [`tenancy:${id}:invalidate`])
+  t.same(
+    (await raw.pubsub('CHANNELS') as string[]).toSorted(),
+    ['catalog', 'invalidate', 'usage'].map(name => `tenancy:${id}:${name}`)
+  )
 })
 
 t.test('EDG-01 a port with a namespace keeps it, and another one is refused', { skip: noRedis }, async t => {

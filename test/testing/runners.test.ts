@@ -59,7 +59,10 @@ for (
 ) {
   t.test(`assertIsolated() works under ${name}`, async t => {
     const kit = await provision(t)
-    const { NODE_OPTIONS: _, NODE_CHANNEL_FD: _fd, ...outer } = process.env
+    // Without the outer run's own variables: under TAP=1 a runner prints no totals.
+    const outer = Object.fromEntries(
+      Object.entries(process.env).filter(([key]) => !/^(?:TAP|NODE_OPTIONS$|NODE_CHANNEL_FD$)/.test(key))
+    )
     const child = spawn(program, args, {
       env: { ...outer, ...env, ...kit, NODE_TEST_CONTEXT: undefined },
       stdio: ['ignore', 'pipe', 'pipe']

@@ -52,7 +52,6 @@ export function defineError (
   publicText: string = message
 ): TenancyErrorConstructor {
   const Base = createError(code, '%s', statusCode)
-  const className = classNameOf(code)
   const Constructor = class extends Base {
     retryAfter?: number
     constructor (text: string = message, options?: { cause?: unknown }) {
@@ -75,10 +74,11 @@ export function defineError (
       return this.retryAfter === undefined ? undefined : { 'retry-after': String(this.retryAfter) }
     }
   } as unknown as TenancyErrorConstructor
-  Object.defineProperty(Constructor, 'name', { value: className })
+  // NestJS recognises Fastify's errors by the constructor's name. It answers all others with 500.
+  Object.defineProperty(Constructor, 'name', { value: 'FastifyError' })
   // `name` contains class and code, so that the stack shows both. `Base` assigns 'FastifyError',
   // which the setter ignores.
-  const name = `${className} [${code}]`
+  const name = `${classNameOf(code)} [${code}]`
   Object.defineProperty(Constructor.prototype, 'name', { get: () => name, set: () => {}, configurable: true })
   publicTexts.set(Constructor, publicText)
   return Constructor
