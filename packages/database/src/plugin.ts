@@ -3,9 +3,10 @@ import fp from 'fastify-plugin'
 
 import { openDatabase, DatabaseRuntime } from './database.ts'
 import type { ObservedQueries } from './observe/observed-queries.ts'
-import { resolveDatabaseOptions, type TenantDatabaseOptions } from './options/options.ts'
+import { type TenantDatabaseOptions } from './options/options.ts'
 import type { TenantKysely } from './options/types.ts'
 import { registerUnitsOfWork } from './units-of-work.ts'
+import { resolveDatabaseOptions } from './options/resolve-options.ts'
 
 /** A database that is already open. The caller that opened it closes it. */
 export interface OpenDatabaseOptions {

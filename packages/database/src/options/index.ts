@@ -1,2 +1,3 @@
 export { levelFacts } from './level-facts.ts'
-export { type ResolvedDatabaseOptions, resolveDatabaseOptions } from './options.ts'
+export { type ResolvedDatabaseOptions } from './options.ts'
+export { resolveDatabaseOptions } from './resolve-options.ts'
