@@ -43,7 +43,6 @@ export interface Application extends FastifyInstance {
     addressOf(tenant: Tenant): Address
   }
   readonly tenantDatabase: { tables(): Promise<ListedTables> }
-  readonly tenantCache?: unknown
 }
 
 /**
