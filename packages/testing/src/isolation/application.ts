@@ -30,8 +30,13 @@ export interface ListedTables {
   readonly tenant: Readonly<Record<string, string>>
 }
 
-/** An application with the suite, with the members that the kit uses. */
-export interface Application extends FastifyInstance {
+type OwnMembers = 'tenancy' | 'tenantResolver' | 'tenantDatabase'
+
+/**
+ * An application with the suite, with the members that the kit uses. The suite's own types of these
+ * members are left out, so that the kit compiles with and without them.
+ */
+export interface Application extends Omit<FastifyInstance, OwnMembers> {
   readonly tenancy: {
     run<T>(
       ref: TenantRef,
