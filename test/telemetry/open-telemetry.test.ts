@@ -79,7 +79,10 @@ t.test('TEL-06 literals of a text are no part of a span', async t => {
     const [text, shown] of [
       ["select 'o''clock', E'a\\'b', $$x$$, $t$y$t$, 12.5e3, x1, \"1a\", $12 -- it's",
         'select ?, ?, ?, ?, ?, x1, "1a", $12 '],
-      ["/* tenant='a' */ select 1", ' select ?']
+      ["/* tenant='a' */ select 1", ' select ?'],
+      ["-- a\rselect 'b'", '\rselect ?'],
+      ["select $é$secret$é$, a$1, 'never ended", 'select ?, a$1, ?'],
+      ['select $$never ended', 'select ?']
     ] as const
   ) t.equal(withoutLiterals(text), shown)
 })
