@@ -106,5 +106,6 @@ function firstKeyword (text: string): string {
     }
     if (at === before) break
   }
-  return /^[A-Za-z]+/.exec(text.slice(at))?.[0].toUpperCase() ?? ''
+  // No keyword is longer. The word is in errors and is the name of a span.
+  return /^[A-Za-z]{1,30}/.exec(text.slice(at))?.[0].toUpperCase() ?? ''
 }
