@@ -167,7 +167,7 @@ t.test("EDG-05 an invalid entry of the sender's own neither fails its sends nor 
   const ring = await redis.getBuffer(quota.key) ?? Buffer.alloc(0)
   const list = 42
   t.ok(ring.readUInt16LE(40) > 0, 'control: there is a list of sends')
-  const with_ = (change: (value: Buffer) => void): Buffer => {
+  const changed = (change: (value: Buffer) => void): Buffer => {
     const value = Buffer.from(ring)
     change(value)
     return value
@@ -176,18 +176,18 @@ t.test("EDG-05 an invalid entry of the sender's own neither fails its sends nor 
     ...Object.fromEntries(
       [NaN, Infinity, -Infinity, 0.5, 2 ** 53, 1e300, 20_000].map(last => [
         `its last send is ${last}`,
-        with_(value => value.writeDoubleLE(last, list + 8))
+        changed(value => value.writeDoubleLE(last, list + 8))
       ])
     ),
     ...Object.fromEntries(
-      [3, 16, 255].map(places => [`it has ${places} places`, with_(value => value[list + 16] = places)])
+      [3, 16, 255].map(places => [`it has ${places} places`, changed(value => value[list + 16] = places)])
     ),
-    'the list is longer than the value': with_(value => {
+    'the list is longer than the value': changed(value => {
       value.writeUInt16LE(65_535, 40)
       value.writeDoubleLE(9_000, list + 8)
       value[list + 16] = 255
     }),
-    'the value is cut': with_(value => value.writeUInt16LE(4_000, 40)).subarray(0, list + 20)
+    'the value is cut': changed(value => value.writeUInt16LE(4_000, 40)).subarray(0, list + 20)
   }
   for (const [what, value] of Object.entries(values)) {
     await redis.set(quota.key, value)
