@@ -69,7 +69,11 @@ t.test("MIG-13 a check tries the tenants' set on the tenant furthest behind and 
   t.match(await failure(manager.migrate({ check: true })), {
     message: /public\.leaks, outside the tenant's schema/
   }, "a table of all tenants in the tenants' set")
-  const leaks = write('shared', '002_leaks', 'await sql`create table leaks (tenant_id text, what text)`.execute(db)')
+  const leaks = write(
+    'shared',
+    '002_leaks',
+    'await sql`create table leaks (tenant_id text, what text)`.execute(db)'
+  )
   write('tenant', '003_wrong', 'await sql`select 1`.execute(db)')
   t.match(await failure(manager.migrate({ check: true })), {
     message: /'leaks' without a policy/,
@@ -159,7 +163,8 @@ t.test("without tenants, a check tries the tenants' set in a temporary schema", 
   t.match(await manager.migrate({ check: true }), { tenants: { migrated: 0 }, failures: [] })
   write('tenant', '003_tags', 'await sql`alter table tags add id int`.execute(db)')
   t.match(await failure(manager.migrate({ check: true })), {
-    message: /^migration '003_tags' of a new tenant failed: relation "tags" does not exist: all changes were rolled back$/
+    message:
+      /^migration '003_tags' of a new tenant failed: relation "tags" does not exist: all changes were rolled back$/
   })
   write(
     'tenant',
