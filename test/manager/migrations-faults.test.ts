@@ -98,7 +98,7 @@ t.test('MIG-03 a runner killed while it waits for a lock frees its locks for the
         'select from pg_locks l join pg_class c on c.oid = l.relation where not l.granted ' +
           "and c.relname = 'notes'"
       )).length === 1,
-    10_000
+    30_000
   )
   const exit = signalOf(child)
   child.kill('SIGKILL')
