@@ -144,8 +144,10 @@ t.test('over plain HTTP a sister host that sets the session cookie cannot act', 
     })
     return reply.statusCode
   }
-  for (const origin of ['http://evil.example.com', 'http://ops.example.com', 'null', '',
-    'http://ops.example.com:8080.evil.com', 'http://ops.example.com:8080@evil.com'])
+  for (
+    const origin of ['http://evil.example.com', 'http://ops.example.com', 'null', '',
+      'http://ops.example.com:8080.evil.com', 'http://ops.example.com:8080@evil.com']
+  )
     t.equal(await post(origin), 403, origin)
   t.match(await manager.get({ id: 'g-1' }), { status: 'active', version })
   t.equal(await post('http://OPS.example.com:8080'), 303, 'control: the console itself can')

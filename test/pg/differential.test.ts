@@ -80,7 +80,7 @@ const sessions: readonly (readonly Call[])[] = [
   // A caller that ignores the error of a refused text commits nothing, as after any other error.
   ['begin', "insert into projects (id, name) values (600, 'half')", 'release', 'select 1', 'savepoint x',
     'begin', 'set transaction read only', 'commit', 'select count(*) from projects where id = 600'],
-  ['begin', 'savepoint s', 'release', 'select 1', 'rollback to s', "insert into projects (id, name) " +
+  ['begin', 'savepoint s', 'release', 'select 1', 'rollback to s', 'insert into projects (id, name) ' +
     "values (601, 'kept')", 'end', 'select count(*) from projects where id = 601'],
   ['begin', 'select 1', 'set transaction isolation level serializable', 'select 1', 'commit and no chain',
     'select 1'],

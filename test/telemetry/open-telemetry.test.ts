@@ -26,8 +26,11 @@ t.test("TEL-05 each statement is a span below its request's, which names the ten
   )
   app.get('/failed', async ({ tenancy }) => tenancy.pg.query("select 'secret'::int"))
 
-  app.get('/long', async ({ tenancy }) =>
-    (await tenancy.pg.query(`select ${'1, '.repeat(1_000)}'${'secret '.repeat(150_000)}'`)).rowCount)
+  app.get(
+    '/long',
+    async ({ tenancy }) =>
+      (await tenancy.pg.query(`select ${'1, '.repeat(1_000)}'${'secret '.repeat(150_000)}'`)).rowCount
+  )
   app.get('/odd', async ({ tenancy }) => tenancy.pg.query('x'.repeat(100_000)))
 
   // As instrumentation of HTTP does: the whole request runs in the span's context.
