@@ -70,7 +70,7 @@ export async function ask (given: Partial<Choices>, screen: Screen): Promise<Cho
   return { name, strategy, database, redis, language }
 }
 
-function answered<T> (answer: T | symbol): T {
+function answered<T> (answer: T): Exclude<T, symbol> {
   if (isCancel(answer)) throw new Cancelled()
-  return answer as T
+  return answer as Exclude<T, symbol>
 }
