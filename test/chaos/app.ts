@@ -56,7 +56,10 @@ app.get('/me', async ({ tenant }) => ({ tenant: tenant.id, slug: tenant.slug }))
 app.get('/entries', async request => {
   const db = dbOf(request)
   const entries = await db.selectFrom('entries').select('value').orderBy('id', 'desc').limit(5).execute()
-  const legs = await db.selectFrom('legs').select(['key', 'value']).orderBy('id', 'desc').limit(6).execute()
+  // One statement sees one moment.
+  const legs = await db.selectFrom('legs').select(['key', 'value']).where('key', 'in', inner =>
+    inner.selectFrom('legs').select('key').orderBy('id', 'desc').limit(3)
+  ).execute()
   const counts: Record<string, number> = {}
   for (const { key } of legs) counts[key] = (counts[key] ?? 0) + 1
   return { entries, values: legs.map(({ value }) => value), legs: counts }

@@ -88,6 +88,7 @@ export async function chaos (t: Test, { seed, route, seconds, file = 'app.ts' }:
     changes: recorder.changes.toSorted((a, b) => a.begin - b.begin),
     samples: recorder.samples,
     connections: recorder.connections,
+    deaths: processes.deaths,
     stored: await readStored(world),
     left: await readLeft(world)
   }

@@ -98,7 +98,9 @@ export interface History {
   readonly connections: readonly Connections[]
   /** By tenant. */
   readonly stored: ReadonlyMap<string, Stored>
-  /** Backends and transactions that outlive the processes. */
+  /** A sentence for each process that ended by itself. */
+  readonly deaths: readonly string[]
+  /** A sentence for each backend that outlives the processes. */
   readonly left: readonly string[]
 }
 

@@ -22,8 +22,11 @@ const startMs = 60_000
 
 export class Processes {
   readonly #options: ProcessOptions
+  readonly #isEnding = new WeakSet<ChildProcess>()
   readonly #children: (ChildProcess | undefined)[] = []
   readonly #ports: number[] = []
+  /** A sentence for each process that ended by itself. */
+  readonly deaths: string[] = []
 
   private constructor (options: ProcessOptions) {
     this.#options = options
@@ -33,7 +36,7 @@ export class Processes {
   static async start (t: Test, count: number, options: ProcessOptions): Promise<Processes> {
     const processes = new Processes(options)
     t.teardown(() => {
-      for (const child of processes.#children) child?.kill('SIGKILL')
+      for (const index of processes.#children.keys()) void processes.end(index, 'SIGKILL')
     })
     await Promise.all(Array.from({ length: count }, (_, index) => processes.restart(index)))
     return processes
@@ -64,12 +67,17 @@ export class Processes {
       if (stallMs !== undefined && this.#children[index] === child) this.#options.onStall(index, stallMs)
     })
     this.#ports[index] = await promise.finally(() => clearTimeout(tooLate))
+    child.once('exit', (code, signal) => {
+      if (this.#isEnding.has(child)) return
+      this.deaths.push(`process ${index} ended by itself with ${code ?? signal}`)
+    })
   }
 
   /** Ends a process. Resolves to its exit code, which is null if a signal ended it. */
   async end (index: number, signal: 'SIGTERM' | 'SIGKILL'): Promise<number | null> {
     const child = this.#children[index]
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return null
+    this.#isEnding.add(child)
     const exited = once(child, 'exit') as Promise<[number | null]>
     child.kill(signal)
     return (await exited)[0]

@@ -3,7 +3,8 @@ import { describe, isExcused, isServed, type Rule } from '../history.ts'
 /** Soon after a fault every request is answered again, and each one within its bound. */
 export const recovery: Rule = {
   name: 'recovery bounded',
-  check ({ calls, faults, bounds, tenants, processes }) {
+  check ({ calls, faults: all, bounds, tenants, processes, deaths }) {
+    const faults = all.filter(({ kind }) => kind !== 'busy machine')
     const late = calls.filter(({ status, sent, done, isAborted }) =>
       !isAborted && (status === 503 || status === 500 || status === 0 || done - sent > bounds.answerMs)
     ).filter(call => !isExcused(call, faults, bounds.recoveryMs)).map(call =>
@@ -18,6 +19,6 @@ export const recovery: Rule = {
     const pairs = tenants.flatMap(tenant =>
       Array.from({ length: processes }, (_, process) => `${tenant} on process ${process}`)
     )
-    return [...late, ...pairs.filter(pair => !served.has(pair)).map(pair => `${pair} is not served in the end`)]
+    return [...deaths, ...late, ...pairs.filter(pair => !served.has(pair)).map(pair => `${pair} is not served in the end`)]
   }
 }
