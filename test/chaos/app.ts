@@ -30,15 +30,16 @@ const redis = typeof settings.redis === 'string'
     enableOfflineQueue: false
   }).on('error', () => {})
 
-const app = Fastify({ forceCloseConnections: 'idle' })
+// A busy machine may take longer than Fastify's 10 s to start a process.
+const app = Fastify({ pluginTimeout: 60_000 })
 await app.register(tenancy, {
   baseDomain: 'example.com',
   database: {
     url: settings.url,
     registryUrl: settings.registryUrl,
     pool: { max: 4 },
-    statementTimeout: '2s',
-    lockTimeout: '1s',
+    statementTimeout: '5s',
+    lockTimeout: '3s',
     idleInTransaction: '2s',
     fairness: { maxWait: '2s' }
   },

@@ -34,7 +34,7 @@ export interface ChaosReport {
 const bounds: Bounds = {
   recoveryMs: 4_000,
   changeMs: 3_000,
-  answerMs: 12_000,
+  answerMs: 15_000,
   perMinute,
   connections: { postgres: 10, redis: 4 }
 }

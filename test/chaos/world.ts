@@ -64,7 +64,8 @@ export interface Links {
 
 /** Starts everything but the processes. All of it ends with the test. */
 export async function openWorld (t: Test, route: Route): Promise<World> {
-  const postgres = await startPostgres()
+  // The tests' servers lose commits of the last moment in a crash, unless they are told not to.
+  const postgres = await startPostgres('-c', 'synchronous_commit=on')
   t.teardown(() => postgres.stop())
   process.env.TEST_DATABASE_URL = postgres.url
   const folder = temporaryFolder()
