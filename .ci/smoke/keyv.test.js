@@ -2,7 +2,8 @@
 // namespace of both.
 import keyvTestSuite from '@keyv/test-suite'
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
-import { createTenant, TenantScope } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { Keyv } from 'keyv-tested'
 import * as test from 'vitest'
 
@@ -11,7 +12,7 @@ const caches = openCache(resolveCacheOptions(redis))
 await caches.start()
 test.afterAll(() => caches.close())
 
-const scope = new TenantScope(createTenant({ id: 'acme', slug: 'acme' }), { info () {}, warn () {}, error () {} })
+const scope = new TenantScope(toTenant({ id: 'acme', slug: 'acme' }), { info () {}, warn () {}, error () {} })
 const cache = caches.forScope(scope)
 
 test.describe('a tenant’s cache named by Keyv', () => { keyvTestSuite(test, Keyv, () => cache.toKeyv()) })

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 
-import { signatureLength, type Seal } from '@fastify-tenancy/core'
+import { signatureLength, type Seal } from '@fastify-tenancy/core/keys'
 
 import type { CacheWrite } from './store.ts'
 

@@ -1,4 +1,4 @@
-import { nameProblem } from '@fastify-tenancy/core'
+import { nameProblem } from '@fastify-tenancy/core/names'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 

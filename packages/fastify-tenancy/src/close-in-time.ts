@@ -1,4 +1,4 @@
-import { InternalError } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
 import type { TenantScope } from '@fastify-tenancy/core'
 import type { FastifyInstance } from 'fastify'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'

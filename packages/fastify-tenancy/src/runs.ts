@@ -1,5 +1,6 @@
-import { runInScope, tenantWork, TenantScope, type HandleMaker, type ScopeLogger, type Tenant,
-  type TenantStatus, type TenantWork, InternalError } from '@fastify-tenancy/core'
+import type { ScopeLogger, Tenant, TenantStatus, TenantWork } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
+import { runInScope, tenantWork, TenantScope, type HandleMaker } from '@fastify-tenancy/core/scope'
 import type { DatabaseRuntime } from '@fastify-tenancy/database'
 
 /** A logger with child loggers, like those of pino and Fastify. */

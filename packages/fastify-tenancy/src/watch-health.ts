@@ -1,4 +1,5 @@
-import { channels, pulseKey } from '@fastify-tenancy/core'
+import { channels } from '@fastify-tenancy/core'
+import { pulseKey } from '@fastify-tenancy/core/keys'
 import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 import type { TenantResolver } from '@fastify-tenancy/resolver'

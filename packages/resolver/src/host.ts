@@ -1,4 +1,4 @@
-import { parseHost } from '@fastify-tenancy/core'
+import { parseHost } from '@fastify-tenancy/core/names'
 import type { IncomingMessage } from 'node:http'
 
 /**

@@ -1,4 +1,4 @@
-import { lookupLockKey } from '@fastify-tenancy/core'
+import { lookupLockKey } from '@fastify-tenancy/core/keys'
 import { acquireRedisLock, type TenancyRedis } from '@fastify-tenancy/redis'
 import { setTimeout as sleep } from 'node:timers/promises'
 

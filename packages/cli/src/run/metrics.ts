@@ -1,5 +1,5 @@
-import { OptionInvalidError, usageCounters, type TenantUsage,
-  type UsageCounter as Counter } from '@fastify-tenancy/core'
+import { OptionInvalidError, type TenantUsage, type UsageCounter as Counter } from '@fastify-tenancy/core'
+import { usageCounters } from '@fastify-tenancy/core/usage'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** The counters by tenant of @fastify-tenancy/telemetry's `prometheus()`, with their factors. */

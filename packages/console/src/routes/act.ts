@@ -1,4 +1,6 @@
-import { planProblem, tenantConflict, type TenantRecord } from '@fastify-tenancy/core'
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
+import { planProblem } from '@fastify-tenancy/core/names'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import * as v from 'valibot'
 

@@ -1,4 +1,4 @@
-import { InternalError, InternalTypeError } from '@fastify-tenancy/core'
+import { InternalError, InternalTypeError } from '@fastify-tenancy/core/errors'
 import { encodeValue, isServerError, OneWrite, rowDecoder, type Field, type RowDecoder, type WireConnection,
   type WireMessages, type WireValue } from '@fastify-tenancy/postgres/client'
 

@@ -1,4 +1,5 @@
-import { InternalTypeError, type Tenant } from '@fastify-tenancy/core'
+import type { Tenant } from '@fastify-tenancy/core'
+import { InternalTypeError } from '@fastify-tenancy/core/errors'
 import pg from 'pg'
 
 import { readStatementText } from '../connection/statement.ts'

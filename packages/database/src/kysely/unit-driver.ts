@@ -1,4 +1,4 @@
-import { InternalTypeError } from '@fastify-tenancy/core'
+import { InternalTypeError } from '@fastify-tenancy/core/errors'
 import type { CompiledQuery, DatabaseConnection, Driver, QueryResult, TransactionSettings } from 'kysely'
 
 import type { Reply } from '../connection/pipelined-batch.ts'

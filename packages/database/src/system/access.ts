@@ -1,4 +1,5 @@
-import { bool, channels, checkOptions, nonEmptyString, OptionInvalidError } from '@fastify-tenancy/core'
+import { channels, OptionInvalidError } from '@fastify-tenancy/core'
+import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core/options'
 import * as v from 'valibot'
 
 import type { Audit } from '../options/audit.ts'

@@ -1,4 +1,4 @@
-import { tenantConflict } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 import { SetupInvalidError } from '@fastify-tenancy/postgres'
 import { GuardedClient, isEmbeddedPool, sqlState, connectError } from '@fastify-tenancy/postgres/client'
 import type pg from 'pg'

@@ -1,4 +1,4 @@
-import { tenantRole } from '@fastify-tenancy/core'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import { checkInput, checkSetup, checkVersion, inCatalog, loginChecks, privilegeChecks, rowChecks, runChecks,
   serverChecks, setupChecks, tableChecks, toFinding, viewChecks, codeChecks, keyChecks, moveChecks,

@@ -1,4 +1,4 @@
-import { tenantRole } from '@fastify-tenancy/core'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import { GuardedClient, quoteName, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { toFinding, type Finding, type FindingRow } from '@fastify-tenancy/postgres/doctor'
 import { resolveTenantUrl, schemaOf } from '@fastify-tenancy/postgres/placement'

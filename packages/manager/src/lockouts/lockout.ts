@@ -1,4 +1,5 @@
-import { tenantConflict, type Tenant } from '@fastify-tenancy/core'
+import type { Tenant } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 import { quoteName, sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { setTimeout as sleep } from 'node:timers/promises'
 

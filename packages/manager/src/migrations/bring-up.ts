@@ -1,4 +1,5 @@
-import { TenantConflictError, tenantConflict } from '@fastify-tenancy/core'
+import { TenantConflictError } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 import { sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { setTimeout as sleep } from 'node:timers/promises'
 

@@ -1,4 +1,6 @@
-import { tenantConflict, tenantRole, type TenantRecord } from '@fastify-tenancy/core'
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import { quoteName, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { schemaOf, readDependents, refuseDependents } from '@fastify-tenancy/postgres/placement'
 

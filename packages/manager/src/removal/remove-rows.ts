@@ -1,4 +1,4 @@
-import { tenantConflict } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 import { sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { listTables, type ResolvedTables } from '@fastify-tenancy/postgres/tables'
 

@@ -1,5 +1,5 @@
-import { bool, checkOptions, nonEmptyString, TenantUnknownError, type TenantRecord,
-  type TenantRef } from '@fastify-tenancy/core'
+import { TenantUnknownError, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core/options'
 import { mkdir, open, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type pg from 'pg'

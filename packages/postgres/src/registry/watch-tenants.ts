@@ -1,4 +1,5 @@
-import { Throttle, type EndWatch, type TenantChange } from '@fastify-tenancy/core'
+import type { EndWatch, TenantChange } from '@fastify-tenancy/core'
+import { Throttle } from '@fastify-tenancy/core/throttle'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 
