@@ -30,7 +30,7 @@ export interface ForEachOptions {
 }
 
 /** {@link ForEachOptions} with defaults. */
-export interface ResolvedForEachOptions {
+interface ResolvedForEachOptions {
   readonly where: TenantFilter & { readonly status: readonly TenantStatus[] }
   readonly concurrency: number
   readonly signal?: AbortSignal | undefined

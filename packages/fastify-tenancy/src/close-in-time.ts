@@ -10,7 +10,7 @@ import { furtherServers } from './fastify-internals.ts'
 import type { Runs } from './runs.ts'
 
 /** Work outside replies that the close waits for. */
-export interface OpenWork {
+interface OpenWork {
   readonly runs: Runs
   /** Scopes of requests that outlive their replies. */
   readonly prolonged: ReadonlySet<TenantScope>

@@ -22,7 +22,7 @@ export interface RunParts {
 }
 
 /** Settings of one run. */
-export interface RunSettings {
+interface RunSettings {
   /** Runs all of it in one transaction. */
   readonly transaction: boolean
   /** Statuses besides active in which the run may continue. */

@@ -35,7 +35,7 @@ export interface TenancyHealth {
 }
 
 /** The opened parts of the suite. */
-export interface TenancyParts {
+interface TenancyParts {
   readonly resolver: TenantResolver
   readonly registry: TenantRegistry
   readonly database: DatabaseRuntime

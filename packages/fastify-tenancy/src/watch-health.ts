@@ -10,7 +10,7 @@ const every = 2_000
 const silence = 5_000
 
 /** The parts whose health is watched without traffic. */
-export interface WatchedParts {
+interface WatchedParts {
   readonly database: DatabaseRuntime
   readonly resolver: TenantResolver
   readonly redis: TenancyRedis | undefined

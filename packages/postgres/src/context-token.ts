@@ -39,7 +39,7 @@ export function signingKey (secret: string): SigningKey {
   }
 }
 
-export interface TokenInput {
+interface TokenInput {
   readonly key: SigningKey
   /** The tenant's id. */
   readonly tenant: string

@@ -55,7 +55,7 @@ const schema = v.strictObject({
 }, 'must be an object with max, or false')
 
 /** What route limits need from the plugin. */
-export interface RouteLimitSettings {
+interface RouteLimitSettings {
   readonly limiter: Limiter
   readonly headers: HeaderStyle
   readonly mode: 'enforce' | 'report'

@@ -18,7 +18,7 @@ const longestWait = 2_000
 const longestPoll = 25
 
 /** The right to ask the registry for a name. */
-export interface LookupLock {
+interface LookupLock {
   /** The answer in Redis by now: another process may have stored it meanwhile. */
   readonly shared: RedisAnswer
   /**

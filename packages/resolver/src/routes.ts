@@ -14,7 +14,7 @@ interface RouteConfig {
 }
 
 /** A route's resolved `config.tenancy`. */
-export interface RouteModes {
+interface RouteModes {
   readonly route: ResolvedRouteTenancy
   /**
    * The `request.tenancy` of every request of an `'off'` route: one frozen object without a tenant.

@@ -14,7 +14,7 @@ const metrics: Readonly<Record<string, readonly [Counter, number]>> = {
 const answerWithin = 10_000
 
 /** What one process counted between two reads of its metrics. */
-export interface MetricsUsage {
+interface MetricsUsage {
   readonly seconds: number
   readonly processes: readonly string[]
   readonly tenants: readonly TenantUsage[]

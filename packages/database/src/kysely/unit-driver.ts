@@ -79,7 +79,7 @@ export class UnitDriver implements Driver, TextDriver {
  * The connection that Kysely acquires from a {@link UnitDriver}. Each statement outside an inner
  * transaction gets its own object, and so does each inner transaction.
  */
-export class UnitConnection implements DatabaseConnection, TextConnection {
+class UnitConnection implements DatabaseConnection, TextConnection {
   /** The unit's one connection. */
   readonly shared: KyselyConnection
   readonly #unit: UnitOfWork

@@ -37,7 +37,7 @@ const schema = v.strictObject({
 }, 'must be an object')
 
 /** The dependencies of {@link accessSystem}. */
-export interface AccessParts {
+interface AccessParts {
   /** The handles by shard; none for a shard without a login for them. */
   readonly shards: ReadonlyMap<string, RoleHandles>
   /** Undefined if the option is not set. */

@@ -14,7 +14,7 @@ export interface LifecycleOptions {
 }
 
 /** {@link LifecycleOptions} with defaults. */
-export interface ResolvedLifecycleOptions {
+interface ResolvedLifecycleOptions {
   readonly steps: readonly LifecycleStep[]
   /** In milliseconds. */
   readonly wait: number

@@ -26,7 +26,7 @@ export const catalogChecks: Family['checks'] = Object.assign(
   ownDatabaseChecks
 )
 
-export interface CatalogInput {
+interface CatalogInput {
   readonly shard: string
   readonly database: string
   readonly login: string

@@ -13,7 +13,7 @@ import { probeChecks, tryCreating, tryGuarded, tryNaming, tryReading, tryRoles, 
   type TargetTable } from './attacks.ts'
 import type { PlacedTenant } from './registered.ts'
 
-export interface ProbeInput {
+interface ProbeInput {
   /** The owner's connection, which finds the targets. */
   readonly client: SqlClient
   readonly shard: string

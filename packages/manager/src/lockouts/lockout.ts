@@ -8,13 +8,13 @@ import { openManagerPool, withClient } from '../context/shard-pools.ts'
 import { ended, hasServer, tenantServer, type TenantServer } from '../placement/tenant-server.ts'
 
 /** Why a tenant is locked out of its rows. */
-export type LockoutReason = 'suspended' | 'moving' | 'moved' | 'deleting'
+type LockoutReason = 'suspended' | 'moving' | 'moved' | 'deleting'
 
 /**
  * The tenant and the placement that a lockout applies to. A tenant that is being moved has two
  * placements.
  */
-export type LockoutTarget = Pick<Tenant, 'id' | 'isolation' | 'placement'>
+type LockoutTarget = Pick<Tenant, 'id' | 'isolation' | 'placement'>
 
 /**
  * Locks a tenant out of its rows, in the database that holds them. After it resolves, every new

@@ -51,7 +51,7 @@ export interface Plan {
 }
 
 /** An unreachable shard, and its tenants, whose state is unknown. */
-export interface UnreachableShard {
+interface UnreachableShard {
   readonly shard: string
   readonly error: Error
   readonly tenants: readonly TenantRecord[]

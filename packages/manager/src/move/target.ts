@@ -30,7 +30,7 @@ const schema = v.strictObject({
   pause: v.optional(duration, '1m')
 }, 'must be an object of isolation, shard, database and pause')
 
-export interface Destination {
+interface Destination {
   readonly target: TenantPlacement
   /** In milliseconds. */
   readonly pause: number

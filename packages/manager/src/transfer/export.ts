@@ -78,7 +78,7 @@ async function writeManifest (folder: string, manifest: Manifest): Promise<void>
   })
 }
 
-export interface ExportWork {
+interface ExportWork {
   readonly context: ManagerContext
   readonly tenant: TenantRecord
   readonly folder: string

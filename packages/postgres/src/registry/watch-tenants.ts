@@ -29,7 +29,7 @@ const farewell = 1_000
 const allRate = { burst: 5, everyMs: 10_000 }
 
 /** Options of {@link watchTenants}. */
-export interface WatchOptions {
+interface WatchOptions {
   /** The connection that reads the change log. @default the connection that listens */
   readonly reader?: SqlClient
   /** Called whenever a migration may have changed tables. @default no call */
