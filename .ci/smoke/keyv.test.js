@@ -7,7 +7,10 @@ import { TenantScope } from '@fastify-tenancy/core/scope'
 import { Keyv } from 'keyv-tested'
 import * as test from 'vitest'
 
-const redis = process.env.REDIS_URL ? { redis: { host: new URL(process.env.REDIS_URL).hostname, port: Number(new URL(process.env.REDIS_URL).port), keyPrefix: `keyv${process.pid}:` } } : {}
+const { hostname, port } = process.env.REDIS_URL ? new URL(process.env.REDIS_URL) : {}
+const redis = hostname
+  ? { redis: { host: hostname, port: Number(port) }, namespace: `keyv${process.pid}` }
+  : {}
 const caches = openCache(resolveCacheOptions(redis))
 await caches.start()
 test.afterAll(() => caches.close())

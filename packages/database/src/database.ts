@@ -44,6 +44,8 @@ export interface DatabaseHealth {
   /** Connections of this process, and callers that wait for one. */
   readonly connections: number
   readonly waiting: number
+  /** The migration that tenants' own tables must have, `options.database.requireMigration`. */
+  readonly requiredMigration: string | undefined
 }
 
 const handleKey = Symbol('fastify-tenancy.database')
@@ -327,7 +329,8 @@ export class DatabaseRuntime {
       registry: this.#registryPulse?.status()['registry'] ?? 'ok',
       isolationLevel: this.#level,
       connections: router.connections + system.connections,
-      waiting: router.waiting + system.waiting
+      waiting: router.waiting + system.waiting,
+      requiredMigration: this.#options.database.requireMigration
     }
   }
 

@@ -9,7 +9,7 @@ export { assertOwn, findForeign, tagged, type ForeignValue, type OwnExpectation 
 export { injectAs, type InjectAsOptions } from './inject-as.ts'
 export type { Authenticate } from './isolation/addressed.ts'
 export type { IsolationReport } from './isolation/report.ts'
-export type { ExampleOf, RouteExample } from './isolation/request.ts'
+export type { BodyExample, ExampleOf, RouteExample } from './isolation/request.ts'
 export type { Row, RowExample } from './isolation/rows.ts'
 export { createTestTenants, type TenantMaker, type TestTenants,
   type TestTenantsOptions } from './test-tenants.ts'
