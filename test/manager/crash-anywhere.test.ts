@@ -1,6 +1,6 @@
 // The process dies before each statement that a create, a deletion and a purge send: within a step,
 // between a step and its record, and with the lock held. The next process resumes.
-import { unreadyDatabase } from '@fastify-tenancy/core'
+import { unreadyDatabase } from '@fastify-tenancy/core/keys'
 import type { Manager } from '@fastify-tenancy/manager'
 import t from 'tap'
 

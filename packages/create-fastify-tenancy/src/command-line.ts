@@ -20,7 +20,7 @@ interface Flags extends Partial<Choices> {
 }
 
 /** Where commander prints help and errors. */
-export interface Output {
+interface Output {
   readonly out: (text: string) => void
   readonly err: (text: string) => void
 }

@@ -1,4 +1,6 @@
-import { tenantRole, InternalError, type Isolation, type Tenant } from '@fastify-tenancy/core'
+import type { Isolation, Tenant } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import { defaultPoolSettings, isEmbeddedPool, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { Signer, signingKey } from '@fastify-tenancy/postgres/context-token'
 import { bootWarnings, checkBoot, reportLevel, type CatalogFacts,

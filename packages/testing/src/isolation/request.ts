@@ -40,7 +40,7 @@ const bodied = new Set(['POST', 'PUT', 'PATCH'])
 const param = /:([A-Za-z0-9_]+)(?:\((?:[^()]|\([^()]*\))*\))?(\?)?/g
 
 /** Returns the names of the parameters in a route's URL. `*` is the rest of the path. */
-export function paramsOf (url: string): string[] {
+function paramsOf (url: string): string[] {
   const names = [...url.matchAll(param)].map(([, name = '']) => name)
   return url.includes('*') ? [...names, '*'] : names
 }

@@ -1,4 +1,4 @@
-import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
+import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core/errors'
 
 /** 403: the option `authorize` of the console does not name the sender of the request. */
 export const ConsoleForbiddenError: TenancyErrorConstructor = defineError(

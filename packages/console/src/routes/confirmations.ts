@@ -21,7 +21,7 @@ export interface Subject {
 }
 
 /** Why a token is refused. */
-export type TokenProblem = 'forged' | 'expired' | 'used'
+type TokenProblem = 'forged' | 'expired' | 'used'
 
 /**
  * Makes and checks the tokens of confirmation pages. A token is signed with the secret of the

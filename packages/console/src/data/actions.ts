@@ -7,13 +7,13 @@ import type { ConsoleTenancy } from './suite.ts'
 export type ActionName = 'suspend' | 'resume' | 'plan' | 'invalidate'
 
 /** What the operator gave on the confirmation page. */
-export interface ActionInput {
+interface ActionInput {
   readonly plan: string | undefined
   readonly reason: string | undefined
 }
 
 /** One action on a tenant. */
-export interface Action {
+interface Action {
   readonly label: string
   /** What the button of the confirmation says before the tenant's slug. @default the label */
   readonly button?: string

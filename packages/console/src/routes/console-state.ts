@@ -1,14 +1,14 @@
 import type { DoctorReport, Manager } from '@fastify-tenancy/manager'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
-import { assetsVersion } from './assets/routes.ts'
+import { assetsVersion } from '../assets/routes.ts'
 import { Confirmations } from './confirmations.ts'
-import type { HtmlValue } from './html.ts'
-import { page, type PageContext } from './pages/page.ts'
-import { recentMigrations, type Migrations } from './pages/migrations.ts'
-import { takeSamples, type Samples } from './plots/samples.ts'
-import { Recent } from './recent.ts'
-import { consoleApp, type ConsoleApp } from './suite.ts'
+import type { HtmlValue } from '../html/html.ts'
+import { page, type PageContext } from '../pages/page.ts'
+import { recentMigrations, type Migrations } from '../pages/migrations.ts'
+import { takeSamples, type Samples } from '../plots/samples.ts'
+import { Recent } from '../data/recent.ts'
+import { consoleApp, type ConsoleApp } from '../data/suite.ts'
 
 /** How long a report of the doctor is shown, and how long a page waits for one, in milliseconds. */
 const doctorMaxAgeMs = 60_000

@@ -1,7 +1,7 @@
 import type { FastifyError, FastifyInstance } from 'fastify'
 
 import type { ConsoleState } from './console-state.ts'
-import { failurePage, type Failure } from './pages/failure.ts'
+import { failurePage, type Failure } from '../pages/failure.ts'
 
 const titles: Readonly<Record<number, string>> = {
   400: 'This request is not valid',

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** A value that was read a short while ago. */
-export interface TimedReading<T> {
+interface TimedReading<T> {
   readonly value: T
   readonly at: Date
   /** How long the read took, in milliseconds. */
