@@ -74,7 +74,7 @@ async function ask (
   }))
   await database.boot()
   let [wrong, most, asked] = [0, 0, 0]
-  const figures = await drive(inFlight, async () => {
+  const work = async (): Promise<void> => {
     const tenant = tenants[Math.floor(Math.random() * tenants.length)]
     if (tenant === undefined) return
     const scope = scopeOf(tenant)
@@ -83,7 +83,9 @@ async function ask (
     scope.end()
     if (row?.name !== tenant.placement.database && row?.name !== `tenant_${tenant.id}`) wrong++
     if (++asked % 50 === 0) most = Math.max(most, await connections(server))
-  })
+  }
+  await drive(inFlight, work) // opens the first connections
+  const figures = await drive(inFlight, work)
   most = Math.max(most, await connections(server))
   await database.close()
   const { p50 = 0, p99 = 0, perSecond = 0 } = figures

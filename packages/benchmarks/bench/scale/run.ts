@@ -1,15 +1,16 @@
 // Issue 21: what grows with the number of tenants, schemas, databases, limits and rows. `npm run
-// bench:scale -- [registry] [schemas] [databases] [limits] [rows] [move] [--short] [--save]`
+// bench:scale -- [registry] [schemas] [databases] [redis] [limits] [rows] [move] [--short] [--save]`
 import { markdown, report } from '../../src/report.ts'
 import { databases } from './databases.ts'
 import { limits } from './limits.ts'
 import { move } from './move.ts'
 import type { Part } from './part.ts'
+import { redis } from './redis.ts'
 import { registry } from './registry.ts'
 import { rows } from './rows.ts'
 import { schemas } from './schemas.ts'
 
-const parts: Readonly<Record<string, Part>> = { registry, schemas, databases, limits, rows, move }
+const parts: Readonly<Record<string, Part>> = { registry, schemas, databases, redis, limits, rows, move }
 const args = process.argv.slice(2)
 const isShort = args.includes('--short')
 const named = args.filter(argument => !argument.startsWith('--'))
