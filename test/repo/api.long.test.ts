@@ -12,7 +12,9 @@ t.test('the pages of the API are written without a warning', { timeout: 600_000 
   const out = join(t.testdir(), 'api')
   const { stdout } = await promisify(execFile)(process.execPath, [join(root, '.ci/api-pages.ts'), '--out', out], {
     cwd: root
-  }).catch((error: { stdout: string; stderr: string }) => t.fail(`${error.stdout}${error.stderr}`))
+  }).catch(({ stdout, stderr }: { stdout: string; stderr: string }) => {
+    throw new Error(`${stdout}${stderr}`)
+  })
   t.notMatch(stdout, /warning/)
   t.ok(existsSync(join(out, 'index.html')))
   const modules = readdirSync(join(out, 'modules')).map(name => name.replace('.html', ''))
