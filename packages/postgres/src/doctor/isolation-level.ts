@@ -6,7 +6,7 @@ import { inCatalog, runFamily, type Finding, type FindingRow } from './finding.t
 import { checkInput, type DoctorLogins } from './input.ts'
 import { loginChecks } from './login.ts'
 
-/** How far the application's parts are separated: see {@link reportLevel}. */
+/** How far the application's parts are separated: see `reportLevel`. */
 export type Level = 0 | 1 | 2 | 3 | 4
 
 /** The level that the configuration reaches, and what the next level needs. */
