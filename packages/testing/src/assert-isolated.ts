@@ -3,7 +3,7 @@ import { AssertionError } from 'node:assert'
 import type { TenantRef } from '@fastify-tenancy/core'
 import type { FastifyInstance } from 'fastify'
 
-import type { Authenticate } from './inject-as.ts'
+import type { Authenticate } from './isolation/addressed.ts'
 import { applicationOf, tenantOf } from './isolation/application.ts'
 import { attackCache } from './isolation/attack-cache.ts'
 import { attackRoutes } from './isolation/attack-routes.ts'

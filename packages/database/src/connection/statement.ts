@@ -6,7 +6,7 @@ import { QueryRefusedError } from '../options/errors.ts'
 import { makesTable } from './select-into.ts'
 
 /** The properties of a statement that its text alone shows. */
-export interface Statement {
+interface Statement {
   /** The first keyword, in upper case. */
   readonly keyword: string
   readonly isAllowed: boolean
@@ -25,8 +25,8 @@ export interface Statement {
  * The keywords that a handle may send: row statements, none of which ends the transaction or
  * outlives it.
  */
-export const rowKeywords: ReadonlySet<string> = new Set(['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'MERGE',
-  'WITH', 'VALUES', 'TABLE'])
+const rowKeywords: ReadonlySet<string> = new Set(['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'MERGE', 'WITH',
+  'VALUES', 'TABLE'])
 
 /** The command tags of {@link rowKeywords}. */
 export const rowTags: ReadonlySet<string> = new Set(['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'MERGE'])

@@ -171,7 +171,7 @@ export class TenantConnection {
   }
 
   /**
-   * Fails the statement in flight and closes the connection, see {@link BackendStopper}.
+   * Fails the statement in flight and closes the connection, see `BackendStopper`.
    * `timeoutMs` is 0 if the connection no longer answers.
    */
   destroy (timeoutMs: number = this.#owner.deadline): void {

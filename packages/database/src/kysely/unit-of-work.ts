@@ -1,4 +1,5 @@
-import { channels, ScopeClosedError, ScopeTransaction, type TenantScope } from '@fastify-tenancy/core'
+import { channels, ScopeClosedError, type TenantScope } from '@fastify-tenancy/core'
+import { ScopeTransaction } from '@fastify-tenancy/core/scope'
 import { isServerError } from '@fastify-tenancy/postgres/client'
 import { AbortedTransactionError } from 'kysely'
 

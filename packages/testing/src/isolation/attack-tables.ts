@@ -9,7 +9,7 @@ import type { Row, TenantRows } from './rows.ts'
 import type { Secrets } from './secrets.ts'
 
 /** An attack on a victim's rows. */
-export interface TableAttack {
+interface TableAttack {
   readonly app: Application
   readonly tables: readonly Table[]
   readonly attacker: Tenant

@@ -22,7 +22,7 @@ const ordinary = new RegExp(
 const lastRows = 62
 
 /** Replies to a tenant's own requests, by route and variant. */
-export type Replies = Map<Route, Map<number, Map<string, string>[]>>
+type Replies = Map<Route, Map<number, Map<string, string>[]>>
 
 /**
  * Calls the safe routes as the attacker with its own values.
