@@ -53,10 +53,13 @@ t.test('a use that is ending is waited for', async t => {
 
 t.test('a folder that another process uses is refused, with that process', async t => {
   const { folder, file } = newFolder(t)
-  for (const [owner, message] of [
-    [`${process.ppid} ${hostname()}`, new RegExp(`in use by process ${process.ppid} on .*: stop that process`)],
-    ['1 another-machine', /in use by process 1 on another-machine.*remove .*in-use\.lock/]
-  ] as const) {
+  for (
+    const [owner, message] of [
+      [`${process.ppid} ${hostname()}`,
+        new RegExp(`in use by process ${process.ppid} on .*: stop that process`)],
+      ['1 another-machine', /in use by process 1 on another-machine.*remove .*in-use\.lock/]
+    ] as const
+  ) {
     writeFileSync(file, owner)
     t.throws(() => lockFolder(folder), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE', message })
     t.equal(readFileSync(file, 'utf8'), owner, 'and keeps it')

@@ -55,7 +55,11 @@ export async function applicationFiles (choices: Choices): Promise<Map<string, s
   return files
 }
 
-async function render (template: string, { name, strategy, language }: Choices, facts: Facts): Promise<string> {
+async function render (
+  template: string,
+  { name, strategy, language }: Choices,
+  facts: Facts
+): Promise<string> {
   const text = await readFile(new URL(`../template/${template}`, import.meta.url), 'utf8')
   return keepBlocks(text, facts)
     .replaceAll('{{name}}', name)
