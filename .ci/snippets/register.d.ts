@@ -1,5 +1,5 @@
 // Tables of the snippets that declare none of their own.
-import '@fastify/jwt'
+import type {} from '@fastify/jwt'
 import type { Generated } from 'kysely'
 
 interface Row {

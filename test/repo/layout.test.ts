@@ -229,7 +229,12 @@ t.test('manifests say the same things in the same way', async t => {
     }, folder)
     t.same(Object.keys((manifest.exports as Record<string, object>)['.'] ?? {}), ['@fastify-tenancy/source',
       'types', 'default'], 'conditions are tried in this order')
-    t.ok(['CHANGELOG.md', 'dist', 'src', '!dist/*.tsbuildinfo'].every(pattern => manifest.files.includes(pattern)), folder)
+    t.ok(
+      ['CHANGELOG.md', 'dist', 'src', '!dist/*.tsbuildinfo'].every(pattern =>
+        manifest.files.includes(pattern)
+      ),
+      folder
+    )
     t.ok(manifest.description.length > 20, folder)
     t.match(manifest, {
       version: readManifest('core').version,
@@ -254,11 +259,12 @@ t.test('manifests say the same things in the same way', async t => {
 })
 
 t.test('each package has a changelog of its version, and one version for all', async t => {
-  const read = (path: string): string => readFileSync(join(root, path), 'utf8')
-  for (const folder of published)
-    t.match(read(`packages/${folder}/CHANGELOG.md`), `\n## ${readManifest(folder).version}\n`, folder)
+  for (const folder of published) {
+    const changelog = readFileSync(join(root, 'packages', folder, 'CHANGELOG.md'), 'utf8')
+    t.match(changelog, `\n## ${readManifest(folder).version}\n`, folder)
+  }
   // Patterns, so that a new package has the version of the others.
-  t.match(JSON.parse(read('.changeset/config.json')), {
+  t.match(JSON.parse(readFileSync(join(root, '.changeset/config.json'), 'utf8')), {
     fixed: [['*fastify-tenancy', '@fastify-tenancy/*']],
     access: 'public'
   })
