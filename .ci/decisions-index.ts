@@ -12,7 +12,7 @@ export function decisionsOf (folder: string): string[] {
   const page = join(root, 'packages', folder, 'DECISIONS.md')
   if (!existsSync(page)) return []
   return Array.from(
-    readFileSync(page, 'utf8').matchAll(/^## (.+)$|^- \*\*(.+?)\*\*/gm),
+    readFileSync(page, 'utf8').matchAll(/^## (.+)$|^(?:- )?\*\*(.+?)\*\*/gm),
     ([, heading, item = '']) => (heading ?? item).replace(/[.,:;]$/, '')
   )
 }
