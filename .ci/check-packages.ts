@@ -155,6 +155,8 @@ async function checkInstalled (packages: readonly Package[]): Promise<void> {
         '--eval', `await import('${name}')`], project)
     )
   )
+  copyFileSync(join(root, '.ci/smoke/app.js'), join(project, 'app.js'))
+  await check('a small application does not run', process.execPath, ['app.js', 'limits.json'], project)
   await checkTypes(project, 'consumer.ts', 'the published types')
 }
 

@@ -12,6 +12,9 @@ t.test('the pages of the API are written without a warning', { timeout: 600_000 
   const out = join(t.testdir(), 'api')
   const script = join(root, '.ci/api-pages.ts')
   const { stdout } = await promisify(execFile)(process.execPath, [script, '--out', out], { cwd: root })
+    .catch(({ stdout, stderr }: { stdout: string; stderr: string }) => {
+      throw new Error(`${stdout}${stderr}`)
+    })
   t.notMatch(stdout, /warning/)
   t.ok(existsSync(join(out, 'index.html')))
   const modules = readdirSync(join(out, 'modules')).map(name => name.replace('.html', ''))

@@ -5,7 +5,7 @@ export interface ForEachResult {
 }
 
 /** Settings of `forEach()`. */
-export interface ForEachSettings<Item> {
+interface ForEachSettings<Item> {
   readonly concurrency: number
   /** Ends the iteration: no further work begins. */
   readonly signal?: AbortSignal | undefined

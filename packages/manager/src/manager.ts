@@ -1,4 +1,5 @@
-import { resolveTenantRef, type TenantFilter, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import type { TenantFilter, TenantRecord, TenantRef } from '@fastify-tenancy/core'
+import { resolveTenantRef } from '@fastify-tenancy/core/scope'
 import { SetupInvalidError } from '@fastify-tenancy/postgres'
 import { assertNotNewer } from '@fastify-tenancy/postgres/install'
 import { postgresRegistry } from '@fastify-tenancy/postgres/registry'

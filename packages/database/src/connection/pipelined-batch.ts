@@ -1,4 +1,4 @@
-import { InternalError, InternalTypeError } from '@fastify-tenancy/core'
+import { InternalError, InternalTypeError } from '@fastify-tenancy/core/errors'
 import { encodeValue, isServerError, OneWrite, rowDecoder, type Field, type RowDecoder, type WireConnection,
   type WireMessages, type WireValue } from '@fastify-tenancy/postgres/client'
 
@@ -23,7 +23,7 @@ export interface WireStatement {
 }
 
 /** The parts of a batch. */
-export interface BatchParts {
+interface BatchParts {
   readonly statements: readonly WireStatement[]
   /** How many statements at the start reset the connection. */
   readonly resetLength: number
@@ -32,7 +32,7 @@ export interface BatchParts {
 }
 
 /** How the rows of the last statement are decoded. */
-export interface Decoding {
+interface Decoding {
   readonly types: unknown
   readonly rowMode: 'array' | undefined
 }

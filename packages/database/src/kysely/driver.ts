@@ -1,5 +1,5 @@
-import { channels, InternalError, ScopeClosedError, type EventTenant,
-  type TenantScope } from '@fastify-tenancy/core'
+import { channels, ScopeClosedError, type EventTenant, type TenantScope } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
 import { CompiledQuery, validateTransactionSettings, type DatabaseConnection, type Driver, type Log,
   type QueryResult, type TransactionSettings } from 'kysely'
 import pg from 'pg'

@@ -1,4 +1,6 @@
-import { tenantRole, InternalError, type Isolation, type Tenant } from '@fastify-tenancy/core'
+import type { Isolation, Tenant } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import { defaultPoolSettings, isEmbeddedPool, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { Signer, signingKey } from '@fastify-tenancy/postgres/context-token'
 import { bootWarnings, checkBoot, reportLevel, type CatalogFacts,
@@ -224,7 +226,6 @@ export class Shard {
         row.login,
         this.#isDefault ? tables.global : []
       )
-      const report = await reportLevel(client, facts)
       // Without the suite's objects in the database there is nothing to check.
       const doctorInput: CatalogFacts = {
         database: row.name,
@@ -238,7 +239,11 @@ export class Shard {
         functions: isolation === 'row' ? this.#options.row.functions : []
       }
       this.#doctorInput = doctorInput
-      const findings = database.doctor === false || !needsInit ? [] : await checkBoot(client, doctorInput)
+      const checks = database.doctor === false || !needsInit
+        ? undefined
+        : await checkBoot(client, doctorInput)
+      const findings = checks?.findings ?? []
+      const report = await reportLevel(client, facts, row.login, checks?.logins)
       this.#uses?.end()
       if (known !== undefined) this.#uses = new SigningUses(this.pool.lookUps, known)
       await this.#uses?.note(client)

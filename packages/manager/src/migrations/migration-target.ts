@@ -12,7 +12,7 @@ import type { ConnectionSource } from './connection.ts'
 import { becomeOwner, sharedSet, type AppliedMigration } from './ledger.ts'
 
 /** Input for the statements that begin a transaction of migrations. */
-export interface OpeningInput {
+interface OpeningInput {
   /** The ledger's entries that the caller has read. */
   readonly seen: readonly AppliedMigration[]
   /** In milliseconds. */

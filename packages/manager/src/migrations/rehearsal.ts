@@ -27,7 +27,7 @@ export interface Part {
   readonly after?: (client: SqlClient) => Promise<void>
 }
 
-export interface RehearsalInput {
+interface RehearsalInput {
   readonly source: ConnectionSource
   readonly parts: (client: SqlClient) => Promise<readonly Part[]>
   /** Runs at the end, as the login, before the rollback. */
@@ -38,7 +38,7 @@ export interface RehearsalInput {
 }
 
 /** Why a part failed. Everything was rolled back, except after {@link TransactionEnded}. */
-export class PartFailure extends Error {
+class PartFailure extends Error {
   readonly at: Part
   override readonly cause: unknown
 

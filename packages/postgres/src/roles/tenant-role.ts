@@ -1,4 +1,4 @@
-import { tenantRole } from '@fastify-tenancy/core'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 
 import { quoteName, sqlState, type SqlClient } from '../client/sql-client.ts'
 import { SetupInvalidError } from '../errors.ts'

@@ -3,7 +3,7 @@ import type { Tenant } from '@fastify-tenancy/core'
 import { readings } from './readings.ts'
 
 /** One value of a tenant that was shown to another tenant. */
-export interface Shown {
+interface Shown {
   readonly value: string
   /** The source of the value: `'projects.name'`. */
   readonly of: string
