@@ -298,11 +298,12 @@ t.test('manifests say the same things in the same way', async t => {
 })
 
 t.test('each package has a changelog of its version, and one version for all', async t => {
-  const read = (path: string): string => readFileSync(join(root, path), 'utf8')
-  for (const folder of published)
-    t.match(read(`packages/${folder}/CHANGELOG.md`), `\n## ${readManifest(folder).version}\n`, folder)
+  for (const folder of published) {
+    const changelog = readFileSync(join(root, 'packages', folder, 'CHANGELOG.md'), 'utf8')
+    t.match(changelog, `\n## ${readManifest(folder).version}\n`, folder)
+  }
   // Patterns, so that a new package has the version of the others.
-  t.match(JSON.parse(read('.changeset/config.json')), {
+  t.match(JSON.parse(readFileSync(join(root, '.changeset/config.json'), 'utf8')), {
     fixed: [['*fastify-tenancy', '@fastify-tenancy/*']],
     access: 'public'
   })
