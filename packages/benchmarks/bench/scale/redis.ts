@@ -34,7 +34,8 @@ export async function redis (isShort: boolean): Promise<PartTable> {
         ...await measured(client, () => app.inject('/'))])
       await app.close()
     }
-    const cache = openCache(resolveCacheOptions({ redis: server.url, namespace: 'scale' }))
+    const cache = openCache(resolveCacheOptions({ redis: server.url, namespace: 'scale', local: false }))
+    await cache.start()
     const handles = Array.from({ length: tenants }, (_, at) =>
       cache.forScope(scopeOf(toTenant({ id: `id-${at}`, slug: `s-${at}` }))))
     for (const handle of handles) await handle.set('k', 'x'.repeat(100))
