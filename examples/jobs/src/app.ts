@@ -3,7 +3,7 @@ import tenancy from 'fastify-tenancy'
 
 import type { Options } from './options.ts'
 import { relay } from './outbox.ts'
-import type { Queue } from './queue.ts'
+import type { Queue } from './job.ts'
 
 const order = {
   type: 'object',

@@ -1,6 +1,6 @@
 import { Queue as Bull, Worker } from 'bullmq'
 
-import type { Job, Queue } from './queue.ts'
+import type { Job, Queue } from './job.ts'
 
 const name = 'reports'
 

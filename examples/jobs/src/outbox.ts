@@ -1,6 +1,6 @@
 import { toEnvelope, type Tenancy, type TenantRef } from 'fastify-tenancy'
 
-import type { Queue } from './queue.ts'
+import type { Queue } from './job.ts'
 
 /**
  * Sends the jobs in the outbox of a tenant. A row goes only after the queue has its job. If the

@@ -1,7 +1,7 @@
 import type { openPool } from 'fastify-tenancy'
 import { PgBoss } from 'pg-boss'
 
-import type { Job, Queue } from './queue.ts'
+import type { Job, Queue } from './job.ts'
 
 const name = 'reports'
 

@@ -1,22 +1,7 @@
-import type { TenantEnvelope } from 'fastify-tenancy'
-
 import { bullQueue } from './bullmq-queue.ts'
+import type { Queue } from './job.ts'
 import type { Options, Settings } from './options.ts'
 import { bossQueue } from './pg-boss-queue.ts'
-
-/** The payload of a job: the envelope names the tenant, by its id alone. */
-export interface Job {
-  readonly tenancy: TenantEnvelope
-  readonly report: string
-}
-
-export interface Queue {
-  /** Adds a job. A second one with the same id is dropped, so the relay may send it again. */
-  add(id: string, job: Job): Promise<void>
-  /** Calls the function for each job. A job whose call rejects is tried again later. */
-  work(fn: (job: Job) => Promise<void>): Promise<void>
-  close(): Promise<void>
-}
 
 /** Opens the queue of these settings. */
 export function openQueue ({ redisUrl }: Settings, { database }: Options): Promise<Queue> {

@@ -1,6 +1,6 @@
 import { fromEnvelope, type Tenancy } from 'fastify-tenancy'
 
-import type { Job } from './queue.ts'
+import type { Job } from './job.ts'
 
 /**
  * Does a job for the tenant that its envelope names. The tenant may have changed since: `run` looks

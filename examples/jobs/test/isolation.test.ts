@@ -4,7 +4,7 @@ import { test } from 'node:test'
 
 import { buildApp } from '../src/app.ts'
 import { optionsOf, setUp } from '../src/options.ts'
-import type { Queue } from '../src/queue.ts'
+import type { Queue } from '../src/job.ts'
 
 // Without a queue the rows stay in the outbox, where the kit looks at them.
 const noQueue: Queue = {

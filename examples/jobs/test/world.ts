@@ -2,7 +2,8 @@ import type { FastifyInstance } from 'fastify'
 
 import { buildApp } from '../src/app.ts'
 import { optionsOf, setUp } from '../src/options.ts'
-import { openQueue, type Queue } from '../src/queue.ts'
+import type { Queue } from '../src/job.ts'
+import { openQueue } from '../src/queue.ts'
 
 export interface World {
   readonly app: FastifyInstance
