@@ -92,7 +92,8 @@ try {
   const tarballs = join(work, 'tarballs')
   mkdirSync(tarballs)
   const registry = await startRegistry(await pack(tarballs))
-  const env = { ...clean, npm_config_registry: registry.url }
+  // The user answers `y` when npm asks whether to install create-fastify-tenancy.
+  const env = { ...clean, npm_config_registry: registry.url, npm_config_yes: 'true' }
   for (const row of allPairs(values)) {
     const choices = row as unknown as Choices
     const { strategy, database, redis, language } = choices
