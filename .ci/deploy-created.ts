@@ -63,7 +63,12 @@ async function deployTo (
   await client.query(`alter role postgres password '${here(POSTGRES_PASSWORD)}'`)
   await client.end()
 
-  await run('sh', ['-c', here(compose.services['set-up'].command).replace(/^sh -c "(.*)"$/, '$1')], folder, env)
+  await run(
+    'sh',
+    ['-c', here(compose.services['set-up'].command).replace(/^sh -c "(.*)"$/, '$1')],
+    folder,
+    env
+  )
   await run('npx', ['tenancy', 'create', 'acme', '--name', 'Acme'], folder, env)
   const server = await startServer('npm start', folder, env)
   try {

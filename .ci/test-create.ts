@@ -46,15 +46,22 @@ async function step (name: string, work: () => Promise<unknown>): Promise<void> 
     console.log(`ok: ${name} (${seconds()} s)`)
   } catch (error) {
     problems.push(name)
-    console.error(`not ok: ${name} (${seconds()} s)\n${error instanceof Error ? error.message : String(error)}`)
+    console.error(
+      `not ok: ${name} (${seconds()} s)\n${error instanceof Error ? error.message : String(error)}`
+    )
   }
 }
 
 /** Makes, installs, checks and tests one application, as its user does. */
 async function tryOut (name: string, choices: Choices, env: NodeJS.ProcessEnv): Promise<void> {
   const { strategy, database, redis, language } = choices
-  await run('npm', ['create', 'fastify-tenancy@latest', name, '--', '--strategy', strategy, '--database',
-    database, redis ? '--redis' : '--no-redis', '--language', language], work, env)
+  await run(
+    'npm',
+    ['create', 'fastify-tenancy@latest', name, '--', '--strategy', strategy, '--database', database,
+      redis ? '--redis' : '--no-redis', '--language', language],
+    work,
+    env
+  )
   const folder = join(work, name)
   await run('npm', ['install', '--no-audit', '--no-fund', '--loglevel=error'], folder, env)
   await typeCheck(folder, language, env)
@@ -66,9 +73,14 @@ async function tryOut (name: string, choices: Choices, env: NodeJS.ProcessEnv): 
 async function typeCheck (folder: string, language: string, env: NodeJS.ProcessEnv): Promise<void> {
   if (language === 'ts') return void await run('npm', ['run', 'typecheck'], folder, env)
   // JavaScript has no annotations, so it is checked as far as types can be inferred.
-  await run(process.execPath, [join(root, 'node_modules/typescript/lib/tsc.js'), '--allowJs', '--checkJs',
-    '--noEmit', '--skipLibCheck', '--strict', 'false', '--module', 'nodenext', '--target', 'es2024', '--types',
-    'node', '--typeRoots', join(root, 'node_modules/@types'), 'src/dev.js', 'test/isolation.test.js'], folder, env)
+  await run(
+    process.execPath,
+    [join(root, 'node_modules/typescript/lib/tsc.js'), '--allowJs', '--checkJs', '--noEmit', '--skipLibCheck',
+      '--strict', 'false', '--module', 'nodenext', '--target', 'es2024', '--types', 'node', '--typeRoots',
+      join(root, 'node_modules/@types'), 'src/dev.js', 'test/isolation.test.js'],
+    folder,
+    env
+  )
 }
 
 async function serveAndAsk (folder: string, env: NodeJS.ProcessEnv): Promise<void> {
@@ -103,10 +115,13 @@ try {
   if ('guide'.includes(only)) {
     const folder = join(work, 'guide')
     mkdirSync(folder)
-    await step("the newcomer's path: A first application", () =>
-      followGuide(guide, folder, env, (command, seconds) => {
-        console.log(`    ${seconds.toFixed(1).padStart(6)} s  ${command}`)
-      }))
+    await step(
+      "the newcomer's path: A first application",
+      () =>
+        followGuide(guide, folder, env, (command, seconds) => {
+          console.log(`    ${seconds.toFixed(1).padStart(6)} s  ${command}`)
+        })
+    )
   }
   registry.close()
   process.exitCode = problems.length === 0 ? 0 : 1

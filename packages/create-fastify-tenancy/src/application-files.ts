@@ -11,7 +11,7 @@ const sources: Readonly<Record<string, string>> = {
   'migrations/001_projects_and_tasks': 'migration.js',
   'src/app': 'app.js',
   'src/projects': 'projects.js',
-  'src/schema': 'schema.js',
+  'src/schema': 'schema.ts',
   'src/server': 'server.js',
   'src/dev': 'dev.js',
   'src/set-up': 'set-up.js',
@@ -55,7 +55,11 @@ export async function applicationFiles (choices: Choices): Promise<Map<string, s
   return files
 }
 
-async function render (template: string, { name, strategy, language }: Choices, facts: Facts): Promise<string> {
+async function render (
+  template: string,
+  { name, strategy, language }: Choices,
+  facts: Facts
+): Promise<string> {
   const text = await readFile(new URL(`../template/${template}`, import.meta.url), 'utf8')
   return keepBlocks(text, facts)
     .replaceAll('{{name}}', name)

@@ -79,7 +79,11 @@ Next:
   npm install
   npm run dev        # serves acme.localhost:3000 and globex.localhost:3000, without Docker
   npm test           # shows that neither sees the other's rows
-${isOlder(version, needed) ? `\nThis needs Node ${needed} or later, and here is ${version}: update Node first.\n` : ''}`
+${
+    isOlder(version, needed)
+      ? `\nThis needs Node ${needed} or later, and here is ${version}: update Node first.\n`
+      : ''
+  }`
 }
 
 /** Whether a version of Node, `v22.12.0`, is older than the first one that is good, `22.18`. */
