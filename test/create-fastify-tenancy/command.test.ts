@@ -1,5 +1,5 @@
 // The command line of `npm create fastify-tenancy`: flags, questions, and folders that it refuses.
-import { main, type Terminal } from 'create-fastify-tenancy'
+import { create, type Terminal } from 'create-fastify-tenancy'
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
@@ -17,7 +17,7 @@ interface Ended {
 type Answers = Readonly<Record<string, string | (() => string)>>
 
 /** Runs one command line, at a terminal if there are answers. */
-async function create (
+async function run (
   cwd: string,
   argv: readonly string[],
   { answers, version = 'v24.0.0' }: { answers?: Answers; version?: string } = {}
@@ -36,7 +36,7 @@ async function create (
   })
   const terminal: Terminal = { stdin, stdout, stderr, cwd: () => cwd, version }
   const output = Promise.all([text(stdout), text(stderr)])
-  const code = await main(argv, terminal)
+  const code = await create(argv, terminal)
   stdout.end()
   stderr.end()
   const [out, err] = await output
@@ -60,7 +60,7 @@ const every = {
 
 t.test('--yes takes the defaults, names each file that it wrote, and the next commands', async t => {
   const folder = t.testdir()
-  const { code, out, err } = await create(folder, ['--yes'])
+  const { code, out, err } = await run(folder, ['--yes'])
   t.same({ code, err }, { code: 0, err: '' })
   const listed = [...out.matchAll(/^ {2}((?!cd |npm )\S.*)$/gm)].map(([, path]) => path)
   t.same(listed.toSorted(), filesIn(join(folder, 'tenancy-app')))
@@ -69,7 +69,7 @@ t.test('--yes takes the defaults, names each file that it wrote, and the next co
 
 t.test('each flag makes its choice', async t => {
   const folder = t.testdir()
-  const { code } = await create(folder, ['--name', 'shop', '--strategy', 'schema', '--database', 'pglite',
+  const { code } = await run(folder, ['--name', 'shop', '--strategy', 'schema', '--database', 'pglite',
     '--redis', '--language', 'js'])
   t.equal(code, 0, 'nothing is asked')
   const config = readFileSync(join(folder, 'shop/tenancy.config.js'), 'utf8')
@@ -84,7 +84,7 @@ t.test('each flag makes its choice', async t => {
 
 t.test('what no flag says is asked for', async t => {
   const folder = t.testdir()
-  const { code, out } = await create(folder, ['--strategy', 'row'], {
+  const { code, out } = await run(folder, ['--strategy', 'row'], {
     answers: {
       [every.name]: `shop${enter}`,
       [every.database]: `${down}${enter}`,
@@ -103,13 +103,13 @@ t.test('what no flag says is asked for', async t => {
 t.test('Enter takes the default of each question', async t => {
   const folder = t.testdir()
   const answers = Object.fromEntries(Object.values(every).map(message => [message, enter]))
-  t.equal((await create(folder, [], { answers })).code, 0)
+  t.equal((await run(folder, [], { answers })).code, 0)
   t.same(filesIn(join(folder, 'tenancy-app')).includes('tenancy.config.ts'), true)
 })
 
 t.test('Ctrl-C at a question writes nothing', async t => {
   const folder = t.testdir()
-  const { code, err } = await create(folder, ['shop'], { answers: { [every.strategy]: '\u0003' } })
+  const { code, err } = await run(folder, ['shop'], { answers: { [every.strategy]: '\u0003' } })
   t.same({ code, err }, { code: 130, err: 'Cancelled. Nothing was written.\n' })
   t.same(readdirSync(folder), [])
 })
@@ -133,7 +133,7 @@ t.test('wrong flags and names are refused, and nothing is written', async t => {
       [['shop'], /there is no terminal to ask at: add --yes/]
     ] as const
   ) {
-    const { code, out, err } = await create(folder, argv)
+    const { code, out, err } = await run(folder, argv)
     t.same({ code, out }, { code: 2, out: '' }, argv.join(' '))
     t.match(err, message)
     t.match(err, /^error: /)
@@ -143,23 +143,23 @@ t.test('wrong flags and names are refused, and nothing is written', async t => {
 
 t.test('a folder that is not empty, or is a file, is refused and left as it is', async t => {
   const folder = t.testdir({ full: { '.env': 'mine' }, file: 'mine', empty: {} })
-  const full = await create(folder, ['full', '--yes'])
+  const full = await run(folder, ['full', '--yes'])
   t.match(full, { code: 1, out: '', err: /full is not empty \(it holds \.env\).*Nothing was written/ })
-  t.match(await create(folder, ['file', '--yes']), { code: 1, err: /file is a file: choose another name/ })
+  t.match(await run(folder, ['file', '--yes']), { code: 1, err: /file is a file: choose another name/ })
   t.same(filesIn(folder), ['file', 'full/.env'])
   t.equal(readFileSync(join(folder, 'full/.env'), 'utf8'), 'mine')
-  t.equal((await create(folder, ['empty', '--yes'])).code, 0)
+  t.equal((await run(folder, ['empty', '--yes'])).code, 0)
 })
 
 t.test('a folder that is not empty is refused before the questions', async t => {
   const folder = t.testdir({ full: { a: '' } })
-  const { code, out } = await create(folder, ['full'], { answers: {} })
+  const { code, out } = await run(folder, ['full'], { answers: {} })
   t.same({ code, out }, { code: 1, out: '' })
 })
 
 t.test('a folder that fills while the questions are asked is refused', async t => {
   const folder = t.testdir()
-  const { code, err } = await create(folder, ['--strategy', 'rls', '--database', 'postgres', '--no-redis',
+  const { code, err } = await run(folder, ['--strategy', 'rls', '--database', 'postgres', '--no-redis',
     '--language', 'ts'], {
     answers: {
       [every.name]: () => {
@@ -177,7 +177,7 @@ t.test('a folder that fills while the questions are asked is refused', async t =
 t.test('an old Node is told which one the application needs', async t => {
   const folder = t.testdir()
   const old = (name: string, ...argv: string[]): Promise<Ended> =>
-    create(folder, [name, '--yes', ...argv], { version: 'v22.12.0' })
+    run(folder, [name, '--yes', ...argv], { version: 'v22.12.0' })
   t.match((await old('a')).out, /This needs Node 22\.18 or later, and here is v22\.12\.0/)
   t.notMatch((await old('b', '--language', 'js')).out, /This needs Node/)
 })
@@ -187,6 +187,6 @@ t.test('--help and --version are answers, not errors', async t => {
   const { version } = JSON.parse(readFileSync('packages/create-fastify-tenancy/package.json', 'utf8')) as {
     version: string
   }
-  t.match(await create(folder, ['--help']), { code: 0, out: /--strategy <strategy>[^]*--no-redis/ })
-  t.match(await create(folder, ['--version']), { code: 0, out: `${version}\n` })
+  t.match(await run(folder, ['--help']), { code: 0, out: /--strategy <strategy>[^]*--no-redis/ })
+  t.match(await run(folder, ['--version']), { code: 0, out: `${version}\n` })
 })

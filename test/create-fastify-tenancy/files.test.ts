@@ -66,7 +66,7 @@ t.test('a JavaScript application has no file, dependency or command of TypeScrip
   }
 })
 
-t.test('package.json names each package that the files import, at the versions of this workspace', async t => {
+t.test('package.json names what the files import, at the versions of this workspace', async t => {
   interface Manifest {
     readonly version: string
     readonly dependencies?: Readonly<Record<string, string>>
