@@ -1,7 +1,6 @@
 // Makes applications with `npm create fastify-tenancy` from the packed packages: one for each row of
-// a table that holds every pair of choices. Each is installed, type-checked, tested and served; those
-// for PostgreSQL are also deployed to one as their compose.yaml says. Then follows the guide
-// "A first application". Needs the registry. `npm run test:create [pattern of names]`
+// a table that holds every pair of choices. Each is installed, type-checked, tested, served, and
+// deployed as its compose.yaml says. Then follows the guide "A first application". Needs the registry. `npm run test:create [pattern of names]`
 import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -67,7 +66,7 @@ async function tryOut (name: string, choices: Choices, env: NodeJS.ProcessEnv): 
   await typeCheck(folder, language, env)
   assert.match(await run('npm', ['test'], folder, env), /0 leaks, 0 not tried/)
   await serveAndAsk(folder, env)
-  if (database === 'postgres') await deploy(folder, choices, env)
+  await deploy(folder, choices, env)
 }
 
 async function typeCheck (folder: string, language: string, env: NodeJS.ProcessEnv): Promise<void> {

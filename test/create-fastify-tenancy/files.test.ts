@@ -74,7 +74,7 @@ t.test('package.json names what the files import, at the versions of this worksp
   }
   const manifestOf = (path: string): Manifest =>
     JSON.parse(readFileSync(join(root, path, 'package.json'), 'utf8')) as Manifest
-  const workspace = {
+  const workspace: Readonly<Record<string, string | undefined>> = {
     ...manifestOf('.').devDependencies,
     ...manifestOf('packages/fastify-tenancy').devDependencies,
     // The compiler under its own name.
