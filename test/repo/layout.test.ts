@@ -209,6 +209,9 @@ t.test('a package names what it imports, and nothing of the suite that it does n
   }
 })
 
+// npm signs a package only if this address is the one of the repository that publishes it.
+const address = 'https://github.com/fastify-tenancy/fastify-tenancy'
+
 t.test('manifests say the same things in the same way', async t => {
   for (const folder of published) {
     const manifest = readManifest(folder)
@@ -229,11 +232,13 @@ t.test('manifests say the same things in the same way', async t => {
     }, folder)
     t.same(Object.keys((manifest.exports as Record<string, object>)['.'] ?? {}), ['@fastify-tenancy/source',
       'types', 'default'], 'conditions are tried in this order')
-    t.ok(['dist', 'src', '!dist/*.tsbuildinfo'].every(pattern => manifest.files.includes(pattern)), folder)
+    t.ok(['CHANGELOG.md', 'dist', 'src', '!dist/*.tsbuildinfo'].every(pattern => manifest.files.includes(pattern)), folder)
     t.ok(manifest.description.length > 20, folder)
     t.match(manifest, {
       version: readManifest('core').version,
       homepage: `https://www.npmjs.com/package/${manifest.name}`,
+      repository: { type: 'git', url: `git+${address}.git`, directory: `packages/${folder}` },
+      bugs: `${address}/issues`,
       publishConfig: { access: 'public', provenance: true }
     }, folder)
     t.ok(manifest.keywords?.includes('multitenancy'), `${folder} is found by its keywords`)
@@ -249,6 +254,29 @@ t.test('manifests say the same things in the same way', async t => {
     for (const peer of Object.keys(manifest.peerDependenciesMeta ?? {}))
       t.ok(peer in (manifest.peerDependencies ?? {}), `${folder}: ${peer}`)
   }
+})
+
+t.test('each package has a changelog of its version, and one version for all', async t => {
+  const read = (path: string): string => readFileSync(join(root, path), 'utf8')
+  for (const folder of published)
+    t.match(read(`packages/${folder}/CHANGELOG.md`), `\n## ${readManifest(folder).version}\n`, folder)
+  // Patterns, so that a new package has the version of the others.
+  t.match(JSON.parse(read('.changeset/config.json')), {
+    fixed: [['*fastify-tenancy', '@fastify-tenancy/*']],
+    access: 'public'
+  })
+})
+
+t.test('a release is published by the repository that the manifests name, with their pnpm', async t => {
+  const workflow = readFileSync(join(root, '.github/workflows/release.yml'), 'utf8')
+  t.match(workflow, `github.repository == '${new URL(address).pathname.slice(1)}'`)
+  const { scripts, packageManager } = readManifest('..') as Manifest & {
+    readonly scripts: Readonly<Record<string, string>>
+    readonly packageManager: string
+  }
+  for (const [, script = ''] of workflow.matchAll(/npm run ([\w:]+)/g)) t.ok(script in scripts, script)
+  for (const script of ['release:version', 'release:publish'])
+    t.ok(scripts[script]?.includes(packageManager), `${script} runs ${packageManager}`)
 })
 
 t.test('versions of one dependency are the same everywhere', async t => {

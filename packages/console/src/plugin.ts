@@ -9,7 +9,7 @@ import { resolveConsoleOptions, type ConsoleOptions } from './options.ts'
 import { answerErrors } from './refusals.ts'
 import { takeActions } from './routes/act.ts'
 import { showPages } from './routes/show.ts'
-import { secure } from './security-headers.ts'
+import { keepFromOthers, secure } from './security-headers.ts'
 
 const plugin: FastifyPluginAsync<ConsoleOptions> = async (app: FastifyInstance, input: ConsoleOptions) => {
   const { authorize, manager } = resolveConsoleOptions(input)
@@ -27,6 +27,8 @@ const plugin: FastifyPluginAsync<ConsoleOptions> = async (app: FastifyInstance, 
     shared.admit(request, actor)
     return undefined
   })
+
+  app.addHook('onSend', async (_request, reply) => keepFromOthers(reply))
 
   serveAssets(app)
   showPages(app, shared)

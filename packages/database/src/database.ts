@@ -1,7 +1,7 @@
 import type { ResolvedRouteTenancy, ScopeLogger, Tenant, TenantRegistry,
   TenantScope } from '@fastify-tenancy/core'
 import { SetupInvalidError } from '@fastify-tenancy/postgres'
-import { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool,
+import { defaultPoolSettings, isEmbedded, isEmbeddedPool, onEmbeddedChange, openPool,
   type SqlClient } from '@fastify-tenancy/postgres/client'
 import { bootRefusal, type Level, type LevelReport } from '@fastify-tenancy/postgres/doctor'
 import { readInstallation } from '@fastify-tenancy/postgres/install'
@@ -44,6 +44,8 @@ export interface DatabaseHealth {
   /** Connections of this process, and callers that wait for one. */
   readonly connections: number
   readonly waiting: number
+  /** The migration that tenants' own tables must have, `options.database.requireMigration`. */
+  readonly requiredMigration: string | undefined
 }
 
 const handleKey = Symbol('fastify-tenancy.database')
@@ -106,7 +108,7 @@ export class DatabaseRuntime {
   readonly #lookUps: SqlClient
   /**
    * The pool that LISTENs for tenant changes. Undefined with a custom registry, and with PGlite,
-   * where no other process exists.
+   * where a manager of this process notifies the pool.
    */
   readonly #listenPool: pg.Pool | undefined
   readonly #system: System
@@ -153,8 +155,9 @@ export class DatabaseRuntime {
     this.registry = options.registry ??
       postgresRegistry(
         lookUps,
-        this.#listenPool &&
-          { listen: () => openListener(registryPool), onCatalog: () => this.dropPreparedNames() }
+        isEmbeddedPool(registryPool)
+          ? { onChange: listener => onEmbeddedChange(registryPool, listener) }
+          : { listen: () => openListener(registryPool), onCatalog: () => this.dropPreparedNames() }
       )
   }
 
@@ -327,7 +330,8 @@ export class DatabaseRuntime {
       registry: this.#registryPulse?.status()['registry'] ?? 'ok',
       isolationLevel: this.#level,
       connections: router.connections + system.connections,
-      waiting: router.waiting + system.waiting
+      waiting: router.waiting + system.waiting,
+      requiredMigration: this.#options.database.requireMigration
     }
   }
 

@@ -136,10 +136,13 @@ function planOf (plan: unknown): string {
   return plan.trim()
 }
 
-// Every browser of the last years says where a form comes from.
-function isForeign ({ headers }: FastifyRequest): boolean {
+// Browsers send Sec-Fetch-Site over TLS and to localhost only. Over plain HTTP a sister host could
+// set the session cookie and forge a token with it, so there the form's Origin decides.
+function isForeign ({ headers, host }: FastifyRequest): boolean {
   const site = headers['sec-fetch-site']
-  return site !== undefined && site !== 'same-origin'
+  if (site !== undefined) return site !== 'same-origin'
+  const { origin } = headers
+  return origin !== undefined && (!URL.canParse(origin) || new URL(origin).host !== host.toLowerCase())
 }
 
 function parseForm (body: string): Form {

@@ -98,12 +98,14 @@ function firstKeyword (text: string): string {
     const before = at
     at += /^[\s(]*/.exec(text.slice(at))?.[0].length ?? 0
     if (text.startsWith('--', at)) {
-      const end = text.indexOf('\n', at)
-      at = end < 0 ? text.length : end + 1
+      // PostgreSQL ends a line at a carriage return, too. Otherwise `--\rdo $$ begin\nselect` would
+      // count as a SELECT.
+      at += /^[^\n\r]*/.exec(text.slice(at))?.[0].length ?? 0
     } else if (text.startsWith('/*', at)) {
       at = endOfComment(text, at)
     }
     if (at === before) break
   }
-  return /^[A-Za-z]+/.exec(text.slice(at))?.[0].toUpperCase() ?? ''
+  // No keyword is longer. The word is in errors and is the name of a span.
+  return /^[A-Za-z]{1,30}/.exec(text.slice(at))?.[0].toUpperCase() ?? ''
 }

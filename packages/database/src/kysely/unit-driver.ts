@@ -59,11 +59,13 @@ export class UnitDriver implements Driver, TextDriver {
   }
 
   async savepoint ({ shared }: UnitConnection, name: string): Promise<void> {
+    this.#unit.savepoint(name)
     await this.#driver.savepoint(shared, name)
   }
 
   async rollbackToSavepoint ({ shared }: UnitConnection, name: string): Promise<void> {
     await this.#driver.rollbackToSavepoint(shared, name)
+    this.#unit.undoneTo(name)
   }
 
   async releaseSavepoint ({ shared }: UnitConnection, name: string): Promise<void> {

@@ -19,10 +19,13 @@ export interface RouteExample {
   readonly params?: ExampleOf<Readonly<Record<string, unknown>>>
   readonly query?: ExampleOf<Readonly<Record<string, unknown>>>
   readonly headers?: ExampleOf<Readonly<Record<string, unknown>>>
-  readonly body?: ExampleOf<unknown>
+  readonly body?: ExampleOf<BodyExample>
   /** Messages for a websocket. A message that is not a string is sent as JSON. */
   readonly messages?: ExampleOf<readonly unknown[]>
 }
+
+/** A body of a request. Not `unknown`, so that the compiler knows the rows of a function. */
+export type BodyExample = object | string | number | boolean | null
 
 /** A value, or a function of one row of each table. */
 export type ExampleOf<T> = T | ((rows: Readonly<Record<string, Record<string, unknown>>>) => T)
