@@ -1,6 +1,7 @@
 // Makes applications with `npm create fastify-tenancy` from the packed packages: one for each row of
 // a table that holds every pair of choices. Each is installed, type-checked, tested, served, and
-// deployed as its compose.yaml says. Then follows the guide "A first application". Needs the registry. `npm run test:create [pattern of names]`
+// deployed as its compose.yaml says. Then follows the guide "A first application". Needs the registry.
+// `npm run test:create [-- <pattern of names>]`
 import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
