@@ -28,7 +28,7 @@ export function readersPages (): string[] {
 
 /** TypeScript snippets of all pages. A page whose files need each other is compiled by a test of its own. */
 export function snippets (): Snippet[] {
-  return readersPages().filter(page => !page.endsWith('/start.md')).flatMap(page => {
+  return readersPages().filter(page => !/\/(?:start|first-application)\.md$/.test(page)).flatMap(page => {
     const text = readFileSync(join(root, page), 'utf8')
     return Array.from(text.matchAll(/^```ts\n([^]*?)^```$/gm), ({ 1: code = '', index }) => ({
       place: `${page}:${text.slice(0, index).split('\n').length + 1}`,
