@@ -10,7 +10,7 @@ export interface Fuzzer<Case = unknown> {
 }
 
 /** Prepares what the cases of a kind need, until the test ends. */
-export type OpenFuzzer = (t: Test) => Promise<Fuzzer<never>>
+export type OpenFuzzer<Case> = (t: Test) => Promise<Fuzzer<Case>>
 
 /** A case that showed a fault, shrunk. */
 export interface Finding {
@@ -19,11 +19,19 @@ export interface Finding {
   readonly message: string
 }
 
-/** Plays cases from a seed on until the time is over, or one shows a fault. */
-export async function search (
-  { cases, play }: Fuzzer,
+/** How much is played: a number of cases, or as many as fit in a time. */
+export interface Budget {
+  readonly cases?: number
+  readonly timeMs?: number
+  /** Whether a case that shows a fault is made as simple as possible. @default true */
+  readonly isShrunk?: boolean
+}
+
+/** Plays cases from a seed on until the budget is used up, or one shows a fault. */
+export async function search<Case> (
+  { cases, play }: Fuzzer<Case>,
   seed: number,
-  budgetMs: number
+  { cases: numRuns = Number.MAX_SAFE_INTEGER, timeMs, isShrunk = true }: Budget
 ): Promise<{ played: number; finding: Finding | undefined }> {
   let played = 0
   const property = fc.asyncProperty(cases, async one => {
@@ -32,8 +40,9 @@ export async function search (
   })
   const { failed, counterexample, errorInstance } = await fc.check(property, {
     seed,
-    numRuns: Number.MAX_SAFE_INTEGER,
-    interruptAfterTimeLimit: budgetMs
+    numRuns,
+    endOnFailure: !isShrunk,
+    ...(timeMs !== undefined && { interruptAfterTimeLimit: timeMs })
   })
   if (!failed || counterexample === null) return { played, finding: undefined }
   const message = errorInstance instanceof Error ? errorInstance.message : String(errorInstance)

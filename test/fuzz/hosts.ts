@@ -4,7 +4,7 @@ import { tenantResolver } from '@fastify-tenancy/resolver'
 import { memoryRegistry } from '@fastify-tenancy/core'
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import Fastify from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import { once } from 'node:events'
 import { connect, type AddressInfo } from 'node:net'
 import type { Test } from 'tap'
@@ -73,9 +73,9 @@ const refusals: Readonly<Record<string, number>> = {
   FST_TENANCY_TENANT_UNKNOWN: 404
 }
 
-export async function openHosts (t: Test): Promise<Fuzzer<HostCase>> {
+/** The application that is asked. `/` answers with the tenant's slug. */
+export async function hostApp (): Promise<FastifyInstance> {
   const app = Fastify()
-  t.teardown(() => app.close())
   await app.register(tenantResolver, {
     hosts: ['{tenant}.example.com', '{tenant}--{any}.preview.example.com'],
     registry: memoryRegistry([
@@ -86,6 +86,12 @@ export async function openHosts (t: Test): Promise<Fuzzer<HostCase>> {
     cache: { missesPerAddress: 'unlimited' }
   })
   app.get('/', request => ({ slug: request.tenant.slug }))
+  return app
+}
+
+export async function openHosts (t: Test, build = hostApp): Promise<Fuzzer<HostCase>> {
+  const app = await build()
+  t.teardown(() => app.close())
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as AddressInfo
   return { cases, play: one => play(port, one) }

@@ -5,10 +5,10 @@ export const recovery: Rule = {
   name: 'recovery bounded',
   check ({ calls, faults: all, bounds, tenants, processes, deaths }) {
     const faults = all.filter(({ kind }) => kind !== 'busy machine')
-    const everywhere = faults.map(({ process: _, ...fault }) => fault)
+    const waits = all.map(({ process: _, ...fault }) => fault)
     const late = calls.filter(({ status, sent, done, isAborted }) =>
       !isAborted && (status === 503 || status === 500 || status === 0 || done - sent > bounds.answerMs)
-    ).filter(call => !isExcused(call, waitsForOthers(call) ? everywhere : faults, bounds.recoveryMs)).map(call =>
+    ).filter(call => !isExcused(call, hasWaited(call) ? waits : faults, bounds.recoveryMs)).map(call =>
       `long after the last fault: ${describe(call)}`
     )
     const last = Math.max(0, ...faults.map(({ end }) => end)) + bounds.recoveryMs
@@ -24,7 +24,11 @@ export const recovery: Rule = {
   }
 }
 
-/** Whether the request waited in vain for a lock, which a broken process may hold. */
-function waitsForOthers ({ body }: Call): boolean {
-  return (body as { code?: string } | undefined)?.code === 'FST_TENANCY_DATABASE_RETRY'
+/**
+ * Whether the request gave up waiting for a lock, which a broken process may hold, or for a
+ * connection. On a busy machine both happen without a fault.
+ */
+function hasWaited ({ body }: Call): boolean {
+  const { code } = body as { code?: string } ?? {}
+  return code === 'FST_TENANCY_DATABASE_RETRY' || code === 'FST_TENANCY_DATABASE_BUSY'
 }
