@@ -9,7 +9,12 @@ import type { Step } from './plan.ts'
 import { format } from './report.ts'
 import { perMinute, roles } from './world.ts'
 
-const step = (kind: Step['kind'], afterMs: number, holdMs = 0): Step => ({ kind, process: 0, afterMs, holdMs })
+const step = (kind: Step['kind'], afterMs: number, holdMs = 0): Step => ({
+  kind,
+  process: 0,
+  afterMs,
+  holdMs
+})
 
 t.test('control: a naive application breaks each rule', { skip: noRedis, timeout: 120_000 }, async t => {
   const report = await chaos(t, {

@@ -15,7 +15,8 @@ interface Body {
 
 const settings = JSON.parse(process.argv[2] ?? '') as AppSettings
 // It does not rely on policies, so it takes the login of the tests' servers.
-const connectionString = Object.assign(new URL(settings.url), { username: 'postgres', password: 'postgres' }).href
+const connectionString =
+  Object.assign(new URL(settings.url), { username: 'postgres', password: 'postgres' }).href
 const pool = new pg.Pool({ connectionString, max: 4 })
 pool.on('error', () => {})
 const redis = new Redis(String(settings.redis))
@@ -41,7 +42,10 @@ app.addHook('onRequest', async ({ hostname }, reply) => {
   const slug = hostname.split('.')[0] ?? ''
   // Mistake: what is known of a tenant is never looked up again.
   if (!ids.has(slug)) {
-    const { rows: [row] } = await pool.query<{ id: string }>('select id from tenancy.tenants where slug = $1', [slug])
+    const { rows: [row] } = await pool.query<{ id: string }>(
+      'select id from tenancy.tenants where slug = $1',
+      [slug]
+    )
     if (row === undefined) return reply.code(404).send({ code: 'FST_TENANCY_TENANT_UNKNOWN' })
     ids.set(slug, row.id)
   }
@@ -83,8 +87,8 @@ app.post<{ Body: Body }>('/transfers', async ({ body: { key, value, fails } }, r
   if (fails) return reply.code(409).send({ code: 'EXPECTED' })
   // Mistake: two statements, and no transaction.
   for (const side of ['from', 'to'])
-    await pool.query(`insert into legs (tenant_id, key, side, value) values (${tenant}, $1, $2, $3)`, [key, side,
-      value])
+    await pool.query(`insert into legs (tenant_id, key, side, value) values (${tenant}, $1, $2, $3)`, [key,
+      side, value])
   return reply.code(201).send({ value })
 })
 app.get('/mark', async () => {

@@ -125,8 +125,12 @@ t.test('a change that is not heard is found', async t => {
 
 t.test('an undocumented answer is found', async t => {
   const rule = 'only documented statuses'
-  for (const answer of [error(400, 'X'), { status: 418 }, { ...error(429, 'FST_TENANCY_RATE_LIMITED'),
-    retryAfter: undefined }]) t.ok(broken({ calls: [call(answer)] }).includes(rule), JSON.stringify(answer))
+  for (
+    const answer of [error(400, 'X'), { status: 418 }, {
+      ...error(429, 'FST_TENANCY_RATE_LIMITED'),
+      retryAfter: undefined
+    }]
+  ) t.ok(broken({ calls: [call(answer)] }).includes(rule), JSON.stringify(answer))
   t.ok(broken({ calls: [call(error(500, 'FST_TENANCY_INTERNAL_ERROR'))] }).includes(rule))
   t.ok(broken({ calls: [call({ status: 0 })], faults: [fault({})] }).includes(rule))
   t.same(broken({ calls: [call({ status: 0 })], faults: [fault({ kind: 'kill' })] }), [])

@@ -10,13 +10,7 @@ import { connect, type AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
 import type { Fuzzer } from './fuzzer.ts'
-import { expectedOf } from './host-oracle.ts'
-
-export interface HostCase {
-  /** The request target: a path, or a URL with a host of its own. */
-  readonly target: string
-  readonly headers: readonly (readonly [name: string, value: string])[]
-}
+import { expectedOf, type HostCase } from './host-oracle.ts'
 
 /** Host names of tenants, and what an attacker makes of them. */
 const names = ['acme.example.com', 'globex.example.com', 'acme.shop', 'shop.globex.test', 'example.com',
@@ -25,8 +19,8 @@ const names = ['acme.example.com', 'globex.example.com', 'acme.shop', 'shop.glob
   '2130706433', '[::1]', '[::ffff:127.0.0.1]', '::1', 'acme.example.com.evil.test', 'evilexample.com', '']
 
 const parts = ['acme', 'globex', 'example', 'com', 'shop', 'xn--', '--', '-', '.', '..', '_', '*', '%', '%2e',
-  '%00', ':', ':80', ':0', ':65536', ':8080', '@', '/', '\\', '?', '#', ',', ';', ' ', '\t', '\u00e4', '\u0430',
-  '\u2024', '\u3002', '\u0130', '\u200d', 'A', '0', '[', ']', '::', "'", '"', 'a'.repeat(64)]
+  '%00', ':', ':80', ':0', ':65536', ':8080', '@', '/', '\\', '?', '#', ',', ';', ' ', '\t', '\u00e4',
+  '\u0430', '\u2024', '\u3002', '\u0130', '\u200d', 'A', '0', '[', ']', '::', "'", '"', 'a'.repeat(64)]
 
 const host = fc.oneof(
   fc.constantFrom(...names),
@@ -47,15 +41,30 @@ const host = fc.oneof(
 )
 
 const hostName = fc.constantFrom('Host', 'host', 'HOST', 'hOsT')
-const others = fc.constantFrom('X-Forwarded-Host', 'X-Host', 'X-Original-Host', 'Forwarded', 'X-Tenant', 'Origin',
-  'X-HTTP-Host-Override', 'Host ', ' Host', 'Host\u00a0', ':authority', 'Referer')
+const others = fc.constantFrom(
+  'X-Forwarded-Host',
+  'X-Host',
+  'X-Original-Host',
+  'Forwarded',
+  'X-Tenant',
+  'Origin',
+  'X-HTTP-Host-Override',
+  'Host ',
+  ' Host',
+  'Host\u00a0',
+  ':authority',
+  'Referer'
+)
 
 const cases: fc.Arbitrary<HostCase> = fc.record({
   target: fc.oneof(
     { weight: 6, arbitrary: fc.constant('/') },
     { weight: 1, arbitrary: host.map(text => `http://${text}/`) },
     { weight: 1, arbitrary: host.map(text => `//${text}/`) },
-    { weight: 1, arbitrary: host.map(text => `/?host=${encodeURIComponent(text.replace(/\p{Surrogate}/gu, ''))}`) }
+    {
+      weight: 1,
+      arbitrary: host.map(text => `/?host=${encodeURIComponent(text.replace(/\p{Surrogate}/gu, ''))}`)
+    }
   ),
   headers: fc.array(
     fc.oneof(
@@ -120,12 +129,15 @@ async function send (port: number, { target, headers }: HostCase): Promise<strin
   socket.on('data', (chunk: string) => {
     text += chunk
   })
-  // A line break would be a request of its own, which the test does not want to make.
-  const line = (value: string): string => value.replace(/[\r\n]/g, '')
   const lines = headers.map(([name, value]) => `${name}: ${line(value)}`)
   socket.write(
     Buffer.from([`GET ${line(target)} HTTP/1.1`, ...lines, 'Connection: close', '', ''].join('\r\n'), 'utf8')
   )
   await once(socket, 'close')
   return text
+}
+
+/** Without line breaks, which would begin another request. */
+function line (value: string): string {
+  return value.replace(/[\r\n]/g, '')
 }

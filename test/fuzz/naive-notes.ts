@@ -17,7 +17,6 @@ export async function naiveNotes (t: Test, { superUrl }: Provisioned): Promise<F
     const ask = async (): Promise<object[]> => (await pool.query<object>(text, values)).rows
     return ask().catch(ask)
   }
-  const tenantOf = ({ hostname }: { hostname: string }): string => `id-${hostname.split('.')[0]}`
   for (const path of ['/notes', '/stream', '/fail'])
     app.get(path, request => query('select body from notes where tenant_id = $1', [tenantOf(request)]))
   for (const [path, count] of [['/notes', 1], ['/pair', 2]] as const) {
@@ -30,4 +29,8 @@ export async function naiveNotes (t: Test, { superUrl }: Provisioned): Promise<F
     })
   }
   return app
+}
+
+function tenantOf ({ hostname }: { hostname: string }): string {
+  return `id-${hostname.split('.')[0]}`
 }

@@ -158,8 +158,9 @@ class Frames {
 function messages ({ type, count, payload }: Flood): Buffer {
   const one = {
     notice: () => message('N', 'SNOTICE\0VNOTICE\0C00000\0Mflooded\0\0'),
-    notification: () => Buffer.concat([Buffer.from('A'), length(4 + 8 + payload.length + 1), Buffer.alloc(4),
-      Buffer.from(`tenancy\0${payload}\0`, 'latin1')]),
+    notification: () =>
+      Buffer.concat([Buffer.from('A'), length(4 + 8 + payload.length + 1), Buffer.alloc(4),
+        Buffer.from(`tenancy\0${payload}\0`, 'latin1')]),
     parameter: () => message('S', 'fuzz.parameter\0value\0')
   }[type]()
   return Buffer.concat(Array.from({ length: count }, () => one))

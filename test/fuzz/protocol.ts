@@ -96,9 +96,12 @@ export async function openProtocol (t: Test, build: BuildApp = protocolApp): Pro
       proxy.apply(plan)
       const answers = await Promise.all(works.map((work, at) => send(app, work, at)))
       proxy.apply(undefined)
-      await until(async () =>
-        (await Promise.all(tenants.map(tenant => send(app, { tenant, what: 'read' }, 0))))
-          .every(({ status }) => status === 200), recoveryMs)
+      await until(
+        async () =>
+          (await Promise.all(tenants.map(tenant => send(app, { tenant, what: 'read' }, 0))))
+            .every(({ status }) => status === 200),
+        recoveryMs
+      )
       const isCut = plan.toServer.cutAfterBytes > 0 || plan.toClient.cutAfterBytes > 0
       for (const answer of answers) judge(answer, isCut)
       await judgeRows(on, answers)
@@ -127,7 +130,10 @@ const protocolApp: BuildApp = async (t, on) => {
     for await (const row of dbOf(request).selectFrom('notes').select('body').stream(2)) rows.push(row)
     return rows
   })
-  app.get('/fail', async request => dbOf(request).insertInto('notes').values({ body: null as never }).execute())
+  app.get(
+    '/fail',
+    async request => dbOf(request).insertInto('notes').values({ body: null as never }).execute()
+  )
   return app
 }
 
@@ -167,7 +173,8 @@ async function judgeRows (on: Provisioned, answers: readonly Reply[]): Promise<v
   const rows = await on.admin<{ tenant: string; body: string; count: number }>(
     'select tenant_id as tenant, body, count(*)::int as count from notes group by 1, 2'
   )
-  for (const { tenant, body } of rows) assert.equal(tenant, `id-${body.split(':')[0]}`, `${body} is a row of ${tenant}`)
+  for (const { tenant, body } of rows)
+    assert.equal(tenant, `id-${body.split(':')[0]}`, `${body} is a row of ${tenant}`)
   for (const { work: { what }, mark, status } of answers) {
     if (what !== 'write' && what !== 'transaction') continue
     const whole = what === 'write' ? 1 : 2

@@ -5,7 +5,7 @@ export const recovery: Rule = {
   name: 'recovery bounded',
   check ({ calls, faults: all, bounds, tenants, processes, deaths }) {
     const faults = all.filter(({ kind }) => kind !== 'busy machine')
-    const waits = all.map(({ process: _, ...fault }) => fault)
+    const waits = all.map(({ kind, begin, end }) => ({ kind, begin, end }))
     const late = calls.filter(({ status, sent, done, isAborted }) =>
       !isAborted && (status === 503 || status === 500 || status === 0 || done - sent > bounds.answerMs)
     ).filter(call => !isExcused(call, hasWaited(call) ? waits : faults, bounds.recoveryMs)).map(call =>
@@ -13,14 +13,15 @@ export const recovery: Rule = {
     )
     const last = Math.max(0, ...faults.map(({ end }) => end)) + bounds.recoveryMs
     const served = new Set(
-      calls.filter(call => call.sent > last && (isServed(call) || call.status === 429)).map(({ tenant, process }) =>
-        `${tenant} on process ${process}`
-      )
+      calls.filter(call => call.sent > last && (isServed(call) || call.status === 429)).map((
+        { tenant, process }
+      ) => `${tenant} on process ${process}`)
     )
     const pairs = tenants.flatMap(tenant =>
       Array.from({ length: processes }, (_, process) => `${tenant} on process ${process}`)
     )
-    return [...deaths, ...late, ...pairs.filter(pair => !served.has(pair)).map(pair => `${pair} is not served in the end`)]
+    return [...deaths, ...late,
+      ...pairs.filter(pair => !served.has(pair)).map(pair => `${pair} is not served in the end`)]
   }
 }
 
