@@ -77,17 +77,22 @@ export async function chaos (t: Test, options: ChaosOptions): Promise<ChaosRepor
     port: process => processes.port(process),
     slugs: tenant => world.slugs.get(tenant) ?? [tenant]
   })
+  t.teardown(() => {
+    stopWatching()
+    return workload.stop()
+  })
   const scene: Scene = { world, processes, recorder }
   const end = performance.now() + (seconds ?? 0) * 1_000
   await calm(scene, isShort ? 500 : bounds.recoveryMs)
   do {
     const round = steps ?? (isShort ? shortRound : anyRound)(random, route, processCount)
-    await Promise.all(round.map(list => runSteps(scene, list)))
+    // If one list fails, the others end before the servers do.
+    const lists = await Promise.allSettled(round.map(list => runSteps(scene, list)))
+    for (const list of lists) if (list.status === 'rejected') throw list.reason
     await calm(scene, bounds.recoveryMs + 1_000)
   } while (performance.now() < end)
   await until(() => options.isEnough?.(recorder.calls) ?? true, 60_000)
   await workload.stop()
-  stopWatching()
   await Promise.all(Array.from({ length: processCount }, (_, index) => processes.end(index, 'SIGTERM')))
   const history: History = {
     tenants,
