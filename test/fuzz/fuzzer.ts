@@ -17,6 +17,8 @@ export interface Finding {
   readonly seed: number
   readonly example: unknown
   readonly message: string
+  /** How often the case was made simpler. */
+  readonly shrinks: number
 }
 
 /** How much is played: a number of cases, or as many as fit in a time. */
@@ -34,17 +36,20 @@ export async function search<Case> (
   { cases: numRuns = Number.MAX_SAFE_INTEGER, timeMs, isShrunk = true }: Budget
 ): Promise<{ played: number; finding: Finding | undefined }> {
   let played = 0
+  let last: Promise<void> = Promise.resolve()
   const property = fc.asyncProperty(cases, async one => {
     played++
-    await play(one)
+    await (last = play(one))
   })
-  const { failed, counterexample, errorInstance } = await fc.check(property, {
+  const { failed, counterexample, errorInstance, numShrinks } = await fc.check(property, {
     seed,
     numRuns,
     endOnFailure: !isShrunk,
     ...(timeMs !== undefined && { interruptAfterTimeLimit: timeMs })
   })
+  // A case that the time limit interrupted still uses the world.
+  await last.catch(() => {})
   if (!failed || counterexample === null) return { played, finding: undefined }
   const message = errorInstance instanceof Error ? errorInstance.message : String(errorInstance)
-  return { played, finding: { seed, example: counterexample[0], message } }
+  return { played, finding: { seed, example: counterexample[0], message, shrinks: numShrinks } }
 }

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { randomBytes, randomInt } from 'node:crypto'
 import t, { type Test } from 'tap'
 
+import { search } from '../../fuzz/fuzzer.ts'
 import { freshDatabase } from '../../support/fresh.ts'
 import { connect } from '../../support/sql.ts'
 import { Judge, seededBugs } from './judge.ts'
@@ -47,19 +48,15 @@ for (const [at, [bug, rules]] of Object.entries(seededBugs).entries()) {
   t.test(`control: ${bug}: caught within 1,000 queries`, async t => {
     const seed = randomInt(2 ** 31)
     const on = await judge(t)
-    const property = fc.asyncProperty(choices, async tape => {
+    const play = async (tape: number[]): Promise<void> => {
       const { problem } = await on.verdict(tape, rules)
-      return problem === undefined || problem.startsWith('refused')
-    })
+      if (problem !== undefined && !problem.startsWith('refused')) throw new Error(problem)
+    }
     // Shrinking takes longer than finding, so that one bug is enough to show it.
-    const isShrunk = at === 0
-    const { failed, counterexample, numShrinks } = await fc.check(property, {
-      seed,
-      numRuns: 1_000,
-      ...(isShrunk ? { interruptAfterTimeLimit: shrinkMs } : { endOnFailure: true })
-    })
-    t.ok(failed, `from seed ${seed}`)
-    if (isShrunk) t.ok(numShrinks > 0, `${numShrinks} steps to ${counterexample?.[0].length} choices`)
+    const budget = at === 0 ? { timeMs: shrinkMs } : { isShrunk: false }
+    const { finding } = await search({ cases: choices, play }, seed, { cases: 1_000, ...budget })
+    t.ok(finding, `from seed ${seed}`)
+    if (at === 0) t.ok((finding?.shrinks ?? 0) > 0, finding?.message ?? '')
   })
 }
 
