@@ -15,8 +15,10 @@ export type Step =
 export function readGuide (page: string): Step[] {
   const text = readFileSync(page, 'utf8')
   const parts = text.matchAll(/^```(\w+)\n([^]*?)^```$|^Stop the server\b/gm)
-  return Array.from(parts, ([, language, block = '']) =>
-    language === undefined ? [{ kind: 'stop' } as const] : stepsOf(language, block)
+  return Array.from(
+    parts,
+    ([, language, block = '']) =>
+      language === undefined ? [{ kind: 'stop' } as const] : stepsOf(language, block)
   ).flat()
 }
 

@@ -17,7 +17,8 @@ export function allPairs (values: Values): Row[] {
     const row: Row = Object.fromEntries(JSON.parse(first) as [string, unknown][])
     for (const name of names.filter(each => !(each in row))) {
       const gain = (value: unknown): number =>
-        Object.entries(row).filter(([other, taken]) => missing.has(pair([name, value], [other, taken]))).length
+        Object.entries(row).filter(([other, taken]) => missing.has(pair([name, value], [other, taken])))
+          .length
       row[name] = values[name]?.toSorted((a, b) => gain(b) - gain(a))[0]
     }
     for (const one of coveredBy(row)) missing.delete(one)

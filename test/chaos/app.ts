@@ -5,6 +5,7 @@ import { Cluster } from 'ioredis'
 import type { Kysely } from 'kysely'
 
 import { answerParent } from './child.ts'
+import { secretOf } from './secrets.ts'
 import type { ChaosTables } from './tables.ts'
 
 /** What a process is told at its start. */
@@ -41,10 +42,10 @@ await app.register(tenancy, {
     statementTimeout: '5s',
     lockTimeout: '3s',
     idleInTransaction: '2s',
-    fairness: { maxWait: '2s' }
+    fairness: { maxWait: '4s' }
   },
   redis,
-  rls: { secret: settings.secrets.length === 1 ? settings.secrets[0] : settings.secrets },
+  rls: { secret: secretOf(settings.secrets) },
   tables: { tenant: ['entries', 'legs', 'marks'] },
   resolver: { cache: { localTtl: '1s' } },
   rateLimit: settings.limits,
@@ -58,8 +59,10 @@ app.get('/entries', async request => {
   const db = dbOf(request)
   const entries = await db.selectFrom('entries').select('value').orderBy('id', 'desc').limit(5).execute()
   // One statement sees one moment.
-  const legs = await db.selectFrom('legs').select(['key', 'value']).where('key', 'in', inner =>
-    inner.selectFrom('legs').select('key').orderBy('id', 'desc').limit(3)
+  const legs = await db.selectFrom('legs').select(['key', 'value']).where(
+    'key',
+    'in',
+    inner => inner.selectFrom('legs').select('key').orderBy('id', 'desc').limit(3)
   ).execute()
   const counts: Record<string, number> = {}
   for (const { key } of legs) counts[key] = (counts[key] ?? 0) + 1
@@ -97,9 +100,10 @@ app.get<{ Params: { key: string } }>('/staged/:key', async ({ params, cache }) =
 }))
 // All tenants use the same keys.
 app.get<{ Params: { key: string } }>('/value/:key', async request => ({
-  value: await request.cache.wrap(request.params.key, async () => `${request.tenant.id.slice(3)}:${
-    request.params.key
-  }`)
+  value: await request.cache.wrap(
+    request.params.key,
+    async () => `${request.tenant.id.slice(3)}:${request.params.key}`
+  )
 }))
 
 await answerParent(app)

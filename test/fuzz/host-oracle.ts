@@ -1,5 +1,10 @@
 // Which tenant a request names, by the words of the guide "Finding the tenant of a request".
-import type { HostCase } from './hosts.ts'
+/** A request as its first line and its headers. */
+export interface HostCase {
+  /** The request target: a path, or a URL with a host of its own. */
+  readonly target: string
+  readonly headers: readonly (readonly [name: string, value: string])[]
+}
 
 const bySlug = new Map([['acme', 'acme'], ['globex', 'globex']])
 const byDomain = new Map([['acme.shop', 'acme'], ['shop.globex.test', 'globex']])
@@ -13,7 +18,9 @@ export interface Expected {
 }
 
 export function expectedOf ({ target, headers }: HostCase): Expected {
-  const [host, ...more] = headers.filter(([name]) => name.toLowerCase() === 'host').map(([, value]) => trim(value))
+  const [host, ...more] = headers.filter(([name]) => name.toLowerCase() === 'host').map(([, value]) =>
+    trim(value)
+  )
   if (host === undefined || more.length > 0) return { tenant: undefined, isPlain: false }
   const tenant = nameOf(host)
   const authority = /^http:\/\/([^/]*)\/$/.exec(target)?.[1]

@@ -37,15 +37,11 @@ t.test('a use that is ending is waited for', async t => {
   const end = Promise.withResolvers<void>()
   const released = first.release(end.promise)
   const second = lockFolder(folder)
-  let isReady = false
-  const ready = second.ready.then(() => {
-    isReady = true
-  })
-  await new Promise(resolve => setImmediate(resolve))
-  t.equal(isReady, false)
+  const later = new Promise(resolve => setImmediate(resolve, 'later'))
+  t.equal(await Promise.race([second.ready, later]), 'later')
   end.resolve()
   await released
-  await ready
+  await second.ready
   t.ok(existsSync(file))
   await second.release(Promise.resolve())
   t.notOk(existsSync(file))
@@ -53,10 +49,13 @@ t.test('a use that is ending is waited for', async t => {
 
 t.test('a folder that another process uses is refused, with that process', async t => {
   const { folder, file } = newFolder(t)
-  for (const [owner, message] of [
-    [`${process.ppid} ${hostname()}`, new RegExp(`in use by process ${process.ppid} on .*: stop that process`)],
-    ['1 another-machine', /in use by process 1 on another-machine.*remove .*in-use\.lock/]
-  ] as const) {
+  for (
+    const [owner, message] of [
+      [`${process.ppid} ${hostname()}`,
+        new RegExp(`in use by process ${process.ppid} on .*: stop that process`)],
+      ['1 another-machine', /in use by process 1 on another-machine.*remove .*in-use\.lock/]
+    ] as const
+  ) {
     writeFileSync(file, owner)
     t.throws(() => lockFolder(folder), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE', message })
     t.equal(readFileSync(file, 'utf8'), owner, 'and keeps it')

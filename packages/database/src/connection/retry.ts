@@ -1,6 +1,6 @@
 import { isServerError } from '@fastify-tenancy/postgres/client'
 
-import type { BatchEnd } from './pipelined-batch.ts'
+import type { BatchEnd } from './batch-end.ts'
 
 /**
  * The reason why a statement that did not run may succeed if it is parsed again:

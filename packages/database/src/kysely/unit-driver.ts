@@ -1,10 +1,12 @@
 import { InternalTypeError } from '@fastify-tenancy/core/errors'
 import type { CompiledQuery, DatabaseConnection, Driver, QueryResult, TransactionSettings } from 'kysely'
 
-import type { Reply } from '../connection/pipelined-batch.ts'
+import type { Reply } from '../connection/batch-end.ts'
 import type { Query } from '../connection/tenant-connection.ts'
 import type { TextConnection, TextDriver } from '../connection/text-connection.ts'
-import { TenantDriver, type KyselyConnection, type TenantDriverSettings } from './driver.ts'
+import { TenantDriver } from './driver.ts'
+import type { TenantDriverSettings } from './driver-settings.ts'
+import type { KyselyConnection } from './kysely-connection.ts'
 import type { UnitOfWork } from './unit-of-work.ts'
 
 /**

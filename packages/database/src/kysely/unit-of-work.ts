@@ -5,7 +5,7 @@ import { AbortedTransactionError } from 'kysely'
 
 import { readStatementText } from '../connection/statement.ts'
 import { QueryRefusedError } from '../options/errors.ts'
-import type { KyselyConnection } from './driver.ts'
+import type { KyselyConnection } from './kysely-connection.ts'
 
 /** A transaction inside a unit, which is a savepoint. */
 interface Inner {

@@ -1,5 +1,5 @@
-import { toTenant, idProblem, slugProblem, TenantUnknownError, type TenantChange,
-  type TenantChanges, type TenantFilter, type TenantInput, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+import { toTenant, idProblem, slugProblem, TenantUnknownError, type TenantChange, type TenantChanges,
+  type TenantFilter, type TenantInput, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
 import { tenantConflict } from '@fastify-tenancy/core/errors'
 import { boundsProblem } from '@fastify-tenancy/core/names'
 
