@@ -26,7 +26,10 @@ export function readersPages (): string[] {
     )]
 }
 
-/** TypeScript snippets of all pages. A page whose files need each other is compiled by a test of its own. */
+/** Pages whose files need each other. A test of its own compiles and runs each. */
+const applications = ['/start.md', '/first-application.md']
+
+/** TypeScript snippets of all other pages. */
 export function snippets (): Snippet[] {
   return readersPages().filter(page => !/\/(?:start|first-application)\.md$/.test(page)).flatMap(page => {
     const text = readFileSync(join(root, page), 'utf8')

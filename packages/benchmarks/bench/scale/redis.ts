@@ -36,8 +36,10 @@ export async function redis (isShort: boolean): Promise<PartTable> {
     }
     const cache = openCache(resolveCacheOptions({ redis: server.url, namespace: 'scale', local: false }))
     await cache.start()
-    const handles = Array.from({ length: tenants }, (_, at) =>
-      cache.forScope(scopeOf(toTenant({ id: `id-${at}`, slug: `s-${at}` }))))
+    const handles = Array.from(
+      { length: tenants },
+      (_, at) => cache.forScope(scopeOf(toTenant({ id: `id-${at}`, slug: `s-${at}` })))
+    )
     for (const handle of handles) await handle.set('k', 'x'.repeat(100))
     let turn = 0
     rows.push([`a cached value of 100 bytes, ${count(tenants)} tenants`, ...await measured(client, async () =>
