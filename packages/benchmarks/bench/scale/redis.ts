@@ -3,7 +3,8 @@
 import Fastify, { type FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
-import { toTenant, RequestTenancy, resolveRouteTenancy, TenantScope } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
+import { RequestTenancy, resolveRouteTenancy, TenantScope } from '@fastify-tenancy/core/scope'
 import { tenantRateLimit } from '@fastify-tenancy/rate-limit'
 import { Redis } from 'ioredis'
 
@@ -69,8 +70,6 @@ async function measured (client: Redis, work: () => Promise<unknown>): Promise<s
     await work()
   })
   const [cpuAfter, statsAfter] = [await info(client, 'cpu'), await info(client, 'stats')]
-  const used = (cpu: Record<string, string>): number =>
-    Number(cpu['used_cpu_user']) + Number(cpu['used_cpu_sys'])
   const commands = Number(statsAfter['total_commands_processed']) -
     Number(statsBefore['total_commands_processed'])
   return [
@@ -78,6 +77,10 @@ async function measured (client: Redis, work: () => Promise<unknown>): Promise<s
     (commands / calls).toFixed(2),
     perSecond.toFixed(0)
   ]
+}
+
+function used (cpu: Record<string, string>): number {
+  return Number(cpu['used_cpu_user']) + Number(cpu['used_cpu_sys'])
 }
 
 async function info (client: Redis, section: string): Promise<Record<string, string>> {
