@@ -26,10 +26,7 @@ export function readersPages (): string[] {
     )]
 }
 
-/** Pages whose files need each other. A test of its own compiles and runs each. */
-const applications = ['/start.md', '/first-application.md']
-
-/** TypeScript snippets of all other pages. */
+/** TypeScript snippets of the pages whose files do not need each other. Tests of their own run the others. */
 export function snippets (): Snippet[] {
   return readersPages().filter(page => !/\/(?:start|first-application)\.md$/.test(page)).flatMap(page => {
     const text = readFileSync(join(root, page), 'utf8')
