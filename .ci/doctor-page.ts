@@ -76,7 +76,8 @@ these options.
 | \`warning\` | a layer of the separation is weaker than intended, or something is about to fail |
 | \`info\` | could be made stricter, for example by \`init({ harden: true })\` |
 
-The report's own \`level\` says how far the logins are kept apart, from L0 to L4. See [the levels](roles-and-policies.md#levels).
+The report's own \`level\` says how far the logins are kept apart, from L0 to L4. See [the \
+levels](roles-and-policies.md#levels).
 
 Its \`reasons\` say what keeps the next level away.
 
