@@ -1,9 +1,11 @@
 import type { PGlite } from '@electric-sql/pglite'
 import { createRequire } from 'node:module'
 
-import { OptionInvalidError, InternalError, type TenantChange } from '@fastify-tenancy/core'
+import { OptionInvalidError, type TenantChange } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
 import pg from 'pg'
 
+import { lockFolder } from './folder-lock.ts'
 import { GuardedClient } from './guarded-client.ts'
 import { PGliteStream } from './pglite-stream.ts'
 
@@ -34,6 +36,8 @@ export function isEmbedded (url: string): boolean {
  * Opens a pool on a URL: `postgres://…`, or `pglite://memory` and `pglite://./folder` for an
  * embedded PGlite. Each call with `pglite://memory` creates a new, empty database, so parts that
  * need the same database must share the pool. PGlite has one connection; end the pool to close it.
+ *
+ * @throws FST_TENANCY_DATABASE_UNAVAILABLE if the folder of a PGlite is in use, here or elsewhere
  */
 export function openPool (url: string, settings: PoolSettings = defaultPoolSettings): pg.Pool {
   if (isEmbedded(url)) return openEmbedded(url)
@@ -58,7 +62,12 @@ export function openPool (url: string, settings: PoolSettings = defaultPoolSetti
 function openEmbedded (url: string): pg.Pool {
   const { PGlite: Embedded } = loadPGlite()
   const folder = url.slice('pglite://'.length)
-  const database = new Embedded(folder === 'memory' ? 'memory://' : folder)
+  const lock = folder === 'memory' ? undefined : lockFolder(folder)
+  const database = lock === undefined
+    ? Promise.resolve(new Embedded('memory://'))
+    : lock.ready.then(() => new Embedded(folder))
+  // Each connection reports why the folder cannot be opened.
+  database.catch(() => {})
   const pool = new EmbeddedPool({
     user: 'postgres',
     database: 'postgres',
@@ -68,17 +77,24 @@ function openEmbedded (url: string): pg.Pool {
     idleTimeoutMillis: 0,
     stream: () => new PGliteStream(database) as never
   })
-  pool.onEnd = () => database.close()
+  pool.onEnd = drained => {
+    const closed = drained.then(() => database.then(opened => opened.close(), () => {}))
+    return lock === undefined ? closed : lock.release(closed)
+  }
   return pool
 }
 
 class EmbeddedPool extends pg.Pool {
   readonly onChange = new Set<(change: TenantChange) => void>()
-  onEnd: () => Promise<void> = async () => {}
+  onEnd: (drained: Promise<void>) => Promise<void> = drained => drained
+
+  #ended: Promise<void> | undefined
 
   override async end (): Promise<void> {
-    await super.end()
-    await this.onEnd()
+    const drained = super.end()
+    this.#ended ??= this.onEnd(drained)
+    await drained
+    await this.#ended
   }
 }
 
