@@ -1,11 +1,14 @@
-import Fastify/*::, { type FastifyInstance } */ from 'fastify'
+import Fastify/*::, { type FastifyInstance, type FastifyServerOptions } */ from 'fastify'
 import tenancy/*::, { type TenancyOptions } */ from 'fastify-tenancy'
 
 import config from '../tenancy.config.js'
 import { projects } from './projects.js'
 
 /** Returns the application: the suite first, then every route. */
-export async function buildApp (options/*: TenancyOptions */ = config, logger = true)/*: Promise<FastifyInstance> */ {
+export async function buildApp (
+  options/*: TenancyOptions */ = config,
+  logger/*: FastifyServerOptions['logger'] */ = true
+)/*: Promise<FastifyInstance> */ {
   const app = Fastify({ logger })
   await app.register(tenancy, options)
   app.get('/ready', { config: { tenancy: 'off' } }, (_, reply) => {
