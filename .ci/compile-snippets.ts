@@ -1,8 +1,8 @@
 // Compiles every TypeScript snippet of the READMEs and guides. `node .ci/compile-snippets.ts`
 // A snippet is a module. What it leaves out is declared in .ci/snippets; `…` is what the reader writes.
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync,
-  symlinkSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync,
+  writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -16,8 +16,8 @@ export interface Snippet {
 
 /** READMEs and guides, by their path from the root. */
 export function readersPages (): string[] {
-  const folders = packageFolders().filter(folder => folder !== 'benchmarks').flatMap(folder =>
-    [join('packages', folder), join('packages', folder, 'docs')]
+  const folders = packageFolders().filter(folder => folder !== 'benchmarks').flatMap(
+    folder => [join('packages', folder), join('packages', folder, 'docs')]
   )
   return ['README.md', ...folders.flatMap(folder =>
     existsSync(join(root, folder))

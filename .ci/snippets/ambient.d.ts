@@ -1,7 +1,8 @@
 // What the snippets of the pages leave out: the reader's application, its tables and its functions.
 declare const app: import('fastify').FastifyInstance
 declare const tenancy: typeof import('fastify-tenancy').tenancy
-declare const options: import('@fastify-tenancy/manager').ManagerOptions
+declare const options:
+  & import('@fastify-tenancy/manager').ManagerOptions
   & import('fastify-tenancy').TenancyOptions
 declare const manager: import('@fastify-tenancy/manager').Manager
 declare const registry: import('fastify-tenancy').TenantRegistry
@@ -10,7 +11,12 @@ declare const tenantResolver: typeof import('@fastify-tenancy/resolver').tenantR
 declare const tenantDatabase: typeof import('@fastify-tenancy/database').tenantDatabase
 
 declare const assertIsolated: typeof import('@fastify-tenancy/testing').assertIsolated
-interface MyDatabase { projects: object; tasks: object; countries: object; users: object }
+interface MyDatabase {
+  projects: object
+  tasks: object
+  countries: object
+  users: object
+}
 
 // Addresses, secrets and pools.
 declare const url: string
@@ -47,7 +53,7 @@ declare const job: { data: { tenancy: import('fastify-tenancy').TenantEnvelope }
 declare const resolvers: Record<string, never>
 declare const projects: import('drizzle-orm/pg-core').PgTable
 declare const schema: string & Record<string, import('drizzle-orm/pg-core').PgTable>
-declare const PrismaClient: new (given: object) => {
+declare const PrismaClient: new(given: object) => {
   project: { findMany: (given: object) => Promise<object[]> }
   $disconnect: () => Promise<void>
 }

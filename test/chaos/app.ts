@@ -58,8 +58,10 @@ app.get('/entries', async request => {
   const db = dbOf(request)
   const entries = await db.selectFrom('entries').select('value').orderBy('id', 'desc').limit(5).execute()
   // One statement sees one moment.
-  const legs = await db.selectFrom('legs').select(['key', 'value']).where('key', 'in', inner =>
-    inner.selectFrom('legs').select('key').orderBy('id', 'desc').limit(3)
+  const legs = await db.selectFrom('legs').select(['key', 'value']).where(
+    'key',
+    'in',
+    inner => inner.selectFrom('legs').select('key').orderBy('id', 'desc').limit(3)
   ).execute()
   const counts: Record<string, number> = {}
   for (const { key } of legs) counts[key] = (counts[key] ?? 0) + 1
@@ -97,9 +99,10 @@ app.get<{ Params: { key: string } }>('/staged/:key', async ({ params, cache }) =
 }))
 // All tenants use the same keys.
 app.get<{ Params: { key: string } }>('/value/:key', async request => ({
-  value: await request.cache.wrap(request.params.key, async () => `${request.tenant.id.slice(3)}:${
-    request.params.key
-  }`)
+  value: await request.cache.wrap(
+    request.params.key,
+    async () => `${request.tenant.id.slice(3)}:${request.params.key}`
+  )
 }))
 
 await answerParent(app)

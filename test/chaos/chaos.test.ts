@@ -13,7 +13,8 @@ t.test('three processes keep every promise through each kind of fault', {
   const seed = Number(process.env.CHAOS_SEED ?? randomInt(2 ** 31))
   const report = await chaos(t, { seed, route: 'direct', seconds: undefined })
   for (const line of format(report)) t.comment(line)
-  for (const [rule, violations] of report.violations) t.same(violations.slice(0, 3), [], `${rule}, seed ${seed}`)
+  for (const [rule, violations] of report.violations)
+    t.same(violations.slice(0, 3), [], `${rule}, seed ${seed}`)
   const { calls } = report.history
   t.ok(calls.filter(({ status }) => status === 201).length > 100, 'control: there was something to lose')
 })

@@ -43,7 +43,10 @@ const bounds: Bounds = {
 const longStallMs = 100
 
 /** Runs the plan of a seed. */
-export async function chaos (t: Test, { seed, route, seconds, file = 'app.ts' }: ChaosOptions): Promise<ChaosReport> {
+export async function chaos (
+  t: Test,
+  { seed, route, seconds, file = 'app.ts' }: ChaosOptions
+): Promise<ChaosReport> {
   const random = new Random(seed)
   const recorder = new Recorder()
   const world = await openWorld(t, route)

@@ -10,8 +10,8 @@ import { recovery } from './rules/recovery.ts'
 import { statuses } from './rules/statuses.ts'
 import { wholeTransactions } from './rules/whole-transactions.ts'
 
-export const rules: readonly Rule[] = [noForeignValue, exactlyOnce, wholeTransactions, cacheAfterRollback, limits,
-  changes, statuses, recovery, growth]
+export const rules: readonly Rule[] = [noForeignValue, exactlyOnce, wholeTransactions, cacheAfterRollback,
+  limits, changes, statuses, recovery, growth]
 
 /** The violations of each rule, by the rule's name. */
 export function check (history: History): Map<string, string[]> {

@@ -21,7 +21,9 @@ export async function answerParent (app: FastifyInstance): Promise<void> {
   }
   process.on('message', () => {
     global.gc?.()
-    send({ sample: { heap: process.memoryUsage().heapUsed, handles: process.getActiveResourcesInfo().length } })
+    send({
+      sample: { heap: process.memoryUsage().heapUsed, handles: process.getActiveResourcesInfo().length }
+    })
   })
   process.on('disconnect', () => process.exit())
   process.once('SIGTERM', () => {

@@ -71,8 +71,10 @@ async function failOver (world: World, { holdMs }: Step): Promise<void> {
   try {
     const rest = world.cluster?.nodes.filter(node => node !== victim) ?? []
     await until(async () => {
-      const roles = await onRedis({ ...world, cluster: { ...world.cluster, nodes: rest } as never }, async client =>
-        (await client.role())[0])
+      const roles = await onRedis(
+        { ...world, cluster: { ...world.cluster, nodes: rest } as never },
+        async client => (await client.role())[0]
+      )
       return roles.filter(role => role === 'master').length === masters.length
     }, 15_000)
     await pause(holdMs)
@@ -83,7 +85,8 @@ async function failOver (world: World, { holdMs }: Step): Promise<void> {
 
 async function restart ({ processes }: Scene, process: number, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
   const code = await processes.end(process, signal)
-  if (signal === 'SIGTERM' && code !== 0) processes.deaths.push(`SIGTERM: process ${process} ended with ${code}`)
+  if (signal === 'SIGTERM' && code !== 0)
+    processes.deaths.push(`SIGTERM: process ${process} ended with ${code}`)
   // A process that starts while its servers are away ends, and is started again.
   await insist(() => processes.restart(process))
 }
@@ -119,8 +122,10 @@ async function rename ({ world, recorder }: Scene): Promise<void> {
   const tenant = roles.renamed
   const [now = tenant] = world.slugs.get(tenant) ?? []
   const slug = now === tenant ? `${tenant}-two` : tenant
-  await recorder.change({ kind: 'rename', tenant, slug }, () =>
-    insist(() => world.manager().rename({ id: `id-${tenant}` }, slug)))
+  await recorder.change(
+    { kind: 'rename', tenant, slug },
+    () => insist(() => world.manager().rename({ id: `id-${tenant}` }, slug))
+  )
   world.slugs.set(tenant, [slug, now])
 }
 

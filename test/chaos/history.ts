@@ -2,7 +2,15 @@
 // the end. Times are milliseconds of performance.now().
 
 /** What a client asks for. */
-export type Operation = 'write' | 'transfer' | 'failing transfer' | 'read' | 'value' | 'staged' | 'mark' | 'me'
+export type Operation =
+  | 'write'
+  | 'transfer'
+  | 'failing transfer'
+  | 'read'
+  | 'value'
+  | 'staged'
+  | 'mark'
+  | 'me'
 
 /** A request and its answer. */
 export interface Call {

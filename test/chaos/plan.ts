@@ -66,5 +66,7 @@ function round (random: Random, route: Route, processes: number, length: Length)
 }
 
 function shuffled<T> (random: Random, items: readonly T[]): T[] {
-  return items.map(item => [random.next(), item] as const).toSorted(([a], [b]) => a - b).map(([, item]) => item)
+  return items.map(item => [random.next(), item] as const).toSorted(([a], [b]) => a - b).map(([, item]) =>
+    item
+  )
 }

@@ -12,10 +12,16 @@ export function format ({ history, violations, stalledSeconds }: ChaosReport): s
   const rows = [...history.stored.values()].reduce((all, { values }) => all + values.length, 0)
   return [
     `${calls.length} requests (${statuses}), ${rows} rows`,
-    ...process.env.CHAOS_DEBUG ? faults.filter(f => f.kind !== 'busy machine').map(f => `  ${f.kind} ${f.process ?? f.tenant ?? ''} ${(f.begin/1e3).toFixed(2)} ${(f.end/1e3).toFixed(2)}`) : [],
+    ...process.env.CHAOS_DEBUG
+      ? faults.filter(f => f.kind !== 'busy machine').map(f =>
+        `  ${f.kind} ${f.process ?? f.tenant ?? ''} ${(f.begin / 1e3).toFixed(2)} ${(f.end / 1e3).toFixed(2)}`
+      )
+      : [],
     `${kinds}; the machine stood still for ${stalledSeconds.toFixed(1)} s`,
     ...[...violations].flatMap(([rule, problems]) => [
-      `${problems.length === 0 ? 'ok' : 'VIOLATED'}: ${rule}${problems.length === 0 ? '' : ` (${problems.length})`}`,
+      `${problems.length === 0 ? 'ok' : 'VIOLATED'}: ${rule}${
+        problems.length === 0 ? '' : ` (${problems.length})`
+      }`,
       ...problems.slice(0, shown).map(problem => `  ${problem}`)
     ])
   ]

@@ -20,9 +20,9 @@ export async function readStored (world: World): Promise<Map<string, Stored>> {
     const rows = await ask<Row & Record<string, unknown>>(
       world.superUrl,
       (['entries', 'legs', 'marks'] as const).map(table =>
-        `select '${table}' as table, ${table === 'marks' ? 'null' : 'key'} as key, value from ${schema}.${table} ${
-          isOwn ? '' : `where tenant_id = 'id-${name}'`
-        }`
+        `select '${table}' as table, ${
+          table === 'marks' ? 'null' : 'key'
+        } as key, value from ${schema}.${table} ${isOwn ? '' : `where tenant_id = 'id-${name}'`}`
       ).join(' union all ')
     )
     stored.set(name, {
@@ -48,8 +48,12 @@ export async function countConnections (world: World): Promise<Connections> {
     `select count(*)::int as count from pg_stat_activity where usename like 'login\\_app\\_%'
       or usename like 'login\\_registry\\_%'`
   )
-  const clients = await onRedis(world, async client =>
-    String(await client.client('LIST')).split('\n').filter(line => line.includes('name=fastify-tenancy')).length)
+  const clients = await onRedis(
+    world,
+    async client =>
+      String(await client.client('LIST')).split('\n').filter(line => line.includes('name=fastify-tenancy'))
+        .length
+  )
   return { postgres: row?.count ?? 0, redis: clients.reduce((all, count) => all + count, 0) }
 }
 

@@ -46,9 +46,11 @@ export class Workload {
   /** Starts the clients. */
   constructor (options: WorkloadOptions) {
     this.#options = options
-    this.#done = Promise.all(options.tenants.flatMap(tenant =>
-      Array.from({ length: options.clientsPerTenant }, () => this.#run(tenant))
-    ))
+    this.#done = Promise.all(
+      options.tenants.flatMap(tenant =>
+        Array.from({ length: options.clientsPerTenant }, () => this.#run(tenant))
+      )
+    )
   }
 
   /** Resolves when every request under way is answered. */
@@ -86,7 +88,11 @@ export class Workload {
   }
 }
 
-function requestOf (operation: Operation, key: string, value: string): Pick<Request, 'method' | 'path' | 'body'> {
+function requestOf (
+  operation: Operation,
+  key: string,
+  value: string
+): Pick<Request, 'method' | 'path' | 'body'> {
   switch (operation) {
     case 'write':
       return { method: 'POST', path: '/entries', body: { key, value } }

@@ -11,11 +11,13 @@ export async function openConnections (t: Test): Promise<Fuzzer<Case>> {
   const grounds: Ground[] = []
   for (const reset of ['auto', 'always'] as const) {
     for (const size of sizes) {
-      grounds.push(await Ground.prepare(
-        t,
-        { reset },
-        async url => size === undefined ? url : pgBouncer(t, url, 'transaction', { size })
-      ))
+      grounds.push(
+        await Ground.prepare(
+          t,
+          { reset },
+          async url => size === undefined ? url : pgBouncer(t, url, 'transaction', { size })
+        )
+      )
     }
   }
   return {

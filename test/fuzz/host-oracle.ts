@@ -13,7 +13,9 @@ export interface Expected {
 }
 
 export function expectedOf ({ target, headers }: HostCase): Expected {
-  const [host, ...more] = headers.filter(([name]) => name.toLowerCase() === 'host').map(([, value]) => trim(value))
+  const [host, ...more] = headers.filter(([name]) => name.toLowerCase() === 'host').map(([, value]) =>
+    trim(value)
+  )
   if (host === undefined || more.length > 0) return { tenant: undefined, isPlain: false }
   const tenant = nameOf(host)
   const authority = /^http:\/\/([^/]*)\/$/.exec(target)?.[1]

@@ -25,8 +25,8 @@ const names = ['acme.example.com', 'globex.example.com', 'acme.shop', 'shop.glob
   '2130706433', '[::1]', '[::ffff:127.0.0.1]', '::1', 'acme.example.com.evil.test', 'evilexample.com', '']
 
 const parts = ['acme', 'globex', 'example', 'com', 'shop', 'xn--', '--', '-', '.', '..', '_', '*', '%', '%2e',
-  '%00', ':', ':80', ':0', ':65536', ':8080', '@', '/', '\\', '?', '#', ',', ';', ' ', '\t', '\u00e4', '\u0430',
-  '\u2024', '\u3002', '\u0130', '\u200d', 'A', '0', '[', ']', '::', "'", '"', 'a'.repeat(64)]
+  '%00', ':', ':80', ':0', ':65536', ':8080', '@', '/', '\\', '?', '#', ',', ';', ' ', '\t', '\u00e4',
+  '\u0430', '\u2024', '\u3002', '\u0130', '\u200d', 'A', '0', '[', ']', '::', "'", '"', 'a'.repeat(64)]
 
 const host = fc.oneof(
   fc.constantFrom(...names),
@@ -47,15 +47,30 @@ const host = fc.oneof(
 )
 
 const hostName = fc.constantFrom('Host', 'host', 'HOST', 'hOsT')
-const others = fc.constantFrom('X-Forwarded-Host', 'X-Host', 'X-Original-Host', 'Forwarded', 'X-Tenant', 'Origin',
-  'X-HTTP-Host-Override', 'Host ', ' Host', 'Host\u00a0', ':authority', 'Referer')
+const others = fc.constantFrom(
+  'X-Forwarded-Host',
+  'X-Host',
+  'X-Original-Host',
+  'Forwarded',
+  'X-Tenant',
+  'Origin',
+  'X-HTTP-Host-Override',
+  'Host ',
+  ' Host',
+  'Host\u00a0',
+  ':authority',
+  'Referer'
+)
 
 const cases: fc.Arbitrary<HostCase> = fc.record({
   target: fc.oneof(
     { weight: 6, arbitrary: fc.constant('/') },
     { weight: 1, arbitrary: host.map(text => `http://${text}/`) },
     { weight: 1, arbitrary: host.map(text => `//${text}/`) },
-    { weight: 1, arbitrary: host.map(text => `/?host=${encodeURIComponent(text.replace(/\p{Surrogate}/gu, ''))}`) }
+    {
+      weight: 1,
+      arbitrary: host.map(text => `/?host=${encodeURIComponent(text.replace(/\p{Surrogate}/gu, ''))}`)
+    }
   ),
   headers: fc.array(
     fc.oneof(

@@ -232,7 +232,12 @@ t.test('manifests say the same things in the same way', async t => {
     }, folder)
     t.same(Object.keys((manifest.exports as Record<string, object>)['.'] ?? {}), ['@fastify-tenancy/source',
       'types', 'default'], 'conditions are tried in this order')
-    t.ok(['CHANGELOG.md', 'dist', 'src', '!dist/*.tsbuildinfo'].every(pattern => manifest.files.includes(pattern)), folder)
+    t.ok(
+      ['CHANGELOG.md', 'dist', 'src', '!dist/*.tsbuildinfo'].every(pattern =>
+        manifest.files.includes(pattern)
+      ),
+      folder
+    )
     t.ok(manifest.description.length > 20, folder)
     t.match(manifest, {
       version: readManifest('core').version,

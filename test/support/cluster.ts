@@ -20,7 +20,10 @@ export interface ClusterOptions {
 const masters = 3
 
 /** Starts three nodes and gives each a third of the slots. Stops them when the test ends. */
-export async function startCluster (t: Test, { replicas = false }: ClusterOptions = {}): Promise<RedisCluster> {
+export async function startCluster (
+  t: Test,
+  { replicas = false }: ClusterOptions = {}
+): Promise<RedisCluster> {
   const nodes = await Promise.all(Array.from({ length: replicas ? 2 * masters : masters }, async () => {
     const bus = await freePort() // the default, port plus 10,000, may be out of range
     return startRedis({

@@ -4,7 +4,14 @@ import tenancy/*::, { type TenancyOptions } */ from 'fastify-tenancy'
 import config from '../tenancy.config.js'
 import { projects } from './projects.js'
 
-/** Returns the application: the suite first, then every route. */
+/**
+ * Returns the application: the suite first, then every route.
+// #if !ts
+ *
+ * @param {import('fastify-tenancy').TenancyOptions} options
+ * @param {import('fastify').FastifyServerOptions['logger']} logger
+// #end
+ */
 export async function buildApp (
   options/*: TenancyOptions */ = config,
   logger/*: FastifyServerOptions['logger'] */ = true

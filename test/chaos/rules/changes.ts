@@ -16,7 +16,11 @@ function isBetween ({ sent, done }: Call, { end }: Change, next: Change | undefi
   return sent > end && done < (next?.begin ?? Number.POSITIVE_INFINITY)
 }
 
-function problemOf ({ bounds, faults }: History, { kind, slug, end }: Change, call: Call): string | undefined {
+function problemOf (
+  { bounds, faults }: History,
+  { kind, slug, end }: Change,
+  call: Call
+): string | undefined {
   const isWrite = call.operation === 'write' || call.operation === 'transfer'
   // The database locks the tenant out, whatever a process knows.
   if (kind === 'suspend' && isWrite && isServed(call)) return `a suspended tenant writes: ${describe(call)}`

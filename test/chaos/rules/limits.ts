@@ -20,7 +20,9 @@ export const limits: Rule = {
       // Only what began and ended inside the window is sure to be counted in it.
       const inside = byEnd.filter(call => call.sent >= sent && call.done <= sent + windowMs)
       const most = allowed(history, inside, sent)
-      return inside.length > most ? [`${inside.length} of ${most} within 60 s from ${sent.toFixed(0)} on`] : []
+      return inside.length > most
+        ? [`${inside.length} of ${most} within 60 s from ${sent.toFixed(0)} on`]
+        : []
     }).slice(0, 1)
   }
 }

@@ -8,19 +8,20 @@ export const recovery: Rule = {
     const everywhere = faults.map(({ process: _, ...fault }) => fault)
     const late = calls.filter(({ status, sent, done, isAborted }) =>
       !isAborted && (status === 503 || status === 500 || status === 0 || done - sent > bounds.answerMs)
-    ).filter(call => !isExcused(call, waitsForOthers(call) ? everywhere : faults, bounds.recoveryMs)).map(call =>
-      `long after the last fault: ${describe(call)}`
+    ).filter(call => !isExcused(call, waitsForOthers(call) ? everywhere : faults, bounds.recoveryMs)).map(
+      call => `long after the last fault: ${describe(call)}`
     )
     const last = Math.max(0, ...faults.map(({ end }) => end)) + bounds.recoveryMs
     const served = new Set(
-      calls.filter(call => call.sent > last && (isServed(call) || call.status === 429)).map(({ tenant, process }) =>
-        `${tenant} on process ${process}`
-      )
+      calls.filter(call => call.sent > last && (isServed(call) || call.status === 429)).map((
+        { tenant, process }
+      ) => `${tenant} on process ${process}`)
     )
     const pairs = tenants.flatMap(tenant =>
       Array.from({ length: processes }, (_, process) => `${tenant} on process ${process}`)
     )
-    return [...deaths, ...late, ...pairs.filter(pair => !served.has(pair)).map(pair => `${pair} is not served in the end`)]
+    return [...deaths, ...late,
+      ...pairs.filter(pair => !served.has(pair)).map(pair => `${pair} is not served in the end`)]
   }
 }
 

@@ -14,7 +14,9 @@ export const wholeTransactions: Rule = {
       const count = stored.get(tenant)?.legs.get(key) ?? 0
       const isRight = operation === 'failing transfer'
         ? count === 0 && !isServed(call)
-        : isServed(call) ? count === 2 : count === 0 || count === 2
+        : isServed(call)
+        ? count === 2
+        : count === 0 || count === 2
       return isRight ? [] : [`${count} of 2 rows are there: ${describe(call)}`]
     })
   }
