@@ -2,7 +2,8 @@
 // namespace of both.
 import keyvTestSuite from '@keyv/test-suite'
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
-import { toTenant, TenantScope } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { Keyv } from 'keyv-tested'
 import * as test from 'vitest'
 

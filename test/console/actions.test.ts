@@ -1,7 +1,7 @@
 // The four actions: what they do, what the audit says, and what is refused.
 import t from 'tap'
 
-import { Confirmations } from '../../packages/console/src/confirmations.ts'
+import { Confirmations } from '../../packages/console/src/routes/confirmations.ts'
 import { consoleWorld, operator } from './console-world.ts'
 
 const world = await consoleWorld(t)

@@ -20,7 +20,7 @@ interface Flags extends Partial<Choices> {
 }
 
 /** Where commander prints help and errors. */
-export interface HelpOutput {
+interface HelpOutput {
   readonly out: (text: string) => void
   readonly err: (text: string) => void
 }

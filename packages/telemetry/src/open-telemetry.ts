@@ -1,4 +1,5 @@
-import { channels, checkOptions, type QueryEvent, type ResolvedEvent } from '@fastify-tenancy/core'
+import { channels, type QueryEvent, type ResolvedEvent } from '@fastify-tenancy/core'
+import { checkOptions } from '@fastify-tenancy/core/options'
 import { SpanKind, SpanStatusCode, trace, type Span, type Tracer } from '@opentelemetry/api'
 import * as v from 'valibot'
 

@@ -1,4 +1,5 @@
-import { channels, checkOptions, positiveInteger } from '@fastify-tenancy/core'
+import { channels } from '@fastify-tenancy/core'
+import { checkOptions, positiveInteger } from '@fastify-tenancy/core/options'
 import client, { type Registry } from 'prom-client'
 import * as v from 'valibot'
 

@@ -1,7 +1,7 @@
 import type { EventTenant } from '@fastify-tenancy/core'
 
 /** The label of tenants that are not among the busiest. */
-export const other = 'other'
+const other = 'other'
 
 /** The label of requests without a tenant. */
 export const none = 'none'

@@ -1,10 +1,10 @@
 import { area, line } from 'd3-shape'
 
-import { number } from '../format.ts'
-import { html, type Html } from '../html.ts'
+import { number } from '../html/format.ts'
+import { html, type Html } from '../html/html.ts'
 
 /** A line of a plot, one value a moment. */
-export interface PlotLine {
+interface PlotLine {
   readonly name: string
   /** Undefined where there is nothing to show, such as a share of nothing. */
   readonly values: readonly (number | undefined)[]
@@ -16,7 +16,7 @@ interface Point {
 }
 
 /** What {@link plot} draws. */
-export interface Plot {
+interface Plot {
   /** Unique on the page. */
   readonly id: string
   readonly title: string

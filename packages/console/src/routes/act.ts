@@ -1,13 +1,15 @@
-import { planProblem, tenantConflict, type TenantRecord } from '@fastify-tenancy/core'
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
+import { planProblem } from '@fastify-tenancy/core/names'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import * as v from 'valibot'
 
-import { actions, type ActionName } from '../actions.ts'
-import type { Subject } from '../confirmations.ts'
-import type { ConsoleState } from '../console-state.ts'
-import { ConfirmationInvalidError, ConsoleForbiddenError } from '../errors.ts'
+import { actions, type ActionName } from '../data/actions.ts'
+import type { Subject } from './confirmations.ts'
+import type { ConsoleState } from './console-state.ts'
+import { ConfirmationInvalidError, ConsoleForbiddenError } from './errors.ts'
 import { confirmPage } from '../pages/confirm.ts'
-import { openSession, readSession } from '../session.ts'
+import { openSession, readSession } from './session.ts'
 import { find, off } from './show.ts'
 
 /** Bytes of a form. The longest reason takes 600 as UTF-8, and three times as many in a form. */

@@ -1,4 +1,4 @@
-import { InternalError } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
 import { sqlState } from '@fastify-tenancy/postgres/client'
 import pg from 'pg'
 

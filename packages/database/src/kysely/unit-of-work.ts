@@ -1,10 +1,11 @@
-import { channels, ScopeClosedError, ScopeTransaction, type TenantScope } from '@fastify-tenancy/core'
+import { channels, ScopeClosedError, type TenantScope } from '@fastify-tenancy/core'
+import { ScopeTransaction } from '@fastify-tenancy/core/scope'
 import { isServerError } from '@fastify-tenancy/postgres/client'
 import { AbortedTransactionError } from 'kysely'
 
 import { readStatementText } from '../connection/statement.ts'
 import { QueryRefusedError } from '../options/errors.ts'
-import type { KyselyConnection } from './driver.ts'
+import type { KyselyConnection } from './kysely-connection.ts'
 
 /** A transaction inside a unit, which is a savepoint. */
 interface Inner {

@@ -15,7 +15,7 @@ export interface PgQuery {
 export type Callback = (error: Error | undefined, result?: pg.QueryResult) => void
 
 /** The arguments of a `query()` call. */
-export interface Call {
+interface Call {
   /** Returns the query; throws if a tenant's handle does not run it. */
   read(): PgQuery
   readonly callback: Callback | undefined

@@ -11,7 +11,7 @@ interface FolderUse {
 }
 
 /** A folder that no other PGlite may open until `release` is called. */
-export interface FolderLock {
+interface FolderLock {
   /** Resolves once the folder may be opened. Rejects if another process took it meanwhile. */
   readonly ready: Promise<void>
   /** Call it when the end of the use begins, with the promise of its end. */

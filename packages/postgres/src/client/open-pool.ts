@@ -1,7 +1,8 @@
 import type { PGlite } from '@electric-sql/pglite'
 import { createRequire } from 'node:module'
 
-import { OptionInvalidError, InternalError, type TenantChange } from '@fastify-tenancy/core'
+import { OptionInvalidError, type TenantChange } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
 import pg from 'pg'
 
 import { lockFolder } from './folder-lock.ts'

@@ -1,6 +1,7 @@
-import { boundsProblem, toTenant, idProblem, slugProblem, tenantConflict, TenantUnknownError,
-  type TenantChange, type TenantChanges, type TenantFilter, type TenantInput, type TenantRecord,
-  type TenantRegistry } from '@fastify-tenancy/core'
+import { toTenant, idProblem, slugProblem, TenantUnknownError, type TenantChange, type TenantChanges,
+  type TenantFilter, type TenantInput, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
+import { boundsProblem } from '@fastify-tenancy/core/names'
 
 import { sqlState, type SqlClient } from '../client/sql-client.ts'
 import { SetupInvalidError } from '../errors.ts'
