@@ -16,7 +16,8 @@ export async function buildApp (
   options/*: TenancyOptions */ = config,
   logger/*: FastifyServerOptions['logger'] */ = true
 )/*: Promise<FastifyInstance> */ {
-  const app = Fastify({ logger })
+  // PGlite may need more than Fastify's 10 seconds to start on a busy machine.
+  const app = Fastify({ logger, pluginTimeout: 60_000 })
   await app.register(tenancy, options)
   app.get('/ready', { config: { tenancy: 'off' } }, (_, reply) => {
     const isReady = app.tenancy.isReady()
