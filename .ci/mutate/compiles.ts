@@ -19,7 +19,11 @@ export function compiles (mutant: Mutant): boolean {
     resolve(name) === path
       ? ts.createSourceFile(name, mutated(mutant), rest[0])
       : getSourceFile(name, ...rest)
-  const program = ts.createProgram([path], { ...options, noEmit: true, incremental: false, composite: false }, host)
+  const program = ts.createProgram(
+    [path],
+    { ...options, noEmit: true, incremental: false, composite: false },
+    host
+  )
   const source = program.getSourceFile(path)
   return source !== undefined && program.getSyntacticDiagnostics(source).length === 0 &&
     program.getSemanticDiagnostics(source).length === 0

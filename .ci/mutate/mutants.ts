@@ -54,7 +54,9 @@ export async function listMutants (patterns: readonly string[]): Promise<Mutant[
       replacement: replacement ?? '',
       text: lines[location.start.line]?.trim() ?? ''
     }
-  }).filter(mutant => !isWording(mutant)).toSorted((a, b) => a.file < b.file ? -1 : a.file > b.file ? 1 : a.start - b.start)
+  }).filter(mutant => !isWording(mutant)).toSorted((a, b) =>
+    a.file < b.file ? -1 : a.file > b.file ? 1 : a.start - b.start
+  )
 }
 
 // Three words or more that are no SQL: the text of an error or of a log line. Few tests compare

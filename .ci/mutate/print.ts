@@ -32,7 +32,9 @@ export function print (verdicts: readonly Verdict[], chosen: number): number {
   const counted = killed + survivors.length
   const percent = counted === 0 ? 100 : killed / counted * 100
   console.log(
-    `${verdicts.length} of ${chosen} mutants: ${killed} killed (${of('timed out').length} by the time limit), ` +
+    `${verdicts.length} of ${chosen} mutants: ${killed} killed (${
+      of('timed out').length
+    } by the time limit), ` +
       `${survivors.length} survived, ${of('equivalent').length} equivalent, ` +
       `${of('refused').length} refused by the compiler: ${percent.toFixed(1)} % killed`
   )

@@ -80,7 +80,9 @@ async function judgeAll (chosen: readonly Mutant[], coverage: Coverage): Promise
     verdicts.push(verdict)
     known[key] = verdict
     writeFileSync(file, JSON.stringify(known))
-    process.stderr.write(`${verdicts.length}/${chosen.length} ${verdict.outcome} ${mutant.file}:${mutant.line}\n`)
+    process.stderr.write(
+      `${verdicts.length}/${chosen.length} ${verdict.outcome} ${mutant.file}:${mutant.line}\n`
+    )
   })
   return verdicts
 }
@@ -89,8 +91,10 @@ async function judge (mutant: Mutant, coverage: Coverage): Promise<Verdict> {
   const reason = equivalentReason(mutant)
   if (reason !== undefined) return { mutant, outcome: 'equivalent', reason }
   const covering = coverage.of(mutant)
-  const source = join(folder, `${mutant.file.replaceAll('/', '-')}-${mutant.start}-${mutant.end}-${
-    hashOfText(mutant.replacement)}.ts`)
+  const source = join(
+    folder,
+    `${mutant.file.replaceAll('/', '-')}-${mutant.start}-${mutant.end}-${hashOfText(mutant.replacement)}.ts`
+  )
   writeFileSync(source, mutated(mutant))
   for (const test of covering.slice(0, Number(values.tests))) {
     const limitMs = test.ms * 3 + 10_000
@@ -108,8 +112,12 @@ async function judge (mutant: Mutant, coverage: Coverage): Promise<Verdict> {
       }
   }
   if (!compiles(mutant)) return { mutant, outcome: 'refused' }
-  return { mutant, outcome: 'survived', tried: Math.min(covering.length, Number(values.tests)),
-    covering: covering.length }
+  return {
+    mutant,
+    outcome: 'survived',
+    tried: Math.min(covering.length, Number(values.tests)),
+    covering: covering.length
+  }
 }
 
 function hashOfText (text: string): string {

@@ -3,7 +3,7 @@ import t from 'tap'
 
 import { addressKey, cacheChannel, installationKey, installationProblem, invalidationChannel, lookupKey,
   processesKey, roleName, tenantIdentifier, tenantKey, tenantKeyPrefix,
-  type KeySpace } from '@fastify-tenancy/core'
+  type KeySpace } from '@fastify-tenancy/core/keys'
 
 const spaces: readonly KeySpace[] = ['cache', 'cache-epoch', 'cache-tag', 'limit', 'limit-client',
   'limit-route', 'lock']

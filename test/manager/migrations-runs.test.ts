@@ -1,4 +1,4 @@
-import { tenantRole } from '@fastify-tenancy/core'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import { sql } from 'kysely'
 import type { MigrationProvider } from 'kysely/migration'
 import { rmSync } from 'node:fs'

@@ -185,7 +185,9 @@ t.test('no step begins after the lock was lost', async t => {
   await admin(loseLocks)
   await blocker.query('rollback')
   await t.rejects(creating, /the connection that holds the tenant's lock was lost/)
-  t.match(await admin('select done from tenancy.operations'), [{ done: ['provision', 'migrate', 'user:first'] }])
+  t.match(await admin('select done from tenancy.operations'), [{
+    done: ['provision', 'migrate', 'user:first']
+  }])
   t.same(calls, [])
 })
 

@@ -1,6 +1,6 @@
 // What remains after a purge, by strategy: nothing of the tenant, and everything of the others.
 import { createTenancy } from 'fastify-tenancy'
-import { installationKey, tenantKey } from '@fastify-tenancy/core'
+import { installationKey, tenantKey } from '@fastify-tenancy/core/keys'
 import type { DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import t from 'tap'
 

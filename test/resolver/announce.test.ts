@@ -1,5 +1,5 @@
 // What a process forgets when it announces a change, and when a database contradicts its record.
-import { lookupKey } from '@fastify-tenancy/core'
+import { lookupKey } from '@fastify-tenancy/core/keys'
 import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
 import t, { type Test } from 'tap'
 

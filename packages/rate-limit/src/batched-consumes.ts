@@ -3,7 +3,7 @@ import { afterCurrentTick } from '@fastify-tenancy/redis'
 import { charge, type Quota, type Decision, type SharedDecision } from './quota.ts'
 
 /** Asks Redis to admit up to `asking` requests of one cost. */
-export type ConsumeMany = (quotas: readonly Quota[], cost: number, asking: number) => Promise<SharedDecision>
+type ConsumeMany = (quotas: readonly Quota[], cost: number, asking: number) => Promise<SharedDecision>
 
 interface Asker {
   readonly resolve: (decision: Decision) => void

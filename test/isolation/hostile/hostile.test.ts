@@ -1,5 +1,5 @@
 // Random hostile code of the application, before a next tenant that looks at all it can see.
-// `npm run fuzz:connections` runs more.
+// `npm run fuzz -- connections` runs more.
 import fc from 'fast-check'
 import { randomInt } from 'node:crypto'
 import t from 'tap'
@@ -9,7 +9,7 @@ import { noPgBouncer, pgBouncer } from '../../support/pgbouncer.ts'
 import { commands } from './commands.ts'
 import { cases, Ground } from './ground.ts'
 
-const count = isLong ? 1_500 : 60
+const count = isLong ? 1_500 : 30
 const timeout = 600_000
 
 for (const reset of ['auto', 'always'] as const) {

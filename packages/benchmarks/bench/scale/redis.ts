@@ -30,8 +30,8 @@ export async function redis (isShort: boolean): Promise<PartTable> {
       })
       app.get('/', async () => 'ok')
       await app.ready()
-      rows.push([`a request, ${precision}, ${count(tenants)} tenants`,
-        ...await measured(client, () => app.inject('/'))])
+      rows.push([`a request, ${precision}, ${count(tenants)} tenants`, ...await measured(client, () =>
+        app.inject('/'))])
       await app.close()
     }
     const cache = openCache(resolveCacheOptions({ redis: server.url, namespace: 'scale', local: false }))
@@ -40,8 +40,8 @@ export async function redis (isShort: boolean): Promise<PartTable> {
       cache.forScope(scopeOf(toTenant({ id: `id-${at}`, slug: `s-${at}` }))))
     for (const handle of handles) await handle.set('k', 'x'.repeat(100))
     let turn = 0
-    rows.push([`a cached value of 100 bytes, ${count(tenants)} tenants`,
-      ...await measured(client, async () => handles[turn++ % tenants]?.get('k'))])
+    rows.push([`a cached value of 100 bytes, ${count(tenants)} tenants`, ...await measured(client, async () =>
+      handles[turn++ % tenants]?.get('k'))])
     await cache.close()
   }
   const { used_memory: memory = '0' } = await info(client, 'memory')

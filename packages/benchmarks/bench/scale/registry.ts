@@ -27,11 +27,13 @@ export async function registry (isShort: boolean): Promise<PartTable> {
       if (await lookups.findBySlug(slug) === undefined) throw new Error(`${slug} was not found`)
     })
     const created = await repeated(20, turn => manager.create({ slug: `new-${tenants}-${turn}` }))
-    const updated = await repeated(20, turn =>
-      manager.update({ slug: `new-${tenants}-${turn}` }, { plan: 'pro' }))
+    const updated = await repeated(
+      20,
+      turn => manager.update({ slug: `new-${tenants}-${turn}` }, { plan: 'pro' })
+    )
     const { read, megabytes } = await readIndex(owner)
     const { rows: [size] } = await server.admin.query<{ mb: string }>(
-      "select round(sum(pg_total_relation_size(oid)) / 2 ^ 20)::text as mb from pg_class " +
+      'select round(sum(pg_total_relation_size(oid)) / 2 ^ 20)::text as mb from pg_class ' +
         "where oid in ('tenancy.tenants'::regclass, 'tenancy.names'::regclass)"
     )
     rows.push([

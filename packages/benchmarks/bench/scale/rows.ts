@@ -46,13 +46,20 @@ export async function rows (isShort: boolean): Promise<PartTable> {
     const scope = scopeOf(toTenant({ id: `id-${slug}`, slug }))
     const db = database.forScope(scope) as unknown as Kysely<Tables>
     const most = slug === 'large' ? many : 100
-    const one = await repeated(500, () =>
-      db.selectFrom('notes').selectAll().where('id', '=', at(most)).executeTakeFirstOrThrow())
-    const page = await repeated(500, () =>
-      db.selectFrom('notes').selectAll().where('id', '>', at(most - 20)).orderBy('id').limit(20).execute())
+    const one = await repeated(
+      500,
+      () => db.selectFrom('notes').selectAll().where('id', '=', at(most)).executeTakeFirstOrThrow()
+    )
+    const page = await repeated(
+      500,
+      () =>
+        db.selectFrom('notes').selectAll().where('id', '>', at(most - 20)).orderBy('id').limit(20).execute()
+    )
     const inserted = await repeated(500, () => db.insertInto('notes').values({ body: 'new' }).execute())
-    const counted = await repeated(3, () =>
-      db.selectFrom('notes').select(({ fn }) => fn.countAll().as('count')).executeTakeFirstOrThrow())
+    const counted = await repeated(
+      3,
+      () => db.selectFrom('notes').select(({ fn }) => fn.countAll().as('count')).executeTakeFirstOrThrow()
+    )
     scope.end()
     lines.push([`${slug}: ${count(most)} rows`, ...[one, page, inserted].map(({ p50 }) => p50.toFixed(2)),
       counted.p50.toFixed(1)])
@@ -61,8 +68,7 @@ export async function rows (isShort: boolean): Promise<PartTable> {
   const folder = temporaryFolder()
   const exported = await timed(() => manager.export({ slug: 'large' }, { to: join(folder, 'export') }))
   rmSync(folder, { recursive: true })
-  const removed = await timed(() =>
-    server.admin.query("delete from notes where tenant_id = 'id-large'"))
+  const removed = await timed(() => server.admin.query("delete from notes where tenant_id = 'id-large'"))
   lines.push(['export of the large tenant', `${(exported / 1_000).toFixed(1)} s`, '', '', ''])
   lines.push(['its rows deleted with one statement', `${(removed / 1_000).toFixed(1)} s`, '', '', ''])
   await manager.close()

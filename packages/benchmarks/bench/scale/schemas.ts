@@ -49,7 +49,7 @@ export async function schemas (isShort: boolean): Promise<PartTable> {
   for await (const tenant of postgresRegistry(owner).list()) tenants.push(tenant)
   const visits = await visit(server.appUrl, tenants, many)
   const { rows: [size] } = await server.admin.query<{ mb: string }>(
-    "select round(sum(pg_total_relation_size(oid)) / 2 ^ 20)::text as mb from pg_class " +
+    'select round(sum(pg_total_relation_size(oid)) / 2 ^ 20)::text as mb from pg_class ' +
       "where relnamespace = 'pg_catalog'::regnamespace and relkind = 'r'"
   )
   await Promise.all([owner.end(), manager.close()])

@@ -7,7 +7,7 @@ import { Chain } from '../connection/chain.ts'
 import { DatabaseBusyError } from '../options/errors.ts'
 import type { WhenFull } from '../options/placement-options.ts'
 
-export interface BudgetSettings {
+interface BudgetSettings {
   /** How many connections the process may have open, over all pools. */
   readonly connections: number
   readonly whenFull: WhenFull
