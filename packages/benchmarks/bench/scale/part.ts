@@ -1,5 +1,6 @@
 // What each part of `bench:scale` uses: the size of a run, a server, and times.
-import { TenantScope, type Isolation, type TenantRecord } from '@fastify-tenancy/core'
+import type { Isolation, TenantRecord } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import pg from 'pg'
 
 import { startPostgres } from '../../../../test/support/services.ts'

@@ -3,7 +3,8 @@
 import Fastify, { type FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
-import { toTenant, RequestTenancy, resolveRouteTenancy, TenantScope } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
+import { RequestTenancy, resolveRouteTenancy, TenantScope } from '@fastify-tenancy/core/scope'
 import { tenantRateLimit } from '@fastify-tenancy/rate-limit'
 import { Redis } from 'ioredis'
 
@@ -36,8 +37,10 @@ export async function redis (isShort: boolean): Promise<PartTable> {
     }
     const cache = openCache(resolveCacheOptions({ redis: server.url, namespace: 'scale', local: false }))
     await cache.start()
-    const handles = Array.from({ length: tenants }, (_, at) =>
-      cache.forScope(scopeOf(toTenant({ id: `id-${at}`, slug: `s-${at}` }))))
+    const handles = Array.from(
+      { length: tenants },
+      (_, at) => cache.forScope(scopeOf(toTenant({ id: `id-${at}`, slug: `s-${at}` })))
+    )
     for (const handle of handles) await handle.set('k', 'x'.repeat(100))
     let turn = 0
     rows.push([`a cached value of 100 bytes, ${count(tenants)} tenants`, ...await measured(client, async () =>
@@ -67,15 +70,17 @@ async function measured (client: Redis, work: () => Promise<unknown>): Promise<s
     await work()
   })
   const [cpuAfter, statsAfter] = [await info(client, 'cpu'), await info(client, 'stats')]
-  const used = (cpu: Record<string, string>): number =>
-    Number(cpu['used_cpu_user']) + Number(cpu['used_cpu_sys'])
   const commands = Number(statsAfter['total_commands_processed']) -
     Number(statsBefore['total_commands_processed'])
   return [
-    ((used(cpuAfter) - used(cpuBefore)) * 1e6 / calls).toFixed(1),
+    ((cpuOf(cpuAfter) - cpuOf(cpuBefore)) * 1e6 / calls).toFixed(1),
     (commands / calls).toFixed(2),
     perSecond.toFixed(0)
   ]
+}
+
+function cpuOf (section: Record<string, string>): number {
+  return Number(section['used_cpu_user']) + Number(section['used_cpu_sys'])
 }
 
 async function info (client: Redis, section: string): Promise<Record<string, string>> {
