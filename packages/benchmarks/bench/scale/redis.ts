@@ -73,14 +73,14 @@ async function measured (client: Redis, work: () => Promise<unknown>): Promise<s
   const commands = Number(statsAfter['total_commands_processed']) -
     Number(statsBefore['total_commands_processed'])
   return [
-    ((cpuOf(cpuAfter) - cpuOf(cpuBefore)) * 1e6 / calls).toFixed(1),
+    ((used(cpuAfter) - used(cpuBefore)) * 1e6 / calls).toFixed(1),
     (commands / calls).toFixed(2),
     perSecond.toFixed(0)
   ]
 }
 
-function cpuOf (section: Record<string, string>): number {
-  return Number(section['used_cpu_user']) + Number(section['used_cpu_sys'])
+function used (cpu: Record<string, string>): number {
+  return Number(cpu['used_cpu_user']) + Number(cpu['used_cpu_sys'])
 }
 
 async function info (client: Redis, section: string): Promise<Record<string, string>> {

@@ -1,4 +1,4 @@
-import { printable } from '@fastify-tenancy/core'
+import { printable } from '@fastify-tenancy/core/names'
 import type { Finding, Level } from '@fastify-tenancy/postgres/doctor'
 
 /** A finding with its shard. */
