@@ -10,7 +10,7 @@ export interface Budget {
 export const budgets: Readonly<Record<string, Budget>> = {
   cache: { tarball: 86_000, dependencies: 5 },
   cli: { tarball: 80_000, dependencies: 7 },
-  console: { tarball: 105_000, dependencies: 4 },
+  console: { tarball: 105_000, dependencies: 5 },
   core: { tarball: 94_000, dependencies: 3 },
   'create-fastify-tenancy': { tarball: 100_000, dependencies: 6 },
   database: { tarball: 515_000, dependencies: 5 },

@@ -10,10 +10,10 @@ import { until } from '../support/until.ts'
 import { idFor, lifecycleSteps, lifecycleFixture, type LifecycleFixture } from './lifecycle-fixture.ts'
 
 /**
- * Step width over the statements: the daily run tries one in 24, at another offset for each
+ * Step width over the statements: the daily run tries one in 36, at another offset for each
  * strategy. `npm run test:long` tries all.
  */
-const stride = isLong ? 1 : 24
+const stride = isLong ? 1 : 36
 
 /**
  * Calls `work` with managers that die after 0, 1, 2 … statements, until one completes.

@@ -2,6 +2,7 @@
 import type { Manager } from '@fastify-tenancy/manager'
 import { sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
+import { rmSync } from 'node:fs'
 import t from 'tap'
 
 import { transactionWords } from '../../packages/manager/src/migrations/transaction-words.ts'
@@ -68,6 +69,17 @@ t.test("MIG-13 a check tries the tenants' set on the tenant furthest behind and 
   t.match(await failure(manager.migrate({ check: true })), {
     message: /public\.leaks, outside the tenant's schema/
   }, "a table of all tenants in the tenants' set")
+  const leaks = write(
+    'shared',
+    '002_leaks',
+    'await sql`create table leaks (tenant_id text, what text)`.execute(db)'
+  )
+  write('tenant', '003_wrong', 'await sql`select 1`.execute(db)')
+  t.match(await failure(manager.migrate({ check: true })), {
+    message: /'leaks' without a policy/,
+    report: { shared: [{ applied: ['001_countries', '002_leaks'], unprotected: ['leaks'] }] }
+  }, "the same table in the shared tables' set")
+  rmSync(leaks)
   t.match(await failure(manager.migrate({ check: true, set: 'tenant' })), {
     message: /migration '002_country' of tenant st0002 failed: relation "public.countries" does not exist/
   })
@@ -151,7 +163,8 @@ t.test("without tenants, a check tries the tenants' set in a temporary schema", 
   t.match(await manager.migrate({ check: true }), { tenants: { migrated: 0 }, failures: [] })
   write('tenant', '003_tags', 'await sql`alter table tags add id int`.execute(db)')
   t.match(await failure(manager.migrate({ check: true })), {
-    message: /^migration '003_tags' of a new tenant failed: relation "tags" does not exist: all .* back$/
+    message:
+      /^migration '003_tags' of a new tenant failed: relation "tags" does not exist: all changes were rolled back$/
   })
   write(
     'tenant',

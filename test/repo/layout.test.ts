@@ -297,8 +297,9 @@ t.test('manifests say the same things in the same way', async t => {
   }
 })
 
+const read = (path: string): string => readFileSync(join(root, path), 'utf8')
+
 t.test('each package has a changelog of its version, and one version for all', async t => {
-  const read = (path: string): string => readFileSync(join(root, path), 'utf8')
   for (const folder of published)
     t.match(read(`packages/${folder}/CHANGELOG.md`), `\n## ${readManifest(folder).version}\n`, folder)
   // Patterns, so that a new package has the version of the others.

@@ -1,6 +1,6 @@
 import type { ResolvedRouteTenancy, ScopeLogger, Tenant, TenantRegistry,
   TenantScope } from '@fastify-tenancy/core'
-import { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool,
+import { defaultPoolSettings, isEmbedded, isEmbeddedPool, onEmbeddedChange, openPool,
   type SqlClient } from '@fastify-tenancy/postgres/client'
 import type { Level, LevelReport } from '@fastify-tenancy/postgres/doctor'
 import { readInstallation } from '@fastify-tenancy/postgres/install'
@@ -79,7 +79,7 @@ export class DatabaseRuntime {
   readonly #lookUps: SqlClient
   /**
    * The pool that LISTENs for tenant changes. Undefined with a custom registry, and with PGlite,
-   * where no other process exists.
+   * where a manager of this process notifies the pool.
    */
   readonly #listenPool: pg.Pool | undefined
   readonly #system: System
@@ -126,8 +126,9 @@ export class DatabaseRuntime {
     this.registry = options.registry ??
       postgresRegistry(
         lookUps,
-        this.#listenPool &&
-          { listen: () => openListener(registryPool), onCatalog: () => this.dropPreparedNames() }
+        isEmbeddedPool(registryPool)
+          ? { onChange: listener => onEmbeddedChange(registryPool, listener) }
+          : { listen: () => openListener(registryPool), onCatalog: () => this.dropPreparedNames() }
       )
   }
 

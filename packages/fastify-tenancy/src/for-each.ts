@@ -1,10 +1,10 @@
-/** The result of {@link forEach}. */
+/** The result of `forEach()`. */
 export interface ForEachResult {
   readonly done: number
   readonly failed: number
 }
 
-/** Settings of {@link forEach}. */
+/** Settings of `forEach()`. */
 interface ForEachSettings<Item> {
   readonly concurrency: number
   /** Ends the iteration: no further work begins. */

@@ -12,6 +12,7 @@ import { grammar } from '../../../packages/database/src/rewrite/rewrite.ts'
 import { postgresRules, type Rules } from '../../../packages/database/src/rewrite/rules.ts'
 import { rootScope } from '../../../packages/database/src/rewrite/scope.ts'
 import { tenantValue } from '../../../packages/database/src/rewrite/tenant-value.ts'
+import { Random, type Choices } from './random.ts'
 import { rowTables, schemaSql, tenantColumns, tenants } from './schema.ts'
 import { plan } from './statements.ts'
 import { unscoped } from './syntax-oracle.ts'
@@ -53,7 +54,7 @@ interface Answer {
   readonly foreign: string
 }
 
-/** Runs `seed` after `seed`, and says where the two differ. */
+/** Runs one statement after the other, and says where the two differ. */
 export class Judge {
   readonly used: Set<string> = new Set()
   readonly #client: pg.Client
@@ -79,9 +80,9 @@ export class Judge {
     return judge
   }
 
-  async verdict (seed: number, rules: Rules = postgresRules): Promise<Verdict> {
-    const tenant = tenants[seed % tenants.length] ?? tenants[0]
-    const { build } = plan(seed, tenant, this.#version, this.used)
+  async verdict (choices: Choices, rules: Rules = postgresRules): Promise<Verdict> {
+    const tenant = new Random(choices).pick(tenants)
+    const { build } = plan(choices, tenant, this.#version, this.used)
     const original = build(database(new PostgresQueryCompiler())).compile()
     let rewritten: CompiledQuery
     try {

@@ -47,11 +47,10 @@ export class Selects {
 
   /** A table that has a column of whole numbers. */
   numbered (place: Place): { item: string; relation: Relation; key: string } {
-    for (;;) {
-      const { item, relation } = this.table(place)
-      const key = this.column([relation], 'int')
-      if (key !== undefined) return { item, relation, key }
-    }
+    const { item, relation } = this.table(place, ({ int }) => int.length > 0)
+    const key = this.column([relation], 'int')
+    if (key === undefined) throw new Error(`${item} has no column of whole numbers`)
+    return { item, relation, key }
   }
 
   shape (): Type[] {
@@ -62,16 +61,20 @@ export class Selects {
   }
 
   /** A table or a name of WITH, to be given to FROM, USING or a join. */
-  table (place: Place): { item: string; relation: Relation } {
+  table (
+    place: Place,
+    isFit: (columns: Columns) => boolean = () => true
+  ): { item: string; relation: Relation } {
     const { random } = this
+    const columnsOf = (name: string): Columns | undefined => place.names.get(name) ?? columns[name]
     const names = [...new Set([...place.names.keys(), 'notes', 'tags', 'items', 'countries'])].filter(name =>
-      !place.blocked.has(name)
+      !place.blocked.has(name) && isFit(columnsOf(name) ?? { int: [], text: [] })
     )
     const name = random.pick(names)
     if (place.names.has(name)) random.used.add('name of WITH')
     if (place.names.has(name) && name in columns) random.used.add('name of WITH that hides a table')
     const alias = `a${this.#aliases++}`
-    const own = place.names.get(name) ?? columns[name]
+    const own = columnsOf(name)
     if (own === undefined) throw new Error(`no columns of ${name}`)
     return { item: `${name} as ${alias}`, relation: { alias, ...own } }
   }

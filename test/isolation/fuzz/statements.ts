@@ -1,6 +1,6 @@
-// One random statement of each seed, with or without WITH.
+// One random statement of each list of choices, with or without WITH.
 import type { Creator, Query } from './builders.ts'
-import { Random } from './random.ts'
+import { Random, type Choices } from './random.ts'
 import { columns, type Relation } from './schema.ts'
 import { named, root, Selects, type Place } from './selects.ts'
 import { Writes } from './writes.ts'
@@ -11,10 +11,10 @@ export interface Plan {
 }
 
 /**
- * The statement of a seed. `hostile` are names that now and then stand in the place of a column's.
+ * The statement of these choices. `hostile` are names that now and then stand in the place of a column's.
  */
 export function plan (
-  seed: number,
+  choices: Choices,
   tenant: string,
   version: number,
   used: Set<string>,
@@ -22,7 +22,7 @@ export function plan (
 ): Plan {
   return {
     build (creator) {
-      const random = new Random(seed, used, hostile)
+      const random = new Random(choices, used, hostile)
       const selects = new Selects(random, creator as Creator)
       return statement(creator as Creator, selects, new Writes(selects, tenant, version))
     }

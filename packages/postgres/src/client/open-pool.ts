@@ -1,7 +1,7 @@
 import type { PGlite } from '@electric-sql/pglite'
 import { createRequire } from 'node:module'
 
-import { OptionInvalidError } from '@fastify-tenancy/core'
+import { OptionInvalidError, type TenantChange } from '@fastify-tenancy/core'
 import { InternalError } from '@fastify-tenancy/core/errors'
 import pg from 'pg'
 
@@ -85,6 +85,7 @@ function openEmbedded (url: string): pg.Pool {
 }
 
 class EmbeddedPool extends pg.Pool {
+  readonly onChange = new Set<(change: TenantChange) => void>()
   onEnd: (drained: Promise<void>) => Promise<void> = drained => drained
 
   #ended: Promise<void> | undefined
@@ -100,6 +101,21 @@ class EmbeddedPool extends pg.Pool {
 /** Whether a pool is on an embedded PGlite. */
 export function isEmbeddedPool (pool: pg.Pool): boolean {
   return pool instanceof EmbeddedPool
+}
+
+/** Calls the listeners of {@link onEmbeddedChange} if the pool is on an embedded PGlite. */
+export function tellEmbedded (pool: pg.Pool, change: TenantChange): void {
+  if (pool instanceof EmbeddedPool) { for (const listener of pool.onChange) listener(change) }
+}
+
+/**
+ * Calls the listener for each change that a manager on this pool makes. Only one process uses an
+ * embedded PGlite, so this replaces LISTEN there. Returns the function that ends it.
+ */
+export function onEmbeddedChange (pool: pg.Pool, listener: (change: TenantChange) => void): () => void {
+  if (!(pool instanceof EmbeddedPool)) return () => {}
+  pool.onChange.add(listener)
+  return () => pool.onChange.delete(listener)
 }
 
 // Loaded on first use, because an application on PostgreSQL does not install it.

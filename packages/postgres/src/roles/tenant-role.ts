@@ -47,7 +47,7 @@ export async function ensureTenantRole (
     if (sqlState(error) !== '42501') throw error
     throw new SetupInvalidError(
       'the login of options.database.ownerUrl may not create roles for tenants: ' +
-        'run `tenancy init` again with these options',
+        'run `tenancy init --tenant-roles --login <url of a superuser>`',
       { cause: error }
     )
   }

@@ -129,6 +129,17 @@ export function formOf (
   return { draft: { params, query, headers, body, hasBody }, slots }
 }
 
+/**
+ * Returns the names of the properties that a route requires in its body; undefined where all are
+ * required, or no schema lists them.
+ */
+export function requiredOf ({ schema }: Route): readonly string[] | undefined {
+  const body = schemaOf(schema['body'])
+  const names = Object.keys(body?.['properties'] as object ?? {})
+  const required = (body?.['required'] ?? []) as readonly string[]
+  return names.some(name => !required.includes(name)) ? required : undefined
+}
+
 // Returns the JSON schema of a part. Fastify also accepts a map of names to schemas, and for a body
 // one schema for each content type.
 function schemaOf (input: unknown): Schema | undefined {
