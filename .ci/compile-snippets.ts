@@ -16,19 +16,19 @@ export interface Snippet {
 
 /** READMEs and guides, by their path from the root. */
 export function readersPages (): string[] {
-  const folders = packageFolders().filter(folder => folder !== 'benchmarks').flatMap(
-    folder => [join('packages', folder), join('packages', folder, 'docs')]
+  const folders = packageFolders().filter(folder => folder !== 'benchmarks').map(folder =>
+    join('packages', folder)
   )
-  return ['README.md', ...folders.flatMap(folder =>
-    existsSync(join(root, folder))
-      ? readdirSync(join(root, folder)).filter(name => name.endsWith('.md')).map(name => join(folder, name))
-      : []
-  )]
+  const guides = folders.map(folder => join(folder, 'docs')).filter(docs => existsSync(join(root, docs)))
+  return ['README.md', ...folders.map(folder => join(folder, 'README.md')),
+    ...guides.flatMap(docs =>
+      readdirSync(join(root, docs)).filter(name => name.endsWith('.md')).map(name => join(docs, name))
+    )]
 }
 
 /** TypeScript snippets of all pages. A page whose files need each other is compiled by a test of its own. */
 export function snippets (): Snippet[] {
-  return readersPages().filter(page => !page.endsWith('/start.md')).flatMap(page => {
+  return readersPages().filter(page => !/\/(?:start|first-application)\.md$/.test(page)).flatMap(page => {
     const text = readFileSync(join(root, page), 'utf8')
     return Array.from(text.matchAll(/^```ts\n([^]*?)^```$/gm), ({ 1: code = '', index }) => ({
       place: `${page}:${text.slice(0, index).split('\n').length + 1}`,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseEnv } from 'node:util'
 import pg from 'pg'
@@ -13,31 +13,34 @@ import { ask } from './snippets.ts'
 interface ComposeFile {
   readonly 'x-application': { readonly environment: Readonly<Record<string, string>> }
   readonly services: {
-    readonly postgres: { readonly environment: Readonly<Record<string, string>> }
+    readonly postgres?: { readonly environment: Readonly<Record<string, string>> }
     readonly 'set-up': { readonly command: string }
   }
 }
 
 /**
- * Deploys an application as its compose.yaml does, without Docker: to a new PostgreSQL with the
- * variables, the login of the administrator and the command of that file. Then makes a tenant with the
+ * Deploys an application as its compose.yaml does, without Docker: to new servers, or a new folder of
+ * PGlite, with the variables and the set-up command of that file. Then makes a tenant with the
  * command of the README, and asks for it. Throws where one of them does not work.
  */
 export async function deploy (
   folder: string,
-  { redis }: { readonly redis: boolean },
+  choices: { readonly database: string; readonly redis: boolean },
   env: NodeJS.ProcessEnv
 ): Promise<void> {
-  const services: Service[] = [await startPostgres(), ...redis ? [await startRedis()] : []]
+  const postgres = choices.database === 'postgres' ? await startPostgres() : undefined
+  const redis = choices.redis ? await startRedis() : undefined
+  // What `npm run dev` left there was signed with the secret of development.
+  rmSync(join(folder, 'data'), { recursive: true, force: true })
   try {
-    await deployTo(services, folder, env)
+    await deployTo({ postgres, redis }, folder, env)
   } finally {
-    await Promise.all(services.map(service => service.stop()))
+    await Promise.all([postgres?.stop(), redis?.stop()])
   }
 }
 
 async function deployTo (
-  [postgres, redis]: readonly Service[],
+  { postgres, redis }: { readonly postgres: Service | undefined; readonly redis: Service | undefined },
   folder: string,
   outer: NodeJS.ProcessEnv
 ): Promise<void> {
@@ -55,13 +58,9 @@ async function deployTo (
   const env: NodeJS.ProcessEnv = { ...outer, NODE_ENV: 'production', PORT: String(await freePort()) }
   for (const [name, text] of Object.entries(compose['x-application'].environment)) env[name] = here(text)
 
-  // What the image of PostgreSQL does at its first start.
-  const { POSTGRES_DB = '', POSTGRES_PASSWORD = '' } = compose.services.postgres.environment
-  const client = new pg.Client(postgres?.url)
-  await client.connect()
-  await client.query(`create database "${POSTGRES_DB}"`)
-  await client.query(`alter role postgres password '${here(POSTGRES_PASSWORD)}'`)
-  await client.end()
+  const image = compose.services.postgres?.environment
+  if (postgres !== undefined && image !== undefined)
+    await firstStart(postgres.url, image.POSTGRES_DB ?? '', here(image.POSTGRES_PASSWORD ?? ''))
 
   await run(
     'sh',
@@ -80,4 +79,13 @@ async function deployTo (
   } finally {
     await server.stop()
   }
+}
+
+/** Does what the image of PostgreSQL does at its first start. */
+async function firstStart (url: string, database: string, password: string): Promise<void> {
+  const client = new pg.Client(url)
+  await client.connect()
+  await client.query(`create database "${database}"`)
+  await client.query(`alter role postgres password '${password}'`)
+  await client.end()
 }

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 
 import { hashOf, type Mutant } from './mutants.ts'
 import { runTest } from './run-test.ts'
-import { packageOf, testFolders } from './targets.ts'
+import { foldersFor } from './targets.ts'
 
 type Span = readonly [start: number, end: number]
 
@@ -44,10 +44,10 @@ export class Coverage {
 
   /** Runs the tests that are new or changed. Returns those that fail without any mutant. */
   async complete (
-    packages: ReadonlySet<string>,
+    sources: ReadonlySet<string>,
     inParallel: <T>(items: readonly T[], work: (item: T) => Promise<void>) => Promise<void>
   ): Promise<string[]> {
-    const folders = [...packages].flatMap(name => testFolders[name] ?? [])
+    const folders = [...sources].flatMap(foldersFor)
     const files = [...new Set(folders)].flatMap(folder => globSync(`test/${folder}/*.test.ts`))
       .filter(file => !file.endsWith('.long.test.ts'))
     const missing = files.filter(file => this.#tests[file]?.hash !== hashOf(file))
@@ -61,19 +61,19 @@ export class Coverage {
   }
 
   /**
-   * Returns the passing tests that execute the mutated code. Tests of the package's own folder are
-   * first, then the fastest.
+   * Returns the passing tests that execute the mutated code, in the order of their folders. The
+   * fastest of a folder is first.
    */
   of ({ file, start }: Mutant): CoveringTest[] {
-    const folders = testFolders[packageOf(file)] ?? []
-    const isOwn = (test: string): number => test.startsWith(`test/${folders[0]}/`) ? 0 : 1
+    const folders = foldersFor(file)
+    const placeOf = (test: string): number => folders.indexOf(test.split('/')[1] ?? '')
     return Object.entries(this.#tests).filter(([test, { isPassing, sources }]) => {
       const source = sources[file]
-      if (!isPassing || source === undefined || !folders.includes(test.split('/')[1] ?? '')) return false
+      if (!isPassing || source === undefined || placeOf(test) === -1) return false
       // Offsets of an older version say nothing, but the file is loaded by the test.
       return source.hash !== hashOf(file) || source.spans.some(([from, to]) => from <= start && start < to)
     }).map(([test, { ms }]) => ({ file: test, ms })).toSorted((a, b) =>
-      isOwn(a.file) - isOwn(b.file) || a.ms - b.ms
+      placeOf(a.file) - placeOf(b.file) || a.ms - b.ms
     )
   }
 

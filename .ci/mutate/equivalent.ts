@@ -9,7 +9,20 @@ interface Equivalent {
   readonly reason: string
 }
 
-const equivalents: readonly Equivalent[] = []
+const equivalents: readonly Equivalent[] = [
+  {
+    file: 'packages/resolver/src/routes.ts',
+    text: String.raw`/^((?:[│ ] {3})*)[├└]── (.*?)( \(([A-Z][A-Z, -]*)\)(?: \{.*)?)?$/.exec(line) ?? []`,
+    replacement: String.raw`/((?:[│ ] {3})*)[├└]── (.*?)( \(([A-Z][A-Z, -]*)\)(?: \{.*)?)?$/`,
+    reason: 'a line of printRoutes() begins with its margin, so the first match begins there, too'
+  },
+  {
+    file: 'packages/core/src/seal.ts',
+    text: "if (!text.startsWith('.') || end === -1) return undefined",
+    replacement: '+1',
+    reason: 'without a line break the value is the whole text, which cannot hold its own signature'
+  }
+]
 
 export function equivalentReason ({ file, text, replacement }: Mutant): string | undefined {
   return equivalents.find(known =>

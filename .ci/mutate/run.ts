@@ -15,7 +15,7 @@ import { equivalentReason } from './equivalent.ts'
 import { hashOf, listMutants, mutated, sample, type Mutant } from './mutants.ts'
 import { print, type Verdict } from './print.ts'
 import { runTest } from './run-test.ts'
-import { packageOf, targets } from './targets.ts'
+import { targets } from './targets.ts'
 
 const { values } = parseArgs({
   options: {
@@ -40,7 +40,7 @@ try {
   process.env.TEST_BUNDLES = JSON.stringify(await bundleLibraries('node_modules/.cache/tests'))
   const chosen = sample(await listMutants(values.files), Number(values.seed), Number(values.mutants))
   const coverage = new Coverage(join(cache, 'coverage.json'))
-  const failing = await coverage.complete(new Set(chosen.map(({ file }) => packageOf(file))), inParallel)
+  const failing = await coverage.complete(new Set(chosen.map(({ file }) => file)), inParallel)
   for (const file of failing) console.error(`left out, because it fails without a mutant: ${file}`)
   const verdicts = await judgeAll(chosen, coverage)
   process.exitCode = print(verdicts, chosen.length) >= 90 ? 0 : 1

@@ -9,15 +9,22 @@ export const targets: readonly string[] = [
 ]
 
 /**
- * Test folders by package. The folder that mirrors the package is first. `isolation` is left out,
- * because its sweeps take a minute each.
+ * Test folders by the beginning of a source's path. The first folder is tried first. `isolation` is
+ * left out, because its sweeps take a minute each.
  */
-export const testFolders: Readonly<Record<string, readonly string[]>> = {
-  core: ['core', 'cache', 'resolver'],
-  database: ['database', 'row', 'pg', 'harmless', 'strategies', 'suite'],
-  resolver: ['resolver', 'suite'],
-  'rate-limit': ['rate-limit', 'suite'],
-  cache: ['cache', 'suite']
+const testFolders: readonly (readonly [path: string, folders: readonly string[]])[] = [
+  ['packages/core/', ['core', 'cache', 'resolver']],
+  ['packages/database/src/rewrite/', ['row', 'pg', 'suite']],
+  ['packages/database/src/compilers/', ['row', 'strategies', 'pg', 'suite']],
+  ['packages/database/', ['database', 'pg', 'harmless', 'strategies', 'suite', 'row']],
+  ['packages/resolver/', ['resolver', 'suite']],
+  ['packages/rate-limit/', ['rate-limit', 'suite']],
+  ['packages/cache/', ['cache', 'suite']]
+]
+
+/** Returns the folders whose tests may kill a mutant of the source, the likeliest first. */
+export function foldersFor (file: string): readonly string[] {
+  return testFolders.find(([path]) => file.startsWith(path))?.[1] ?? []
 }
 
 /** Returns the name of the package that a source file belongs to. */

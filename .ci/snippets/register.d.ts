@@ -1,5 +1,5 @@
 // Tables of the snippets that declare none of their own.
-import '@fastify/jwt'
+import type { JWT } from '@fastify/jwt'
 import type { Generated } from 'kysely'
 
 interface Row {
@@ -25,6 +25,6 @@ declare module 'fastify-tenancy' {
 
 declare module '@fastify/jwt' {
   interface FastifyJWT {
-    user: { tenant: string }
+    user: { tenant: string; jwt?: JWT }
   }
 }

@@ -109,7 +109,7 @@ interface HeldReads {
 function heldReads (port: TenancyRedis): HeldReads {
   const { promise: released, resolve: release } = Promise.withResolvers<void>()
   let answers = 0
-  let gap = (): void => {}
+  const gaps: (() => void)[] = []
   const redis: TenancyRedis = {
     get isAvailable () {
       return port.isAvailable
@@ -127,7 +127,7 @@ function heldReads (port: TenancyRedis): HeldReads {
     removeAll: prefix => port.removeAll(prefix),
     publish: (channel, message) => port.publish(channel, message),
     subscribe (channel, onMessage, onGap) {
-      gap = onGap
+      gaps.push(onGap)
       return port.subscribe(channel, message => {
         onMessage(message)
         release()
@@ -138,7 +138,10 @@ function heldReads (port: TenancyRedis): HeldReads {
     state: () => port.state(),
     close: () => port.close()
   }
-  return { redis, answers: () => answers, release, gap: () => gap() }
+  const gap = (): void => {
+    for (const onGap of gaps) onGap()
+  }
+  return { redis, answers: () => answers, release, gap }
 }
 
 for (const what of ['set', 'flush'] as const) {

@@ -5,6 +5,7 @@ import { Cluster } from 'ioredis'
 import type { Kysely } from 'kysely'
 
 import { answerParent } from './child.ts'
+import { secretOf } from './secrets.ts'
 import type { ChaosTables } from './tables.ts'
 
 /** What a process is told at its start. */
@@ -41,10 +42,10 @@ await app.register(tenancy, {
     statementTimeout: '5s',
     lockTimeout: '3s',
     idleInTransaction: '2s',
-    fairness: { maxWait: '2s' }
+    fairness: { maxWait: '4s' }
   },
   redis,
-  rls: { secret: settings.secrets.length === 1 ? settings.secrets[0] : settings.secrets },
+  rls: { secret: secretOf(settings.secrets) },
   tables: { tenant: ['entries', 'legs', 'marks'] },
   resolver: { cache: { localTtl: '1s' } },
   rateLimit: settings.limits,

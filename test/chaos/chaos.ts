@@ -4,10 +4,11 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Test } from 'tap'
 
 import { Random } from '../isolation/fuzz/random.ts'
+import { until } from '../support/until.ts'
 import { check } from './check.ts'
 import { runSteps, type Scene } from './faults.ts'
-import type { Bounds, History } from './history.ts'
-import { anyRound, shortRound, type Route } from './plan.ts'
+import type { Bounds, Call, History } from './history.ts'
+import { anyRound, shortRound, type Round, type Route } from './plan.ts'
 import { Processes } from './processes.ts'
 import { Recorder } from './recorder.ts'
 import { countConnections, readLeft, readStored } from './stored.ts'
@@ -21,6 +22,13 @@ export interface ChaosOptions {
   readonly seconds: number | undefined
   /** The file of the application. @default the suite's */
   readonly file?: string
+  /** Steps in place of the plan's, one round of them. */
+  readonly steps?: Round
+  readonly bounds?: Partial<Bounds>
+  /** The shortest and the longest pause of a client between two requests. */
+  readonly pauseMs?: readonly [number, number]
+  /** What must have happened before the run ends. @default nothing */
+  readonly isEnough?: (calls: readonly Call[]) => boolean
 }
 
 export interface ChaosReport {
@@ -31,7 +39,7 @@ export interface ChaosReport {
   readonly stalledSeconds: number
 }
 
-const bounds: Bounds = {
+const defaults: Bounds = {
   recoveryMs: 4_000,
   changeMs: 3_000,
   answerMs: 15_000,
@@ -43,10 +51,9 @@ const bounds: Bounds = {
 const longStallMs = 100
 
 /** Runs the plan of a seed. */
-export async function chaos (
-  t: Test,
-  { seed, route, seconds, file = 'app.ts' }: ChaosOptions
-): Promise<ChaosReport> {
+export async function chaos (t: Test, options: ChaosOptions): Promise<ChaosReport> {
+  const { seed, route, seconds, file = 'app.ts', steps } = options
+  const bounds: Bounds = { ...defaults, ...options.bounds }
   const random = new Random(seed)
   const recorder = new Recorder()
   const world = await openWorld(t, route)
@@ -65,22 +72,28 @@ export async function chaos (
     tenants,
     limited: roles.limited,
     clientsPerTenant: isShort ? 2 : 3,
-    pauseMs: isShort ? [20, 120] : [5, 80],
+    pauseMs: options.pauseMs ?? (isShort ? [20, 120] : [5, 80]),
     processes: processCount,
     port: process => processes.port(process),
     slugs: tenant => world.slugs.get(tenant) ?? [tenant]
+  })
+  t.teardown(() => {
+    stopWatching()
+    return workload.stop()
   })
   const scene: Scene = { world, processes, recorder }
   const end = performance.now() + (seconds ?? 0) * 1_000
   await calm(scene, isShort ? 500 : bounds.recoveryMs)
   do {
-    const round = (isShort ? shortRound : anyRound)(random, route, processCount)
-    await Promise.all(round.map(steps => runSteps(scene, steps)))
+    const round = steps ?? (isShort ? shortRound : anyRound)(random, route, processCount)
+    // If one list fails, the others end before the servers do.
+    const lists = await Promise.allSettled(round.map(list => runSteps(scene, list)))
+    for (const list of lists) if (list.status === 'rejected') throw list.reason
     await calm(scene, bounds.recoveryMs + 1_000)
   } while (performance.now() < end)
+  await until(() => options.isEnough?.(recorder.calls) ?? true, 60_000)
   await workload.stop()
-  stopWatching()
-  await Promise.all(tenants.map(async (_, index) => processes.end(index, 'SIGTERM')))
+  await Promise.all(Array.from({ length: processCount }, (_, index) => processes.end(index, 'SIGTERM')))
   const history: History = {
     tenants,
     limited: roles.limited,

@@ -16,9 +16,6 @@ const longStallMs = 100
 
 /** Listens, and answers the parent until it ends. */
 export async function answerParent (app: FastifyInstance): Promise<void> {
-  const send = (message: ChildMessage): void => {
-    if (process.connected) process.send?.(message)
-  }
   process.on('message', () => {
     global.gc?.()
     send({
@@ -38,4 +35,8 @@ export async function answerParent (app: FastifyInstance): Promise<void> {
   }, 500).unref()
   await app.listen({ port: 0, host: '127.0.0.1' })
   send({ port: (app.server.address() as AddressInfo).port })
+}
+
+function send (message: ChildMessage): void {
+  if (process.connected) process.send?.(message)
 }

@@ -19,7 +19,7 @@ export interface Scene {
 type Deed = (scene: Scene, step: Step) => Promise<void>
 
 /** How long a call of the manager is repeated while servers are away. */
-const insistMs = 60_000
+const insistMs = 180_000
 
 /** Repeats what a fault interrupted, as an operator does. */
 async function insist<T> (work: () => Promise<T>): Promise<T> {

@@ -18,7 +18,7 @@ export interface ProcessOptions {
 }
 
 /** How long a process may take to start, on a busy machine. */
-const startMs = 60_000
+const startMs = 180_000
 
 export class Processes {
   readonly #options: ProcessOptions
@@ -60,7 +60,10 @@ export class Processes {
     )
     this.#children[index] = child
     const { promise, resolve, reject } = Promise.withResolvers<number>()
-    const tooLate = setTimeout(() => reject(new Error(`process ${index} did not start in time`)), startMs)
+    const tooLate = setTimeout(() => {
+      child.kill('SIGKILL')
+      reject(new Error(`process ${index} did not start in time`))
+    }, startMs)
     child.once('exit', code => reject(new Error(`process ${index} ended with ${code} before it listened`)))
     child.on('message', ({ port, stallMs }: ChildMessage) => {
       if (port !== undefined) resolve(port)

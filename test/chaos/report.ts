@@ -1,5 +1,6 @@
 // What a run says at its end.
 import type { ChaosReport } from './chaos.ts'
+import type { History } from './history.ts'
 
 /** The most violations of a rule that are shown. */
 const shown = 5
@@ -9,15 +10,12 @@ export function format ({ history, violations, stalledSeconds }: ChaosReport): s
   const { calls, faults, changes } = history
   const statuses = count(calls.map(({ status, isAborted }) => isAborted ? 'aborted' : String(status)))
   const kinds = count([...faults, ...changes].map(({ kind }) => kind).filter(kind => kind !== 'busy machine'))
+  const isBroken = [...violations.values()].some(({ length }) => length > 0)
   const rows = [...history.stored.values()].reduce((all, { values }) => all + values.length, 0)
   return [
     `${calls.length} requests (${statuses}), ${rows} rows`,
-    ...process.env.CHAOS_DEBUG
-      ? faults.filter(f => f.kind !== 'busy machine').map(f =>
-        `  ${f.kind} ${f.process ?? f.tenant ?? ''} ${(f.begin / 1e3).toFixed(2)} ${(f.end / 1e3).toFixed(2)}`
-      )
-      : [],
     `${kinds}; the machine stood still for ${stalledSeconds.toFixed(1)} s`,
+    ...isBroken ? timeline(history) : [],
     ...[...violations].flatMap(([rule, problems]) => [
       `${problems.length === 0 ? 'ok' : 'VIOLATED'}: ${rule}${
         problems.length === 0 ? '' : ` (${problems.length})`
@@ -25,6 +23,17 @@ export function format ({ history, violations, stalledSeconds }: ChaosReport): s
       ...problems.slice(0, shown).map(problem => `  ${problem}`)
     ])
   ]
+}
+
+/** When each fault and change began and ended, in seconds. */
+function timeline ({ faults, changes }: History): string[] {
+  return [...faults, ...changes].filter(({ kind }) => kind !== 'busy machine')
+    .toSorted((a, b) => a.begin - b.begin).map(event => {
+      const where = 'process' in event ? `process ${event.process}` : event.tenant ?? 'everywhere'
+      return `  ${(event.begin / 1_000).toFixed(3)} to ${
+        (event.end / 1_000).toFixed(3)
+      }: ${event.kind}, ${where}`
+    })
 }
 
 function count (names: readonly string[]): string {

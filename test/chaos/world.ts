@@ -14,6 +14,7 @@ import { loginUrl } from '../support/sql.ts'
 import { tcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 import type { AppSettings } from './app.ts'
 import type { Route } from './plan.ts'
+import { secretOf } from './secrets.ts'
 import { ddl, tenantTables } from './tables.ts'
 
 export const tenants = ['acme', 'globex', 'initech', 'hooli', 'umbrella', 'stark'] as const
@@ -81,7 +82,7 @@ export async function openWorld (t: Test, route: Route): Promise<World> {
     build: ddl,
     tables: { tenant: tenantTables, shared: [] }
   })
-  const known = { ...database as object, url: appUrl, registryUrl, ownerUrl: on.superUrl }
+  const logins = { ...database as object, url: appUrl, registryUrl, ownerUrl: on.superUrl }
   const pooled = route === 'pgbouncer'
     ? await pgBouncer(t, appUrl, 'transaction', { size: 8, lines: 'server_login_retry = 1' })
     : appUrl
@@ -90,8 +91,9 @@ export async function openWorld (t: Test, route: Route): Promise<World> {
     redis: redis === undefined ? [] : [await tcpProxy(t, redis.url)]
   })))
   const limitsPath = join(folder, 'limits.json')
-  let open: { secrets: string; manager: Manager } | undefined
-  t.teardown(() => open?.manager.close())
+  // A manager may be at work with the secrets of before.
+  const managers = new Map<string, Manager>()
+  t.teardown(() => Promise.all([...managers.values()].map(manager => manager.close())))
   const world: World = {
     superUrl: on.superUrl,
     postgres,
@@ -110,15 +112,15 @@ export async function openWorld (t: Test, route: Route): Promise<World> {
       limits: limitsPath
     }),
     manager () {
-      if (open?.secrets === world.secrets.join()) return open.manager
-      void open?.manager.close()
+      const known = managers.get(world.secrets.join())
+      if (known !== undefined) return known
       const manager = createManager({
         ...options,
-        database: known,
-        rls: { secret: world.secrets.length === 1 ? world.secrets[0] ?? '' : [...world.secrets] },
+        database: logins,
+        rls: { secret: secretOf(world.secrets) },
         redis: redis === undefined ? cluster?.client() : redis.url
       })
-      open = { secrets: world.secrets.join(), manager }
+      managers.set(world.secrets.join(), manager)
       return manager
     },
     async restartRedis () {

@@ -34,7 +34,7 @@ function masked (text: string): string {
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '<date>').replaceAll(/"eyJ[^"]*"/g, '"<token>"')
 }
 
-for (const example of ['quickstart', 'saas']) {
+for (const example of ['quickstart', 'saas', 'jobs', 'mixed', 'drizzle']) {
   t.test(`the README of ${example} prints what its server answers`, { timeout: 180_000 }, async t => {
     const folder = join(root, 'examples', example)
     const page = readFileSync(join(folder, 'README.md'), 'utf8')

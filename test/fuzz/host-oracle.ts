@@ -1,5 +1,10 @@
 // Which tenant a request names, by the words of the guide "Finding the tenant of a request".
-import type { HostCase } from './hosts.ts'
+/** A request as its first line and its headers. */
+export interface HostCase {
+  /** The request target: a path, or a URL with a host of its own. */
+  readonly target: string
+  readonly headers: readonly (readonly [name: string, value: string])[]
+}
 
 const bySlug = new Map([['acme', 'acme'], ['globex', 'globex']])
 const byDomain = new Map([['acme.shop', 'acme'], ['shop.globex.test', 'globex']])

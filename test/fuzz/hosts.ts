@@ -4,19 +4,13 @@ import { tenantResolver } from '@fastify-tenancy/resolver'
 import { memoryRegistry } from '@fastify-tenancy/core'
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import Fastify from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import { once } from 'node:events'
 import { connect, type AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
 import type { Fuzzer } from './fuzzer.ts'
-import { expectedOf } from './host-oracle.ts'
-
-export interface HostCase {
-  /** The request target: a path, or a URL with a host of its own. */
-  readonly target: string
-  readonly headers: readonly (readonly [name: string, value: string])[]
-}
+import { expectedOf, type HostCase } from './host-oracle.ts'
 
 /** Host names of tenants, and what an attacker makes of them. */
 const names = ['acme.example.com', 'globex.example.com', 'acme.shop', 'shop.globex.test', 'example.com',
@@ -88,9 +82,9 @@ const refusals: Readonly<Record<string, number>> = {
   FST_TENANCY_TENANT_UNKNOWN: 404
 }
 
-export async function openHosts (t: Test): Promise<Fuzzer<HostCase>> {
+/** The application that is asked. `/` answers with the tenant's slug. */
+export async function hostApp (): Promise<FastifyInstance> {
   const app = Fastify()
-  t.teardown(() => app.close())
   await app.register(tenantResolver, {
     hosts: ['{tenant}.example.com', '{tenant}--{any}.preview.example.com'],
     registry: memoryRegistry([
@@ -101,6 +95,12 @@ export async function openHosts (t: Test): Promise<Fuzzer<HostCase>> {
     cache: { missesPerAddress: 'unlimited' }
   })
   app.get('/', request => ({ slug: request.tenant.slug }))
+  return app
+}
+
+export async function openHosts (t: Test, build = hostApp): Promise<Fuzzer<HostCase>> {
+  const app = await build()
+  t.teardown(() => app.close())
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as AddressInfo
   return { cases, play: one => play(port, one) }
@@ -129,12 +129,15 @@ async function send (port: number, { target, headers }: HostCase): Promise<strin
   socket.on('data', (chunk: string) => {
     text += chunk
   })
-  // A line break would be a request of its own, which the test does not want to make.
-  const line = (value: string): string => value.replace(/[\r\n]/g, '')
   const lines = headers.map(([name, value]) => `${name}: ${line(value)}`)
   socket.write(
     Buffer.from([`GET ${line(target)} HTTP/1.1`, ...lines, 'Connection: close', '', ''].join('\r\n'), 'utf8')
   )
   await once(socket, 'close')
   return text
+}
+
+/** Without line breaks, which would begin another request. */
+function line (value: string): string {
+  return value.replace(/[\r\n]/g, '')
 }

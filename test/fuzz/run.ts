@@ -28,7 +28,9 @@ for (const name of names) {
   await t.test(`${name}, seed ${seed}`, { timeout: 0 }, async t => {
     const fuzzer = await kinds[name]?.(t)
     if (fuzzer === undefined) return
-    const { played, finding } = await search(fuzzer, seed, minutes * 60_000 / names.length)
+    const { played, finding } = await search(fuzzer, seed, {
+      timeMs: minutes * 60_000 / names.length
+    })
     if (finding !== undefined) keep(name, finding)
     t.equal(finding, undefined, `${played} cases`)
   })

@@ -12,7 +12,7 @@ import { temporaryFolder } from '../support/services.ts'
 import { connect } from '../support/sql.ts'
 import { until } from '../support/until.ts'
 
-// Killed processes write no compile cache, so they share the run's, or that of the first one that ends.
+// Killed processes write no compile cache. Here they share the run's, or this one.
 const cache = temporaryFolder()
 t.teardown(() => rmSync(cache, { recursive: true, force: true }))
 

@@ -37,15 +37,11 @@ t.test('a use that is ending is waited for', async t => {
   const end = Promise.withResolvers<void>()
   const released = first.release(end.promise)
   const second = lockFolder(folder)
-  let isReady = false
-  const ready = second.ready.then(() => {
-    isReady = true
-  })
-  await new Promise(resolve => setImmediate(resolve))
-  t.equal(isReady, false)
+  const later = new Promise(resolve => setImmediate(resolve, 'later'))
+  t.equal(await Promise.race([second.ready, later]), 'later')
   end.resolve()
   await released
-  await ready
+  await second.ready
   t.ok(existsSync(file))
   await second.release(Promise.resolve())
   t.notOk(existsSync(file))

@@ -10,12 +10,11 @@ import { packageFolders, root } from '../../.ci/sources.ts'
 
 t.test('the pages of the API are written without a warning', { timeout: 600_000 }, async t => {
   const out = join(t.testdir(), 'api')
-  const { stdout } = await promisify(execFile)(process.execPath, [join(root, '.ci/api-pages.ts'), '--out',
-    out], {
-    cwd: root
-  }).catch(({ stdout, stderr }: { stdout: string; stderr: string }) => {
-    throw new Error(`${stdout}${stderr}`)
-  })
+  const script = join(root, '.ci/api-pages.ts')
+  const { stdout } = await promisify(execFile)(process.execPath, [script, '--out', out], { cwd: root })
+    .catch(({ stdout, stderr }: { stdout: string; stderr: string }) => {
+      throw new Error(`${stdout}${stderr}`)
+    })
   t.notMatch(stdout, /warning/)
   t.ok(existsSync(join(out, 'index.html')))
   const modules = readdirSync(join(out, 'modules')).map(name => name.replace('.html', ''))

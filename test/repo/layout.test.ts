@@ -40,8 +40,11 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   manager: ['core', 'redis', 'postgres', 'database'],
   cli: ['core', 'manager', 'rate-limit'],
   console: ['core', 'manager'],
-  'fastify-tenancy': ['core', 'redis', 'resolver', 'database', 'rate-limit', 'cache']
+  'fastify-tenancy': ['core', 'redis', 'resolver', 'database', 'rate-limit', 'cache'],
+  'create-fastify-tenancy': []
 }
+// The package names that stand without the scope.
+const unscoped = ['fastify-tenancy', 'create-fastify-tenancy']
 
 // Which folder of a package may import which other folder. '.' stands for the files beside the index.
 // A package that is not listed has no folders.
@@ -251,7 +254,7 @@ const address = 'https://github.com/fastify-tenancy/fastify-tenancy'
 t.test('manifests say the same things in the same way', async t => {
   for (const folder of published) {
     const manifest = readManifest(folder)
-    t.equal(manifest.name, folder === 'fastify-tenancy' ? folder : `@fastify-tenancy/${folder}`)
+    t.equal(manifest.name, unscoped.includes(folder) ? folder : `@fastify-tenancy/${folder}`)
     t.match(manifest, {
       license: 'MIT',
       type: 'module',
@@ -297,13 +300,13 @@ t.test('manifests say the same things in the same way', async t => {
   }
 })
 
-const read = (path: string): string => readFileSync(join(root, path), 'utf8')
-
 t.test('each package has a changelog of its version, and one version for all', async t => {
-  for (const folder of published)
-    t.match(read(`packages/${folder}/CHANGELOG.md`), `\n## ${readManifest(folder).version}\n`, folder)
+  for (const folder of published) {
+    const changelog = readFileSync(join(root, 'packages', folder, 'CHANGELOG.md'), 'utf8')
+    t.match(changelog, `\n## ${readManifest(folder).version}\n`, folder)
+  }
   // Patterns, so that a new package has the version of the others.
-  t.match(JSON.parse(read('.changeset/config.json')), {
+  t.match(JSON.parse(readFileSync(join(root, '.changeset/config.json'), 'utf8')), {
     fixed: [['*fastify-tenancy', '@fastify-tenancy/*']],
     access: 'public'
   })

@@ -32,9 +32,10 @@ export async function runExample (
       output += String(chunk)
     })
   const [code] = await once(child, 'close') as [number | null]
-  t.equal(code, 0, output)
-  t.match(output, /^# pass [1-9]/m, 'at least one test ran')
-  for (const count of ['fail', 'cancelled', 'skipped', 'todo'])
-    t.match(output, new RegExp(`^# ${count} 0$`, 'm'), output)
+  const counts = ['pass', 'fail', 'cancelled', 'skipped', 'todo'].map(name =>
+    Number(new RegExp(`^# ${name} (\\d+)$`, 'm').exec(output)?.[1])
+  )
+  t.ok(code === 0 && Number(counts[0]) > 0, `${example}/${file} passes: ${code === 0 ? '' : output}`)
+  t.same(counts.slice(1), [0, 0, 0, 0], 'no test failed or was left out')
   return output
 }

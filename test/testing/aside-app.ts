@@ -59,7 +59,7 @@ export async function asideApp (t: Test, { url, pool }: World): Promise<FastifyI
 
   app.get(
     '/upper',
-    async () => (await every()).map(({ name }) => name.toUpperCase().split(' ').reverse().join(' '))
+    async () => (await every()).map(({ name }) => name.toUpperCase().split(' ').toReversed().join(' '))
   )
   app.get(
     '/split',

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 
 import type { Choices } from './choices.ts'
 import { applicationManifest, compilerOptions, firstNode } from './manifest.ts'
-import { keepBlocks, toJavaScript, toTypeScript, type Facts } from './render.ts'
+import { keepBlocks, toJavaScript, toTypeScript, type TemplateFacts } from './render.ts'
 
 /** Templates by the path that they are written to, without the ending of sources. */
 const sources: Readonly<Record<string, string>> = {
@@ -11,7 +11,7 @@ const sources: Readonly<Record<string, string>> = {
   'migrations/001_projects_and_tasks': 'migration.js',
   'src/app': 'app.js',
   'src/projects': 'projects.js',
-  'src/schema': 'schema.js',
+  'src/schema': 'schema.ts',
   'src/server': 'server.js',
   'src/dev': 'dev.js',
   'src/set-up': 'set-up.js',
@@ -58,7 +58,7 @@ export async function applicationFiles (choices: Choices): Promise<Map<string, s
 async function render (
   template: string,
   { name, strategy, language }: Choices,
-  facts: Facts
+  facts: TemplateFacts
 ): Promise<string> {
   const text = await readFile(new URL(`../template/${template}`, import.meta.url), 'utf8')
   return keepBlocks(text, facts)
@@ -69,7 +69,7 @@ async function render (
     .replaceAll('{{random}}', () => randomBytes(24).toString('hex'))
 }
 
-function factsOf ({ strategy, database, redis, language }: Choices): Facts {
+function factsOf ({ strategy, database, redis, language }: Choices): TemplateFacts {
   return {
     rls: strategy === 'rls',
     row: strategy === 'row',

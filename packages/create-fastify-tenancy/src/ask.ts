@@ -1,7 +1,7 @@
 import { confirm, isCancel, select, text } from '@clack/prompts'
 import type { Readable, Writable } from 'node:stream'
 
-import { defaults, nameProblem, type Choices } from './choices.ts'
+import { defaults, applicationNameProblem, type Choices } from './choices.ts'
 
 interface Screen {
   readonly input: Readable
@@ -25,7 +25,7 @@ export async function ask (given: Partial<Choices>, screen: Screen): Promise<Cho
       message: 'Name of the application',
       placeholder: defaults.name,
       defaultValue: defaults.name,
-      validate: value => nameProblem(value || defaults.name)
+      validate: value => applicationNameProblem(value || defaults.name)
     })
   )
   const strategy = given.strategy ?? answered(

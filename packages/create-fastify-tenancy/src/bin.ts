@@ -1,4 +1,4 @@
 #!/usr/bin/env node
-import { main } from './main.ts'
+import { create } from './create.ts'
 
-process.exitCode = await main(process.argv.slice(2))
+process.exitCode = await create(process.argv.slice(2))

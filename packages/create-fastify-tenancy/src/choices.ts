@@ -4,7 +4,7 @@ export const strategies = ['rls', 'row', 'schema', 'database'] as const
 export const databases = ['postgres', 'pglite'] as const
 export const languages = ['ts', 'js'] as const
 
-export type Strategy = typeof strategies[number]
+export type StrategyChoice = typeof strategies[number]
 export type DatabaseChoice = typeof databases[number]
 export type Language = typeof languages[number]
 
@@ -12,7 +12,7 @@ export type Language = typeof languages[number]
 export interface Choices {
   /** The folder, and the name in `package.json`. */
   readonly name: string
-  readonly strategy: Strategy
+  readonly strategy: StrategyChoice
   /** Where the application runs in production. `npm run dev` and `npm test` use PGlite in any case. */
   readonly database: DatabaseChoice
   readonly redis: boolean
@@ -28,7 +28,7 @@ export const defaults: Choices = {
 }
 
 /** Returns why a name cannot be the name of a package and a folder, or undefined if it can. */
-export function nameProblem (name: string): string | undefined {
+export function applicationNameProblem (name: string): string | undefined {
   if (!/^[a-z0-9][a-z0-9._-]{0,99}$/.test(name))
     return `the name '${name}' must begin with a lower-case letter or a digit, ` +
       'and have at most 100 characters of a-z 0-9 . _ -'
@@ -42,7 +42,7 @@ export function nameProblem (name: string): string | undefined {
  */
 export function choose (given: Partial<Choices>): Choices {
   const choices = { ...defaults, ...given }
-  const problem = nameProblem(choices.name)
+  const problem = applicationNameProblem(choices.name)
   if (problem !== undefined) throw new ChoiceError(problem)
   oneOf('strategy', choices.strategy, strategies)
   oneOf('database', choices.database, databases)

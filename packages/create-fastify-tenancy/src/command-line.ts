@@ -20,7 +20,7 @@ interface Flags extends Partial<Choices> {
 }
 
 /** Where commander prints help and errors. */
-interface Output {
+interface HelpOutput {
   readonly out: (text: string) => void
   readonly err: (text: string) => void
 }
@@ -31,7 +31,7 @@ interface Output {
  * @throws commander's CommanderError, after it printed help or what is wrong
  * @throws {ChoiceError} if two names are given
  */
-export function readCommandLine (argv: readonly string[], { out, err }: Output): CommandLine {
+export function readCommandLine (argv: readonly string[], { out, err }: HelpOutput): CommandLine {
   const program = new Command('create-fastify-tenancy')
     .description('Writes a multitenant Fastify application into a new folder. Asks for what no flag says.')
     .version(version, '--version', 'print the version')

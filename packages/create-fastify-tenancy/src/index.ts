@@ -1,3 +1,3 @@
-export { choose, type Choices, type DatabaseChoice, type Language, type Strategy } from './choices.ts'
+export { choose, type Choices, type DatabaseChoice, type Language, type StrategyChoice } from './choices.ts'
 export { applicationFiles } from './application-files.ts'
-export { main, type Terminal } from './main.ts'
+export { create, type Terminal } from './create.ts'

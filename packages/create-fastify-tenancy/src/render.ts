@@ -1,5 +1,5 @@
 /** What a template may ask: `#if rls`, `#if !redis`. */
-export type Facts = Readonly<Record<string, boolean>>
+export type TemplateFacts = Readonly<Record<string, boolean>>
 
 // The end of a comment in any of the languages of the templates: `// #if x`, `<!-- #if x -->`.
 const directive = /^\s*(?:\/\/|#|<!--) #(?:if (!?)(\w+)|(end))(?: -->)?\s*$/
@@ -10,7 +10,7 @@ const directive = /^\s*(?:\/\/|#|<!--) #(?:if (!?)(\w+)|(end))(?: -->)?\s*$/
  *
  * @throws if a block is not closed, or a fact is unknown
  */
-export function keepBlocks (template: string, facts: Facts): string {
+export function keepBlocks (template: string, facts: TemplateFacts): string {
   const open: boolean[] = []
   const kept = template.split('\n').filter(line => {
     const match = directive.exec(line)

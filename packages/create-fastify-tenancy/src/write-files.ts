@@ -8,7 +8,7 @@ import { FolderError } from './errors.ts'
  *
  * @throws {FolderError}
  */
-export async function assertFree (folder: string): Promise<void> {
+export async function assertEmpty (folder: string): Promise<void> {
   const entries = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return []
     if (error.code === 'ENOTDIR') throw new FolderError(`${folder} is a file: choose another name`)
@@ -28,13 +28,13 @@ export async function assertFree (folder: string): Promise<void> {
  * @throws {FolderError}, which names the files that were written before the failure
  */
 export async function writeFiles (folder: string, files: ReadonlyMap<string, string>): Promise<string[]> {
-  await assertFree(folder)
+  await assertEmpty(folder)
   const written: string[] = []
   try {
     for (const [path, content] of files) {
       const file = join(folder, path)
       await mkdir(dirname(file), { recursive: true })
-      // A file that another program made since `assertFree` is kept.
+      // A file that another program made since `assertEmpty` is kept.
       await writeFile(file, content, { flag: 'wx' })
       written.push(path)
     }

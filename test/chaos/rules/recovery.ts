@@ -5,11 +5,11 @@ export const recovery: Rule = {
   name: 'recovery bounded',
   check ({ calls, faults: all, bounds, tenants, processes, deaths }) {
     const faults = all.filter(({ kind }) => kind !== 'busy machine')
-    const everywhere = faults.map(({ process: _, ...fault }) => fault)
+    const anywhere = all.map(({ kind, begin, end }) => ({ kind, begin, end }))
     const late = calls.filter(({ status, sent, done, isAborted }) =>
       !isAborted && (status === 503 || status === 500 || status === 0 || done - sent > bounds.answerMs)
-    ).filter(call => !isExcused(call, waitsForOthers(call) ? everywhere : faults, bounds.recoveryMs)).map(
-      call => `long after the last fault: ${describe(call)}`
+    ).filter(call => !isExcused(call, hasWaited(call) ? anywhere : faults, bounds.recoveryMs)).map(call =>
+      `long after the last fault: ${describe(call)}`
     )
     const last = Math.max(0, ...faults.map(({ end }) => end)) + bounds.recoveryMs
     const served = new Set(
@@ -25,7 +25,14 @@ export const recovery: Rule = {
   }
 }
 
-/** Whether the request waited in vain for a lock, which a broken process may hold. */
-function waitsForOthers ({ body }: Call): boolean {
-  return (body as { code?: string } | undefined)?.code === 'FST_TENANCY_DATABASE_RETRY'
+/** Codes of requests that gave up waiting for a lock, a connection, or a look-up. */
+const waits = new Set(['FST_TENANCY_DATABASE_RETRY', 'FST_TENANCY_DATABASE_BUSY',
+  'FST_TENANCY_REGISTRY_UNAVAILABLE'])
+
+/**
+ * Whether the request gave up waiting. A broken process may hold the lock, and on a busy machine
+ * it happens without a fault.
+ */
+function hasWaited ({ body }: Call): boolean {
+  return waits.has((body as { code?: string } | undefined)?.code ?? '')
 }

@@ -44,7 +44,7 @@ export function scalar (eb: Expressions, reach: Reach, type: Type, depth: number
     name === undefined
       ? eb.cast(eb.val(value(random, type)), type === 'int' ? 'integer' : 'text')
       : eb.ref(name)
-  if (depth <= 0 || random.chance(0.5)) return plain()
+  if (depth <= 0 || !random.chance(0.5)) return plain()
   const inner = (of: Type): Expression => scalar(eb, reach, of, depth - 1)
   if (type === 'int') {
     return random.choose<Expression>({

@@ -1,5 +1,5 @@
 // Random hostile code of the application, before a next tenant that looks at all it can see.
-// `npm run fuzz:connections` runs more.
+// `npm run fuzz -- connections` runs more.
 import fc from 'fast-check'
 import { randomInt } from 'node:crypto'
 import t from 'tap'

@@ -35,7 +35,8 @@ export async function redis (isShort: boolean): Promise<PartTable> {
         app.inject('/'))])
       await app.close()
     }
-    const cache = openCache(resolveCacheOptions({ redis: server.url, namespace: 'scale' }))
+    const cache = openCache(resolveCacheOptions({ redis: server.url, namespace: 'scale', local: false }))
+    await cache.start()
     const handles = Array.from(
       { length: tenants },
       (_, at) => cache.forScope(scopeOf(toTenant({ id: `id-${at}`, slug: `s-${at}` })))
@@ -69,8 +70,6 @@ async function measured (client: Redis, work: () => Promise<unknown>): Promise<s
     await work()
   })
   const [cpuAfter, statsAfter] = [await info(client, 'cpu'), await info(client, 'stats')]
-  const used = (cpu: Record<string, string>): number =>
-    Number(cpu['used_cpu_user']) + Number(cpu['used_cpu_sys'])
   const commands = Number(statsAfter['total_commands_processed']) -
     Number(statsBefore['total_commands_processed'])
   return [
@@ -78,6 +77,10 @@ async function measured (client: Redis, work: () => Promise<unknown>): Promise<s
     (commands / calls).toFixed(2),
     perSecond.toFixed(0)
   ]
+}
+
+function used (cpu: Record<string, string>): number {
+  return Number(cpu['used_cpu_user']) + Number(cpu['used_cpu_sys'])
 }
 
 async function info (client: Redis, section: string): Promise<Record<string, string>> {

@@ -9,6 +9,7 @@ import type { Connection, ConnectionSource } from './connection.ts'
 import { DdlBuffer } from './ddl-buffer.ts'
 import { MigrationDialect } from './dialect.ts'
 import { becomeOwner } from './ledger.ts'
+import { forgetSession } from './migration-target.ts'
 import type { LoadedMigration } from './read-migrations.ts'
 import { StepFailure } from './run-in-transaction.ts'
 
@@ -88,7 +89,7 @@ export async function rehearse (
       return await connection.use(source, async client => {
         // Removes what an earlier run left in the session. The settings of a pool that the caller
         // passed stay.
-        if (typeof source === 'string') await client.query('discard temp; reset all')
+        if (typeof source === 'string') await client.query(forgetSession.join('; '))
         return takenBack(client, { parts: await parts(client), end, lockTimeout }).catch(
           async (error: unknown) => {
             throw await withDropped(client, error)

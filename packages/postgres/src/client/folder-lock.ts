@@ -37,13 +37,8 @@ export function lockFolder (path: string): FolderLock {
       `pglite://${path} is open in this process already, and only one pool may use it: ` +
         'make the pool with openPool(), and pass it to both'
     )
-  let end = (): void => {}
-  const use: FolderUse = {
-    isEnding: false,
-    ended: new Promise(resolve => {
-      end = resolve
-    })
-  }
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>()
+  const use: FolderUse = { isEnding: false, ended }
   let isTaken = false
   const take = (): void => {
     writeLock(file, folder, path)

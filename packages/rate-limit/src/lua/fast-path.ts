@@ -12,7 +12,7 @@ if sender and not KEYS[2] and not hasDoubts and cost > 0 and ARGV[8] == '0' then
     local head, total, newest, oldest, shape, length = struct.unpack('<dddddI2', value)
     local last, places = struct.unpack('<dB', value, at + 8)
     local finish, kept, count = at + 16 + 20 * places, '', 1
-    if head == math.floor(now / width) and shape == width * 65536 + n and last < seq
+    if head == math.floor(now / width) and shape == width * 65536 + n and last < seq and last % 1 == 0
       and finish <= #value and finish <= 42 + length and (not isSmooth or #value == 42 + length + 4 * n)
       and (total + newest + oldest) % 1 == 0 and newest >= 0 and newest <= total and total < 9e15
       and oldest <= head and oldest > -9e15 then

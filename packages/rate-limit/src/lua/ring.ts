@@ -132,11 +132,14 @@ end
 local function findEntry (ring, value)
   local finish = fixed + ring.length
   if #value < finish then value = redis.call('GETRANGE', ring.key, 0, finish - 1) end
+  finish = math.min(finish, #value)
   local at = string.find(value, sender, fixed + 1, true)
   if not at or at + 16 > finish then return false end
   local last, places = struct.unpack('<dB', value, at + 8)
   if at + 16 + 20 * places > finish then return false end
   ring.entry, ring.places = at - 1, places
+  -- overwritten, because no send is overtaken by so many
+  if last % 1 ~= 0 or last > seq + 10000 then return false end
   if last > acked or hasDoubts then readReceipts(ring, value, at) end
   return last >= seq
 end

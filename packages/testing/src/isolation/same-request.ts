@@ -21,7 +21,7 @@ export async function askTheSame (run: Run): Promise<void> {
   )
   const texts = new Map<Route, Texts>()
   for (const route of routes) {
-    // Only so the kit learns of headers that no schema describes, such as Idempotency-Key.
+    // So that the kit learns which headers the route reads, such as Idempotency-Key.
     if (!run.found.has(route)) await sendOwn(run, route, 0, true, undefined)
     const same = new Texts()
     if (await ask(run, route, run.victim, same) !== undefined && same.count > 0) texts.set(route, same)
@@ -103,6 +103,6 @@ class Texts {
   }
 
   get all (): string[] {
-    return Array.from({ length: this.count }, (_, at) => `${this.#seed}x${at}`).reverse()
+    return Array.from({ length: this.count }, (_, at) => `${this.#seed}x${at}`).toReversed()
   }
 }

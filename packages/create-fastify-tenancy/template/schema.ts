@@ -1,4 +1,4 @@
-/*:: import type { Generated } from 'kysely'
+import type { Generated } from 'kysely'
 
 // The tables as types, for `request.db`. Inserts and updates name no tenant.
 export interface Schema {
@@ -27,4 +27,3 @@ declare module 'fastify-tenancy' {
     tenantTables: 'projects' | 'tasks'
   }
 }
-*/

@@ -8,7 +8,7 @@ import { choose, type Choices } from './choices.ts'
 import { readCommandLine, type CommandLine } from './command-line.ts'
 import { ChoiceError, FolderError } from './errors.ts'
 import { firstNode } from './manifest.ts'
-import { assertFree, writeFiles } from './write-files.ts'
+import { assertEmpty, writeFiles } from './write-files.ts'
 
 /** Where the command reads and writes: the process, or the streams of a test. */
 export interface Terminal {
@@ -27,7 +27,7 @@ const exitCode = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const
  * @param argv without the names of node and of the script
  * @returns the exit code: 0 done, 1 the folder cannot be written, 2 wrong usage, 130 cancelled
  */
-export async function main (argv: readonly string[], terminal: Terminal = process): Promise<number> {
+export async function create (argv: readonly string[], terminal: Terminal = process): Promise<number> {
   const { stdout, stderr } = terminal
   try {
     const line = readCommandLine(argv, {
@@ -56,7 +56,7 @@ export async function main (argv: readonly string[], terminal: Terminal = proces
 async function complete ({ given, yes }: CommandLine, terminal: Terminal): Promise<Choices> {
   const known = choose(given)
   // A folder that cannot be used is named before the questions.
-  if (given.name !== undefined || yes) await assertFree(join(terminal.cwd(), known.name))
+  if (given.name !== undefined || yes) await assertEmpty(join(terminal.cwd(), known.name))
   const { name, strategy, database, redis, language } = given
   const isComplete = [name, strategy, database, redis, language].every(choice => choice !== undefined)
   if (yes || isComplete) return known
