@@ -92,7 +92,7 @@ t.test('CON-14 tables of locks are closed to tenants, in every mode that would b
   const on = await world(t)
   for (
     const text of ['select * from tenancy.locks', 'begin; lock table tenancy.locks',
-      "insert into tenancy.locks values ('x', 1, 1)", "select tenancy.take_lock('tenancy tenant acme', 1)",
+      "insert into tenancy.locks values ('x', 1, 1)", "select tenancy.acquire_lock('tenancy tenant acme', 1)",
       "select tenancy.await_lock('tenancy tenant acme')"]
   ) {
     await t.rejects(on.tenant.query(text), { code: '42501' }, text)
@@ -154,7 +154,7 @@ t.test('CON-14 MIG-02 a lock of a transaction and one of a session keep each oth
   const on = await world(t)
   const [one, two] = [await connect(t, on.superUrl), await connect(t, on.superUrl)]
   const take = async (): Promise<boolean> =>
-    (await two.query<{ got: boolean }>("select tenancy.take_lock('x', 5) as got")).rows[0]?.got === true
+    (await two.query<{ got: boolean }>("select tenancy.acquire_lock('x', 5) as got")).rows[0]?.got === true
   await one.query('begin')
   t.same((await one.query("select tenancy.await_lock('x') as got")).rows, [{ got: true }])
   t.equal(await take(), false, 'while the transaction runs')
@@ -171,7 +171,7 @@ t.test('CON-14 MIG-02 a lock of a transaction and one of a session keep each oth
     [{ got: true }],
     'the same session may have both'
   )
-  await two.query("select tenancy.give_lock('x', 5)")
+  await two.query("select tenancy.release_lock('x', 5)")
   t.same((await one.query("select tenancy.await_lock('x') as got")).rows, [{ got: true }])
   const waiting = two.query("select tenancy.await_lock('x') as got")
   await until(async () =>

@@ -155,7 +155,8 @@ t.test('the shared set runs once on each shard, and schemas where they are', asy
   t.match(await manager.migrate(), { tenants: { migrated: 2, failed: 0 } })
   write('tenant', '004_more', 'await sql`create table even_more ()`.execute(db)')
   await first.query(
-    "select tenancy.take_lock('tenancy tenant a-there', 1), tenancy.take_lock('tenancy tenant a-here', 2)"
+    "select tenancy.acquire_lock('tenancy tenant a-there', 1), " +
+      "tenancy.acquire_lock('tenancy tenant a-here', 2)"
   )
   const report = {
     report: {
@@ -171,7 +172,8 @@ t.test('the shared set runs once on each shard, and schemas where they are', asy
     'a manager is at work on them'
   )
   await first.query(
-    "select tenancy.give_lock('tenancy tenant a-there', 1), tenancy.give_lock('tenancy tenant a-here', 2)"
+    "select tenancy.release_lock('tenancy tenant a-there', 1), " +
+      "tenancy.release_lock('tenancy tenant a-here', 2)"
   )
   t.match(await manager.migrate(), { tenants: { migrated: 2 } })
 })

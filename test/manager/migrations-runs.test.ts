@@ -119,7 +119,7 @@ t.test('a tenant that another manager holds is tried last and only then a failur
   await schemas(4)
   write('tenant', '001_notes', notes)
   const other = await connect(t, superUrl)
-  const lock = "select tenancy.take_lock('tenancy tenant t0001', 1)"
+  const lock = "select tenancy.acquire_lock('tenancy tenant t0001', 1)"
   await other.query(lock)
   const steps: string[] = []
   let unlocked: Promise<unknown> | undefined
@@ -127,7 +127,7 @@ t.test('a tenant that another manager holds is tried last and only then a failur
     progress ({ tenant, step }) {
       if (tenant === undefined) return
       steps.push(`${tenant} ${step}`)
-      if (tenant === 't0004') unlocked = other.query("select tenancy.give_lock('tenancy tenant t0001', 1)")
+      if (tenant === 't0004') unlocked = other.query("select tenancy.release_lock('tenancy tenant t0001', 1)")
     }
   })
   t.match(await manager.migrate({ jobs: 1, retries: 1 }), { tenants: { migrated: 4, failed: 0 } })

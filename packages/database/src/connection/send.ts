@@ -13,7 +13,7 @@ import { checkBackend } from './pooler.ts'
 import { isFailover } from './read-only.ts'
 
 /** How a statement's rows are read and decoded. */
-export interface Reading extends RowReader {
+export interface RowReading extends RowReader {
   readonly rowMode: Query['rowMode']
   readonly types: unknown
 }
@@ -51,7 +51,7 @@ export class Sending {
   }
 
   /** Sends a batch, and resolves when it has ended. */
-  send (opening: Opening, coming: Coming, reading: Reading): Promise<BatchEnd> {
+  send (opening: Opening, coming: Coming, reading: RowReading): Promise<BatchEnd> {
     const { drops, isCheck } = opening
     const { tenant, deadline } = this.#owner
     const state = this.#state

@@ -12,16 +12,16 @@ import { Preparation } from './prepare.ts'
 import { catalogPath, control } from './reset.ts'
 import { neverExecuted, markNeverExecuted, stalenessOf } from './retry.ts'
 import { RowChunks } from './row-chunks.ts'
-import { returnedError, Sending, type Reading } from './send.ts'
+import { returnedError, Sending, type RowReading } from './send.ts'
 import { readAllowed } from './statement.ts'
 import { StreamClock } from './stream-clock.ts'
-import { failureOf, refusalOf, rowProblem } from './verify.ts'
+import { batchFailure, refusalOf, rowProblem } from './verify.ts'
 
 export type { ConnectionOwner, Context, MakeContext, Query } from './connection-owner.ts'
 
 /** The driver's own statements: they leave no traces, and no guard reads their rows. */
 const ownStatement: Coming = { isHarmless: true, usesSequences: false }
-const ownReading: Reading = { onChunk: undefined, guard: undefined, rowMode: undefined, types: undefined }
+const ownReading: RowReading = { onChunk: undefined, guard: undefined, rowMode: undefined, types: undefined }
 
 /**
  * A connection that is checked out for one owner. A statement passes three steps:
@@ -184,13 +184,13 @@ export class TenantConnection {
     })
   }
 
-  async #runWithContext (query: Query, chunk = 0, onChunk?: Reading['onChunk']): Promise<Reply> {
+  async #runWithContext (query: Query, chunk = 0, onChunk?: RowReading['onChunk']): Promise<Reply> {
     const text = readAllowed(query.text, this.#settings.isPooled)
     const isAlone = !this.#openings.isTransaction
     // True if the undo of an earlier statement failed, so that its transaction is still open.
     if (isAlone && this.#state.status !== 'I') throw markNeverExecuted(new DatabaseUnavailableError())
     let isDelivered = false
-    const reading: Reading = {
+    const reading: RowReading = {
       guard: this.#owner.guard,
       rowMode: query.rowMode,
       types: query.types,
@@ -268,7 +268,7 @@ export class TenantConnection {
   /** @throws the batch's error, in the form for its caller */
   #assertWell (end: BatchEnd): void {
     if (end.error === undefined) return
-    throw failureOf(end, {
+    throw batchFailure(end, {
       isFirst: this.#sending.ended === 1,
       hasOwnDatabase: this.#owner.hasOwnDatabase === true
     })

@@ -16,7 +16,7 @@ interface Attempt {
 }
 
 /** Returns a batch's error in the form for its caller; undefined if the batch succeeded. */
-export function failureOf (
+export function batchFailure (
   { error, status, neverExecuted, isResetError }: BatchEnd,
   { isFirst, hasOwnDatabase }: Attempt
 ): unknown {

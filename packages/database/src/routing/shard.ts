@@ -31,16 +31,10 @@ import type { ShardOptions } from '../options/placement-options.ts'
 import type { ConnectionBudget } from '../pools/budget.ts'
 import { MigrationGate } from '../pools/migration-gate.ts'
 import { bootRoles, poolWarnings, signsWithSecond } from './boot-roles.ts'
-import type { TenantRoute } from './tenant-route.ts'
+import type { LoginRoute, TenantRoute } from './tenant-route.ts'
 
 /** Milliseconds beyond the server's own timeout until a connection without a reply is closed. */
 export const replyMarginMs = 5_000
-
-/** The connections of one login, and the context of tenants' statements on them. */
-interface Side {
-  readonly pool: ConnectionPool
-  readonly context: ContextSettings
-}
 
 /**
  * One database with tenant tables and tenants' schemas, and the application's connections to it.
@@ -63,9 +57,9 @@ export class Shard {
   #doctorInput: CatalogFacts | undefined
   #tables: ResolvedTables
   #name = ''
-  #own: Side | undefined
+  #own: LoginRoute | undefined
   readonly #contextsByTimeout = new Map<number, ReturnType<typeof rlsContexts>>()
-  #roles: Side | undefined
+  #roles: LoginRoute | undefined
   /** The last error of a boot that came from the connections of `tenantRolesUrl`. */
   #rolesError: unknown
   #uses: SigningUses | undefined
@@ -298,7 +292,7 @@ export class Shard {
   }
 
   // Caches one entry per timeout that plans and routes set.
-  #contexts ({ context }: Side, statementTimeout: number): ReturnType<typeof rlsContexts> {
+  #contexts ({ context }: LoginRoute, statementTimeout: number): ReturnType<typeof rlsContexts> {
     const known = this.#contextsByTimeout.get(statementTimeout)
     if (known !== undefined) return known
     const made = rlsContexts({ ...context, statementTimeout })

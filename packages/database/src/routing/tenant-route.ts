@@ -1,6 +1,8 @@
 import type { CompiledQuery, QueryCompiler } from 'kysely'
 
+import type { ConnectionPool } from '../connection/pool.ts'
 import type { Query, TenantConnection } from '../connection/tenant-connection.ts'
+import type { ContextSettings } from '../context/tenant-context.ts'
 
 /** The route of one tenant's statements, by its isolation. */
 export interface TenantRoute {
@@ -21,4 +23,10 @@ export interface RouteCompiler extends QueryCompiler {
    * for every query
    */
   readonly isHarmless?: (query: CompiledQuery) => boolean
+}
+
+/** The connections of one login, and the context of tenants' statements on them. */
+export interface LoginRoute {
+  readonly pool: ConnectionPool
+  readonly context: ContextSettings
 }

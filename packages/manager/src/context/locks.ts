@@ -32,7 +32,7 @@ interface Held {
  * connections is refused.
  *
  * ```sql
- * select tenancy.take_lock('tenancy tenant 7f3c…', 2305843009213693951)
+ * select tenancy.acquire_lock('tenancy tenant 7f3c…', 2305843009213693951)
  * ```
  */
 export class Locks {

@@ -13,7 +13,7 @@ export async function acquireLock (
   // Random, so that another session cannot take the key's advisory lock first: it learns the key
   // from pg_locks only later.
   const key = String(randomBytes(8).readBigUInt64BE() >> 2n)
-  const { rows: [row] } = await client.query<{ got: boolean }>('select tenancy.take_lock($1, $2) as got', [
+  const { rows: [row] } = await client.query<{ got: boolean }>('select tenancy.acquire_lock($1, $2) as got', [
     name,
     key
   ])
@@ -22,5 +22,5 @@ export async function acquireLock (
 
 /** Releases a lock of {@link acquireLock} on the same session. */
 export async function giveLock (client: Pick<SqlClient, 'query'>, name: string, key: string): Promise<void> {
-  await client.query('select tenancy.give_lock($1, $2)', [name, key])
+  await client.query('select tenancy.release_lock($1, $2)', [name, key])
 }

@@ -1,6 +1,6 @@
 import type { Tenant } from '@fastify-tenancy/core'
 import { tenantConflict } from '@fastify-tenancy/core/errors'
-import { quoteName, sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
+import { retried, quoteName, sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import type { ManagerContext } from '../context/context.ts'
@@ -65,15 +65,7 @@ async function change (
   text: string,
   values: readonly string[]
 ): Promise<void> {
-  for (let attempt = 1;; attempt++) {
-    try {
-      await shards.get(shard).query(text, [...values])
-      return
-    } catch (error) {
-      if (attempt === 10 || !isPassing(error)) throw error
-      await sleep(50 * attempt * (0.5 + Math.random() / 2))
-    }
-  }
+  await retried(() => shards.get(shard).query(text, [...values]), { attempts: 10, pauseMs: 50, isPassing })
 }
 
 function isPassing (error: unknown): boolean {

@@ -23,7 +23,7 @@ interface NonTransactionalRun extends Omit<TransactionalRun, 'direction' | 'migr
  * and that no process runs, is not retried until an operator has checked it.
  *
  * ```sql
- * select tenancy.take_lock('tenancy migrate 7f3c', …);
+ * select tenancy.acquire_lock('tenancy migrate 7f3c', …);
  * begin; …;
  * insert into tenancy.migration_ledger (tenant_id, name, checksum) values ('7f3c', '006_index', '…');
  * commit;

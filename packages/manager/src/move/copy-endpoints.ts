@@ -5,7 +5,7 @@ import type { Move } from '../operations/moves.ts'
 import { withPlacement, type RowPlacement } from '../placement/tenant-placement.ts'
 import { Lines } from '../tenant-rows/copy.ts'
 import type { Digest } from '../tenant-rows/digester.ts'
-import { retried } from '../tenant-rows/retried.ts'
+import { retriedRows } from '../tenant-rows/retried-rows.ts'
 import { inTransactionOn } from '../tenant-rows/session.ts'
 import { readTables, type TransferTable } from '../tenant-rows/tables.ts'
 
@@ -33,7 +33,7 @@ export async function withEndpoints<T> (
     client,
     tables: await readTables(client, placement, listed)
   })
-  return retried(
+  return retriedRows(
     signal,
     () =>
       withPlacement(context, source, from =>

@@ -5,7 +5,7 @@ import type { Move } from '../operations/moves.ts'
 import { withPlacement } from '../placement/tenant-placement.ts'
 import { carrySequences, sourceSequences } from '../tenant-rows/carry.ts'
 import { countTableRows } from '../tenant-rows/fit.ts'
-import { retried } from '../tenant-rows/retried.ts'
+import { retriedRows } from '../tenant-rows/retried-rows.ts'
 import { readSequences } from '../tenant-rows/sequences.ts'
 import { applyChanges } from './apply.ts'
 import { isCaptured, isServed } from './capture.ts'
@@ -121,7 +121,7 @@ export async function replayChanges (
       })
       // A transaction of its own, so that tenants that use a sequence of a tenant table wait only
       // briefly.
-      await retried(
+      await retriedRows(
         signal,
         () =>
           withPlacement(

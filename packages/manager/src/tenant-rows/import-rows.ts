@@ -13,7 +13,7 @@ import { findForeignParent, loadTables } from './load.ts'
 import type { Manifest, ManifestTable } from './manifest.ts'
 import { aheadProblem, rowPositions } from './object-file.ts'
 import { linesOfFile, type Export } from './read-export.ts'
-import { retried } from './retried.ts'
+import { retriedRows } from './retried-rows.ts'
 import { readSequences } from './sequences.ts'
 import { inTransactionOn } from './session.ts'
 import { readFurthestIds, strayProblem } from './stray-ids.ts'
@@ -95,7 +95,7 @@ export async function importRows (
       { cause: error }
     )
   })
-  await retried(undefined, () => carrySequences(placement, carried.told, carried.sequences, false))
+  await retriedRows(undefined, () => carrySequences(placement, carried.told, carried.sequences, false))
 }
 
 async function write (

@@ -1,6 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-
 import { lockSetup } from '../client/lock-setup.ts'
+import { retried } from '../client/retried.ts'
 import { inTransaction, quoteName, sqlState, type SqlClient } from '../client/sql-client.ts'
 import { SetupInvalidError } from '../errors.ts'
 import { grantHardened, harden } from '../roles/harden.ts'
@@ -126,8 +125,9 @@ export async function init (client: SqlClient, options: InitOptions = {}): Promi
       await grantHardened(client, roles, options.logins ?? {}, options.harden ?? false)
       for (const sentence of left) options.onLeft?.(sentence)
       return [...rebound, ...notes, ...left]
+    }), { attempts: 20, pauseMs: 20, isPassing: isRace }).catch((error: unknown) => {
+      throw explained(error)
     })
-  )
 }
 
 // The session's login must be able to set the owner role, and the owner to create the schema.
@@ -185,19 +185,17 @@ async function applyFiles (client: SqlClient, roles: Roles): Promise<void> {
 // serialization_failure, duplicate_object
 const races = new Set(['23505', 'XX000', '40P01', '40001', '42710'])
 
-async function retried<T> (work: () => Promise<T>): Promise<T> {
-  for (let attempt = 1;; attempt++) {
-    try {
-      return await work()
-    } catch (error) {
-      if (sqlState(error) === '42501')
-        throw new SetupInvalidError(
-          'this login may not set a database up: `tenancy init` needs a superuser, ' +
-            'or a login with CREATEROLE and CREATE on the database',
-          { cause: error }
-        )
-      if (attempt === 20 || !races.has(sqlState(error) ?? '')) throw error
-      await sleep(Math.random() * 20 * attempt)
-    }
-  }
+function isRace (error: unknown): boolean {
+  return races.has(sqlState(error) ?? '')
+}
+
+/** Returns an error of the set-up in the form for its caller. */
+function explained (error: unknown): unknown {
+  return sqlState(error) === '42501'
+    ? new SetupInvalidError(
+      'this login may not set a database up: `tenancy init` needs a superuser, ' +
+        'or a login with CREATEROLE and CREATE on the database',
+      { cause: error }
+    )
+    : error
 }

@@ -1216,5 +1216,14 @@ update tenancy.operations
 set done = array_replace(array_replace(done, 'fence', 'lockout'), 'follow', 'catch-up')
 where finished_at is null;
 `
+  },
+  {
+    version: 42,
+    name: 'lock-names',
+    sql: `-- Renames the functions of 000013 that take and return a session-level lock.
+
+alter function tenancy.take_lock(text, bigint) rename to acquire_lock;
+alter function tenancy.give_lock(text, bigint) rename to release_lock;
+`
   }
 ]

@@ -1,6 +1,6 @@
 import { primaryKeyOf, type Table } from './catalog.ts'
 import type { Identity } from './identity.ts'
-import { mutated } from './attack-tables.ts'
+import { mutated } from './mutated.ts'
 import type { Route } from './route-table.ts'
 import type { Row } from './rows.ts'
 import type { Slot } from './schema.ts'
