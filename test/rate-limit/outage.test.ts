@@ -86,6 +86,43 @@ t.test(
   }
 )
 
+t.test('while Redis refuses writes, an answered request that counts nothing ends no outage', {
+  skip: noRedis
+}, async t => {
+  const service = await ownRedis(t)
+  let log = ''
+  const stream = {
+    write (line: string) {
+      log += line
+    }
+  }
+  const app = await startApp(t, { limits, redis: service.url }, {
+    logger: { level: 'info', stream },
+    routes: app => app.get('/free', { config: { tenancy: { cost: 0 } } }, async () => ({}))
+  })
+  const ends = (): number => log.split('counted in Redis again').length - 1
+  const admin = new Redis(service.url)
+  t.teardown(() => {
+    admin.disconnect()
+  })
+  const setReplicas = (count: number): Promise<unknown> =>
+    admin.config('SET', 'min-replicas-to-write', `${count}`)
+  t.same(await statuses(app, 'acme', 2), [200, 200])
+  await setReplicas(1)
+  t.same(await statuses(app, 'acme', 2), [200, 200])
+  t.equal(app.tenantRateLimit.health().store, 'local')
+  t.equal((await get(app, 'acme', '/free')).status, 200)
+  t.equal(app.tenantRateLimit.health().store, 'local')
+  t.equal(ends(), 0)
+  await setReplicas(0)
+  await until(async () => {
+    await get(app, 'globex')
+    return app.tenantRateLimit.health().store === 'redis'
+  })
+  await get(app, 'globex')
+  t.equal(ends(), 1, 'the end of the outage is logged once')
+})
+
 t.test("onStoreError 'open' lets all pass, 'closed' answers 503, and both without a word about Redis", {
   skip: noRedis
 }, async t => {
