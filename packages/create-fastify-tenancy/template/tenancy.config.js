@@ -4,6 +4,9 @@ import { defineTenancy } from 'fastify-tenancy'
 const { env } = process
 
 // What the application, the manager and the command `tenancy` have in common.
+// #if !ts
+/** @type {import('@fastify-tenancy/manager').ManagerOptions} */
+// #end
 const options = {
   baseDomain: env.BASE_DOMAIN ?? 'localhost',
   isolation: '{{strategy}}',
