@@ -17,7 +17,7 @@ t.test('every code of a page says its language, and TypeScript is never called J
   for (const page of readersPages()) {
     const fences = readFileSync(join(root, page), 'utf8').match(/^```.*$/gm) ?? []
     for (const fence of fences.filter((_, n) => n % 2 === 0))
-      t.match(fence, /^```(?:ts|js|jsonc?|sh|sql|console|ya?ml|promql)?$/, page)
+      t.match(fence, /^```(?:ts|js|jsonc?|sh|sql|console|diff|ya?ml|promql)?$/, page)
   }
 })
 
