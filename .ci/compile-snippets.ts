@@ -26,7 +26,7 @@ export function readersPages (): string[] {
     )]
 }
 
-/** TypeScript snippets of all pages. A page whose files need each other is compiled by a test of its own. */
+/** TypeScript snippets of the pages whose files do not need each other. Tests of their own run the others. */
 export function snippets (): Snippet[] {
   return readersPages().filter(page => !/\/(?:start|first-application)\.md$/.test(page)).flatMap(page => {
     const text = readFileSync(join(root, page), 'utf8')

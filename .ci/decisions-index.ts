@@ -22,7 +22,9 @@ export function decisionsIndex (): string {
     .filter(({ decisions }) => decisions.length > 0)
   return `# Decisions
 
-Why something is as it is. Each package's page has the reasons. This index is written by \`node .ci/decisions-index.ts\`.
+Why something is as it is. Each package's page has the reasons.
+
+This index is written by \`node .ci/decisions-index.ts\`.
 
 ${
     sections.map(({ folder, decisions }) =>

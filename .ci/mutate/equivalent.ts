@@ -17,6 +17,12 @@ const equivalents: readonly Equivalent[] = [
     reason: 'a line of printRoutes() begins with its margin, so the first match begins there, too'
   },
   {
+    file: 'packages/database/src/kysely/driver.ts',
+    text: 'if (!channels.query.hasSubscribers) return this.#logged(text, work)',
+    replacement: 'false',
+    reason: 'without a subscriber traceQuery() publishes nothing; the check only saves its cost'
+  },
+  {
     file: 'packages/core/src/seal.ts',
     text: "if (!text.startsWith('.') || end === -1) return undefined",
     replacement: '+1',

@@ -11,6 +11,7 @@ import type { Bounds, Call, History } from './history.ts'
 import { anyRound, shortRound, type Round, type Route } from './plan.ts'
 import { Processes } from './processes.ts'
 import { Recorder } from './recorder.ts'
+import { unserved } from './rules/recovery.ts'
 import { countConnections, readLeft, readStored } from './stored.ts'
 import { Workload } from './workload.ts'
 import { openWorld, perMinute, processCount, roles, tenants } from './world.ts'
@@ -91,14 +92,14 @@ export async function chaos (t: Test, options: ChaosOptions): Promise<ChaosRepor
     for (const list of lists) if (list.status === 'rejected') throw list.reason
     await calm(scene, bounds.recoveryMs + 1_000)
   } while (performance.now() < end)
+  const about = { tenants, bounds, processes: processCount }
+  await until(() => unserved({ ...about, ...recorder }).length === 0, bounds.answerMs).catch(() => {})
   await until(() => options.isEnough?.(recorder.calls) ?? true, 60_000)
   await workload.stop()
   await Promise.all(Array.from({ length: processCount }, (_, index) => processes.end(index, 'SIGTERM')))
   const history: History = {
-    tenants,
+    ...about,
     limited: roles.limited,
-    processes: processCount,
-    bounds,
     calls: recorder.calls,
     faults: recorder.faults,
     changes: recorder.changes.toSorted((a, b) => a.begin - b.begin),

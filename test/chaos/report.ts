@@ -27,7 +27,9 @@ export function format ({ history, violations, stalledSeconds }: ChaosReport): s
 
 /** When each fault and change began and ended, in seconds. */
 function timeline ({ faults, changes }: History): string[] {
-  return [...faults, ...changes].filter(({ kind }) => kind !== 'busy machine')
+  return [...faults, ...changes].filter(({ kind, begin, end }) =>
+    kind !== 'busy machine' || end - begin > 2_000
+  )
     .toSorted((a, b) => a.begin - b.begin).map(event => {
       const where = 'process' in event ? `process ${event.process}` : event.tenant ?? 'everywhere'
       return `  ${(event.begin / 1_000).toFixed(3)} to ${

@@ -5,7 +5,7 @@ import { runExample } from '../support/example.ts'
 import { freshDatabase } from '../support/fresh.ts'
 import { loginUrl } from '../support/urls.ts'
 
-for (const example of ['saas', 'jobs', 'mixed', 'existing-app', 'drizzle']) {
+for (const example of ['saas', 'jobs', 'mixed', 'existing-app', 'drizzle', 'better-auth']) {
   t.test(`ISO-KIT the example ${example} keeps its tenants apart`, { timeout: 300_000 }, async t => {
     const DATABASE_URL = await freshDatabase(t)
     // Only existing-app reads the other two.

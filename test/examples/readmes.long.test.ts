@@ -34,7 +34,10 @@ function masked (text: string): string {
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '<date>').replaceAll(/"eyJ[^"]*"/g, '"<token>"')
 }
 
-for (const example of ['quickstart', 'saas', 'jobs', 'mixed', 'drizzle']) {
+// Most of the time is spent starting PGlite, which uses one core each.
+t.jobs = 3
+
+for (const example of ['quickstart', 'saas', 'jobs', 'mixed', 'drizzle', 'better-auth']) {
   t.test(`the README of ${example} prints what its server answers`, { timeout: 180_000 }, async t => {
     const folder = join(root, 'examples', example)
     const page = readFileSync(join(folder, 'README.md'), 'utf8')

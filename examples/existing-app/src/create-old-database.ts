@@ -46,5 +46,3 @@ async function run (url: string, text: string): Promise<void> {
     await client.end()
   }
 }
-
-if (import.meta.main) await createOldDatabase()
