@@ -11,12 +11,14 @@ import { run } from './pack.ts'
 import { ask } from './snippets.ts'
 
 interface ComposeFile {
-  readonly 'x-application': { readonly environment: Readonly<Record<string, string>> }
   readonly services: {
-    readonly postgres?: { readonly environment: Readonly<Record<string, string>> }
-    readonly 'set-up': { readonly command: string }
+    readonly postgres?: { readonly environment: Variables }
+    readonly 'set-up': { readonly command: string; readonly environment: Variables }
+    readonly app: { readonly environment: Variables }
   }
 }
+
+type Variables = Readonly<Record<string, string>>
 
 /**
  * Deploys an application as its compose.yaml does, without Docker: to new servers, or a new folder of
@@ -55,8 +57,14 @@ async function deployTo (
       .replaceAll('postgres:5432', `127.0.0.1:${postgres?.port}`)
       .replaceAll('redis:6379', `127.0.0.1:${redis?.port}`)
   const compose = parse(readFileSync(join(folder, 'compose.yaml'), 'utf8'), { merge: true }) as ComposeFile
-  const env: NodeJS.ProcessEnv = { ...outer, NODE_ENV: 'production', PORT: String(await freePort()) }
-  for (const [name, text] of Object.entries(compose['x-application'].environment)) env[name] = here(text)
+  const port = String(await freePort())
+  const environmentOf = (variables: Variables): NodeJS.ProcessEnv => ({
+    ...outer,
+    NODE_ENV: 'production',
+    PORT: port,
+    ...Object.fromEntries(Object.entries(variables).map(([name, text]) => [name, here(text)]))
+  })
+  const env = environmentOf(compose.services['set-up'].environment)
 
   const image = compose.services.postgres?.environment
   if (postgres !== undefined && image !== undefined)
@@ -69,7 +77,7 @@ async function deployTo (
     env
   )
   await run('npx', ['tenancy', 'create', 'acme', '--name', 'Acme'], folder, env)
-  const server = await startServer('npm start', folder, env)
+  const server = await startServer('npm start', folder, environmentOf(compose.services.app.environment))
   try {
     assert.deepEqual((await ask(server.port, 'any.where', '/ready')).body, { status: 'ok' })
     const made = await ask(server.port, 'acme.localhost', '/projects', { name: 'First' })
