@@ -95,10 +95,11 @@ export class Processes {
     }
   }
 
-  async sample (index: number): Promise<Sample> {
+  /** What a process uses; undefined if it has ended. */
+  async sample (index: number): Promise<Sample | undefined> {
     const child = this.#children[index]
-    if (child?.pid === undefined) throw new Error(`process ${index} was not started`)
-    const { promise, resolve } = Promise.withResolvers<Sample>()
+    if (child?.pid === undefined || !child.connected) return undefined
+    const { promise, resolve } = Promise.withResolvers<Sample | undefined>()
     const { pid } = child
     const listen = ({ sample }: ChildMessage): void => {
       if (sample === undefined) return
@@ -106,6 +107,7 @@ export class Processes {
       resolve({ process: index, pid, ...sample })
     }
     child.on('message', listen)
+    child.once('exit', () => resolve(undefined))
     child.send({})
     return promise
   }
