@@ -6,6 +6,7 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
+import { budgets } from './budgets.ts'
 import { hiddenTypes } from './exported-types.ts'
 import { followReadme } from './follow-readme.ts'
 import { pack, peerRanges, pnpm, readManifest, run, type Package } from './pack.ts'
@@ -13,9 +14,6 @@ import { root } from './sources.ts'
 
 const work = mkdtempSync(join(tmpdir(), 'check-packages-'))
 const problems: string[] = []
-/** What a user downloads for one package. The largest had 514 kB and 8 dependencies at 0.1.0. */
-const maxTarballBytes = 600_000
-const maxDependencies = 8
 
 /** Returns what the command printed. A failure becomes a problem, not an exception. */
 async function check (what: string, command: string, args: string[], cwd = root): Promise<string> {
@@ -41,7 +39,7 @@ async function checkTarball ({ name, folder, tarball }: Package): Promise<void> 
   const must = (isGood: boolean, problem: string): void => {
     if (!isGood) problems.push(`${name} ${problem}`)
   }
-  for (const file of ['LICENSE', 'README.md']) must(files.includes(file), `has no ${file}`)
+  for (const file of ['LICENSE', 'README.md', 'CHANGELOG.md']) must(files.includes(file), `has no ${file}`)
   for (
     const file of files.filter(file =>
       /\.test\.|\.tst\.|(^|\/)(test|tests|__tests__)\/|tsbuildinfo/.test(file)
@@ -68,18 +66,28 @@ async function checkTarball ({ name, folder, tarball }: Package): Promise<void> 
       `depends on ${dependency} as "${range}", which npm cannot resolve`
     )
   }
-  const { size } = statSync(tarball)
-  must(size <= maxTarballBytes, `packs ${size} bytes, over its budget of ${maxTarballBytes}`)
-  const dependencies = Object.keys(manifest.dependencies ?? {})
-  must(
-    dependencies.length <= maxDependencies,
-    `has ${dependencies.length} dependencies, over its budget of ${maxDependencies}`
-  )
+  checkBudget({ name, folder, tarball }, Object.keys(manifest.dependencies ?? {}).length, must)
   await check(`publint of ${name}`, 'publint', ['run', tarball, '--strict'])
   // attw resolves modules and JSON; other files, such as YAML, have no types to find.
   const untyped = Object.keys(manifest.exports ?? {}).filter(entry => /\.ya?ml$/.test(entry))
   await check(`attw of ${name}`, 'attw', [tarball, '--profile', 'esm-only', '--no-definitely-typed',
     '--format', 'ascii', '--no-emoji', ...untyped.length > 0 ? ['--exclude-entrypoints', ...untyped] : []])
+}
+
+function checkBudget (
+  { folder, tarball }: Package,
+  dependencies: number,
+  must: (isGood: boolean, problem: string) => void
+): void {
+  const budget = budgets[folder]
+  must(budget !== undefined, 'has no budget: add it to .ci/budgets.ts')
+  if (budget === undefined) return
+  const { size } = statSync(tarball)
+  must(size <= budget.tarball, `packs ${size} bytes, over its budget of ${budget.tarball}`)
+  must(
+    dependencies <= budget.dependencies,
+    `has ${dependencies} dependencies, over its budget of ${budget.dependencies}`
+  )
 }
 
 const compilers = { 'TypeScript 6': 'typescript/lib/tsc.js', 'TypeScript 7': '@typescript/native/bin/tsc' }
@@ -147,6 +155,8 @@ async function checkInstalled (packages: readonly Package[]): Promise<void> {
         '--eval', `await import('${name}')`], project)
     )
   )
+  copyFileSync(join(root, '.ci/smoke/app.js'), join(project, 'app.js'))
+  await check('a small application does not run', process.execPath, ['app.js', 'limits.json'], project)
   await checkTypes(project, 'consumer.ts', 'the published types')
 }
 

@@ -53,7 +53,9 @@ const { level, reasons, findings } = await manager.doctor({ probe: true })
 for (const { id, level, object, meaning, fix } of findings) console.log(level, id, object, meaning, fix)
 \`\`\`
 
-It uses the login of \`ownerUrl\`. Each family of checks is one query.
+It uses the login of \`ownerUrl\`.
+
+Each family of checks is one query.
 
 It compares tables with \`options.tables\`. It compares policies with the two that \`protect\` makes with \
 these options.
@@ -74,8 +76,10 @@ these options.
 | \`warning\` | a layer of the separation is weaker than intended, or something is about to fail |
 | \`info\` | could be made stricter, for example by \`init({ harden: true })\` |
 
-The report's own \`level\` says how far the logins are kept apart, from L0 to L4. \`reasons\` says what \
-keeps the next level away. See [the levels](roles-and-policies.md#levels).
+The report's own \`level\` says how far the logins are kept apart, from L0 to L4. See [the \
+levels](roles-and-policies.md#levels).
+
+Its \`reasons\` say what keeps the next level away.
 
 ## Options
 
@@ -97,7 +101,9 @@ policies off, and to make objects.
 ## At the boot
 
 A boot runs the checks that the application's login can make at once: D101 to D114, D213, D3xx, D4xx and \
-D601. The option \`database.doctor\` says what becomes of their findings:
+D601.
+
+The option \`database.doctor\` says what becomes of their findings:
 
 | value | effect |
 |---|---|
@@ -113,7 +119,9 @@ D601. The option \`database.doctor\` says what becomes of their findings:
 
 ## Checks
 
-An id keeps its meaning. These tables are written by \`node .ci/doctor-page.ts\` from the code.
+An id keeps its meaning.
+
+These tables are written by \`node .ci/doctor-page.ts\` from the code.
 
 ${titles.map(tableOf).join('\n\n')}
 `

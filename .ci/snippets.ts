@@ -31,9 +31,10 @@ export function importsOf (code: string): readonly string[] {
 /** Starts a server as a reader does. Resolves to its port, or rejects with its output. */
 export async function serve (
   args: readonly string[],
-  cwd: string
+  cwd: string,
+  environment: Readonly<Record<string, string | undefined>> = process.env
 ): Promise<{ readonly child: ChildProcess; readonly port: number }> {
-  const env = { ...process.env, PORT: '0' }
+  const env = { ...environment, PORT: '0' }
   const child = spawn(process.execPath, [...args], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   child.stderr.on('data', chunk => {

@@ -95,10 +95,12 @@ function commandOf (args: readonly string[]): [command: string, args: string[]] 
 
 /** tap's exit code also covers low coverage, a crashed file and an empty set of files. */
 async function runTap (): Promise<Summary & { status: number }> {
-  const redis = await redisUrl()
-  const database = process.env.TEST_DATABASE_URL || await start(startPostgres())
   const [command, args] = commandOf(process.argv.slice(2))
-  const bundles = isPlain(process.argv.slice(2)) ? await bundleLibraries(cache) : {}
+  const [redis, database, bundles] = await Promise.all([
+    redisUrl(),
+    process.env.TEST_DATABASE_URL || start(startPostgres()),
+    isPlain(process.argv.slice(2)) ? bundleLibraries(cache) : {}
+  ])
   tap = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,

@@ -25,7 +25,7 @@ async function main () {
     registry: memoryRegistry([tenant('acme'), tenant('globex')]),
     database: 'pglite://memory',
     rls: { secret: 'x'.repeat(32) },
-    ...(process.env.REDIS_URL && { redis: { ...redisOptions(process.env.REDIS_URL), keyPrefix: `smoke${process.pid}:` } }),
+    ...(process.env.REDIS_URL && { redis: redisOptions(process.env.REDIS_URL), namespace: `smoke${process.pid}` }),
     rateLimit: { file }
   })
   app.get('/me', async request => ({ slug: request.tenant.slug, hits: await request.cache.increment('hits') }))

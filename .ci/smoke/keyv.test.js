@@ -2,16 +2,20 @@
 // namespace of both.
 import keyvTestSuite from '@keyv/test-suite'
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
-import { createTenant, TenantScope } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { Keyv } from 'keyv-tested'
 import * as test from 'vitest'
 
-const redis = process.env.REDIS_URL ? { redis: { host: new URL(process.env.REDIS_URL).hostname, port: Number(new URL(process.env.REDIS_URL).port), keyPrefix: `keyv${process.pid}:` } } : {}
+const { hostname, port } = process.env.REDIS_URL ? new URL(process.env.REDIS_URL) : {}
+const redis = hostname
+  ? { redis: { host: hostname, port: Number(port) }, namespace: `keyv${process.pid}` }
+  : {}
 const caches = openCache(resolveCacheOptions(redis))
 await caches.start()
 test.afterAll(() => caches.close())
 
-const scope = new TenantScope(createTenant({ id: 'acme', slug: 'acme' }), { info () {}, warn () {}, error () {} })
+const scope = new TenantScope(toTenant({ id: 'acme', slug: 'acme' }), { info () {}, warn () {}, error () {} })
 const cache = caches.forScope(scope)
 
 test.describe('a tenant’s cache named by Keyv', () => { keyvTestSuite(test, Keyv, () => cache.toKeyv()) })

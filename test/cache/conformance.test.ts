@@ -281,22 +281,24 @@ for (const { name, skip, options } of stores) {
     }
   )
 
-  t.test(
-    `${name}: a value past its life is served by wrap alone while a new one is loaded`,
-    { skip },
-    async t => {
-      const app = await fresh(t, { jitter: 0 })
-      const cache = cacheOf(app, 'a')
-      t.equal(await cache.wrap('k', () => 'old', { ttl: '1ms', staleFor: '1m' }), 'old')
-      await until(async () => await cache.get('k') === undefined)
-      const go = gate<string>()
-      t.equal(await cache.wrap('k', () => go.opened, { staleFor: '1m' }), 'old')
-      t.equal(await cache.wrap('k', () => t.fail('one refresh at a time'), { staleFor: '1m' }), 'old')
-      go.open('new')
-      await until(async () => await cache.get('k') === 'new')
-      t.equal(await cache.wrap('k', () => t.fail('fresh')), 'new')
-    }
-  )
+  for (const lock of [false, true])
+    t.test(
+      `${name}: a value past its life is served by wrap alone while a new one is loaded, lock ${lock}`,
+      { skip },
+      async t => {
+        const app = await fresh(t, { jitter: 0 })
+        const cache = cacheOf(app, 'a')
+        const options = { staleFor: '1m', lock }
+        t.equal(await cache.wrap('k', () => 'old', { ttl: '1ms', staleFor: '1m' }), 'old')
+        await until(async () => await cache.get('k') === undefined)
+        const go = gate<string>()
+        t.equal(await cache.wrap('k', () => go.opened, options), 'old')
+        t.equal(await cache.wrap('k', () => t.fail('one refresh at a time'), options), 'old')
+        go.open('new')
+        await until(async () => await cache.get('k') === 'new')
+        t.equal(await cache.wrap('k', () => t.fail('fresh')), 'new')
+      }
+    )
 
   t.test(`${name}: a value ends with its life`, { skip }, async t => {
     const cache = cacheOf(await fresh(t), 'a')

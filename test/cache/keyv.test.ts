@@ -5,7 +5,7 @@ import Keyv from 'keyv'
 import { Keyv as Keyv5 } from 'keyv-5'
 import t from 'tap'
 
-import { installationKey, tenantKey } from '@fastify-tenancy/core'
+import { installationKey, tenantKey } from '@fastify-tenancy/core/keys'
 
 import { until } from '../support/until.ts'
 import { freshRedisOptions, noRedis } from '../support/fresh.ts'

@@ -5,7 +5,9 @@ import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
-import { ScopeTransaction, tenantKey, type ScopeLogger } from '@fastify-tenancy/core'
+import type { ScopeLogger } from '@fastify-tenancy/core'
+import { tenantKey } from '@fastify-tenancy/core/keys'
+import { ScopeTransaction } from '@fastify-tenancy/core/scope'
 import { openRedis } from '@fastify-tenancy/redis'
 
 import { RedisStore } from '../../packages/cache/src/redis-store.ts'

@@ -4,7 +4,7 @@ import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 
 import type { CacheOptions } from '@fastify-tenancy/cache'
-import { installationKey, Seal, tenantKey } from '@fastify-tenancy/core'
+import { installationKey, Seal, tenantKey } from '@fastify-tenancy/core/keys'
 
 import { freshRedisOptions, noRedis } from '../support/fresh.ts'
 import { appWith, cacheOf } from './stub.ts'

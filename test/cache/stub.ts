@@ -5,8 +5,8 @@ import Fastify from 'fastify'
 import fp from 'fastify-plugin'
 
 import tenantCache, { type CacheOptions, type TenantCacheHandle } from '@fastify-tenancy/cache'
-import { toTenant, RequestTenancy, resolveRouteTenancy, TenantScope,
-  type ScopeLogger } from '@fastify-tenancy/core'
+import { toTenant, type ScopeLogger } from '@fastify-tenancy/core'
+import { RequestTenancy, resolveRouteTenancy, TenantScope } from '@fastify-tenancy/core/scope'
 
 export const silent: ScopeLogger = { info () {}, warn () {}, error () {} }
 

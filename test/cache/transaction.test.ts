@@ -4,7 +4,7 @@ import { Redis } from 'ioredis'
 import t from 'tap'
 
 import type { CacheOptions, TenantCacheHandle } from '@fastify-tenancy/cache'
-import { ScopeTransaction } from '@fastify-tenancy/core'
+import { ScopeTransaction } from '@fastify-tenancy/core/scope'
 
 import { freshRedisOptions, noRedis } from '../support/fresh.ts'
 import { appWith, cacheOf, scopeOf } from './stub.ts'

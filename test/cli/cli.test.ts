@@ -227,7 +227,7 @@ t.test('a limits file is checked as the application does when it reads it', asyn
   })
   t.match(await run(files, 'limits', 'check', join(files, 'good.json')), {
     code: 0,
-    stdout: /1 plans, 0 tenants/
+    stdout: /1 plan, 0 tenants/
   })
   t.match(await run(files, 'limits', 'check', join(files, 'bad.yaml')), {
     code: 1,

@@ -42,7 +42,7 @@ for (const [name, config] of Object.entries(files)) {
     })
     t.match(await onNamed('create', slug), { code: 0 })
     t.match(await onNamed('suspend', slug), { code: 0, stdout: /suspended/ })
-    t.match(JSON.parse((await onNamed('doctor', '--json')).stdout), { findings: [] })
+    t.match(JSON.parse((await onNamed('doctor', '--json')).stdout), { findings: { length: 0 } })
     t.match(await onNamed('list'), { code: 0 })
     t.match(await onNamed('delete', slug, '--yes'), { code: 0 })
     t.match(await onNamed('purge', slug, '--yes'), { code: 0 })

@@ -1,6 +1,7 @@
 // The four actions: what they do, what the audit says, and what is refused.
 import t from 'tap'
 
+import { Confirmations } from '../../packages/console/src/routes/confirmations.ts'
 import { consoleWorld, operator } from './console-world.ts'
 
 const world = await consoleWorld(t)
@@ -85,7 +86,8 @@ t.test('a forged, foreign, altered or repeated form does nothing', async t => {
     ['another action', { path: '/tenants/g-1/invalidate' }],
     ['another operator', { headers: { 'x-operator': 'mallory' } }],
     ['a form of another site', { headers: { 'sec-fetch-site': 'cross-site' } }],
-    ['a form of a sister site', { headers: { 'sec-fetch-site': 'same-site' } }]
+    ['a form of a sister site', { headers: { 'sec-fetch-site': 'same-site' } }],
+    ['an unknown relation', { headers: { 'sec-fetch-site': '' } }]
   ]
   const [first, lines] = [await manager.get({ id: 'g-1' }), (await audit('g-1')).length]
   for (const [how, change] of tries) {
@@ -116,6 +118,40 @@ t.test('a forged, foreign, altered or repeated form does nothing', async t => {
   }
   t.same(await manager.get({ id: 'g-1' }), first)
   t.equal((await audit('g-1')).length, lines)
+})
+
+t.test('over plain HTTP a sister host that sets the session cookie cannot act', async t => {
+  const session = 'S'.repeat(43)
+  const { version = 0 } = await manager.get({ id: 'g-1' }) ?? {}
+  const post = async (origin: string | undefined): Promise<number> => {
+    const token = new Confirmations().issue(session, {
+      actor: operator,
+      action: 'suspend',
+      tenant: 'g-1',
+      version
+    })
+    const reply = await app.inject({
+      method: 'POST',
+      url: '/_tenancy/tenants/g-1/suspend',
+      headers: {
+        host: 'ops.example.com:8080',
+        'x-operator': operator,
+        cookie: `tenancy-console=${session}`,
+        'content-type': 'application/x-www-form-urlencoded',
+        ...(origin !== undefined && { origin })
+      },
+      payload: new URLSearchParams({ token, version: String(version) }).toString()
+    })
+    return reply.statusCode
+  }
+  for (
+    const origin of ['http://evil.example.com', 'http://ops.example.com', 'null', '',
+      'http://ops.example.com:8080.evil.com', 'http://ops.example.com:8080@evil.com']
+  )
+    t.equal(await post(origin), 403, origin)
+  t.match(await manager.get({ id: 'g-1' }), { status: 'active', version })
+  t.equal(await post('http://OPS.example.com:8080'), 303, 'control: the console itself can')
+  await manager.resume({ id: 'g-1' })
 })
 
 t.test('every line of a manager with an actor names the actor, and no name is odd', async t => {

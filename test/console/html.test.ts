@@ -4,12 +4,12 @@ import { join } from 'node:path'
 import t from 'tap'
 
 import { root } from '../../.ci/sources.ts'
-import { Confirmations, type Subject } from '../../packages/console/src/confirmations.ts'
-import { html } from '../../packages/console/src/html.ts'
+import { Confirmations, type Subject } from '../../packages/console/src/routes/confirmations.ts'
+import { html } from '../../packages/console/src/html/html.ts'
 import { tenantPlots } from '../../packages/console/src/plots/tenant-plots.ts'
 import { UsageHistory } from '../../packages/console/src/plots/usage-history.ts'
-import { Recent } from '../../packages/console/src/recent.ts'
-import type { CountedUsage, CountedReport } from '../../packages/console/src/suite.ts'
+import { Recent } from '../../packages/console/src/data/recent.ts'
+import type { CountedUsage, CountedReport } from '../../packages/console/src/data/suite.ts'
 
 t.test('html escapes every value that is not HTML itself', async t => {
   const name = `<img src=x onerror="a('b')">&\``
@@ -34,7 +34,7 @@ t.test('no page has an inline style or script, and markup comes from html alone'
     const text = readFileSync(join(folder, file), 'utf8')
     if (file !== 'assets/icon.ts') t.notMatch(text, /(?<!html)`\s*<\w/, `${file} has no HTML of its own`)
     t.notMatch(text, /\sstyle="|<style|<script(?! src=)|\son\w+="|javascript:/, file)
-    if (file !== 'html.ts') t.notMatch(text, /new Html\(/, file)
+    if (file !== 'html/html.ts') t.notMatch(text, /new Html\(/, file)
   }
 })
 

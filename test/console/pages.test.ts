@@ -1,6 +1,6 @@
 // Who sees the pages, and what is on them.
 import tenancyConsole from '@fastify-tenancy/console'
-import Fastify from 'fastify'
+import Fastify, { type FastifyReply } from 'fastify'
 import { mock } from 'node:test'
 import t from 'tap'
 
@@ -128,6 +128,30 @@ t.test('every reply forbids what is inline, what is foreign, and frames', async 
       if (as === null || !url.startsWith('/assets')) t.equal(headers['cache-control'], 'no-store')
     }
   }
+})
+
+t.test('an application that shares its replies with other sites does not share the console', async t => {
+  const other = Fastify().decorate('tenancy', app.tenancy)
+  t.teardown(() => other.close())
+  for (const hook of ['onRequest', 'onSend'] as const) {
+    other.addHook(hook, async (_request: unknown, reply: FastifyReply) => {
+      reply.headers({
+        'access-control-allow-origin': 'https://evil.com',
+        'access-control-allow-credentials': 'true'
+      })
+    })
+  }
+  other.get('/own', async () => 'shared')
+  await other.register(tenancyConsole, {
+    prefix: '/ops',
+    manager,
+    authorize: ({ headers }) => headers['x-operator'] as string | undefined
+  })
+  const shares = async (url: string, headers: Record<string, string>): Promise<boolean> =>
+    JSON.stringify((await other.inject({ url, headers })).headers).includes('access-control')
+  for (const url of ['/ops', '/ops/tenants/a-1/live', '/ops/tenants/a-1/suspend', '/ops/none'])
+    for (const headers of [{}, { 'x-operator': operator }]) t.notOk(await shares(url, headers), url)
+  t.ok(await shares('/own', {}), 'control')
 })
 
 t.test('a name, a setting, an audit line and a finding that are markup are shown as text', async t => {

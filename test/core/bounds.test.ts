@@ -1,5 +1,7 @@
 // Which values a tenant's fields may have, and how a tenant is printed.
-import { boundsProblem, checkOptions, toTenant, memoryRegistry, printable } from '@fastify-tenancy/core'
+import { toTenant, memoryRegistry } from '@fastify-tenancy/core'
+import { boundsProblem, printable } from '@fastify-tenancy/core/names'
+import { checkOptions } from '@fastify-tenancy/core/options'
 import { createManager } from '@fastify-tenancy/manager'
 import { tenantResolver } from '@fastify-tenancy/resolver'
 import Fastify from 'fastify'

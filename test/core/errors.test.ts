@@ -2,6 +2,7 @@ import Fastify from 'fastify'
 import t from 'tap'
 
 import * as core from '@fastify-tenancy/core'
+import type { TenancyErrorConstructor } from '@fastify-tenancy/core/errors'
 
 // The list of section 10 of the contract.
 const promised: Record<string, { code: string; statusCode: number; retryAfter?: number }> = {
@@ -21,7 +22,7 @@ const promised: Record<string, { code: string; statusCode: number; retryAfter?: 
 
 const constructors = Object.entries(core).filter(([name]) => /^(?!Internal)[A-Z]\w*Error$/.test(name)) as [
   string,
-  core.TenancyErrorConstructor
+  TenancyErrorConstructor
 ][]
 
 t.test('each error has its code, its status, and where to wait helps, the seconds', async t => {

@@ -3,7 +3,7 @@ import t from 'tap'
 
 import { addressKey, cacheChannel, installationKey, installationProblem, invalidationChannel, lookupKey,
   processesKey, roleName, tenantIdentifier, tenantKey, tenantKeyPrefix,
-  type KeySpace } from '@fastify-tenancy/core'
+  type KeySpace } from '@fastify-tenancy/core/keys'
 
 const spaces: readonly KeySpace[] = ['cache', 'cache-epoch', 'cache-tag', 'limit', 'limit-client',
   'limit-route', 'lock']
@@ -50,6 +50,7 @@ t.test('all keys of a tenant share one Cluster slot, and no key part can be its 
     t.throws(() => lookupKey('slug', bad), TypeError)
     t.throws(() => addressKey(bad), TypeError)
   }
+  t.equal(addressKey('192.0.2.1'), 'tenancy:address:{192.0.2.1}:')
 })
 
 t.test("EDG-01 two installations share no key, and the hash tag stays the tenant's", async t => {

@@ -1,7 +1,7 @@
 import t from 'tap'
 import * as v from 'valibot'
 
-import { checkOptions, duration, positiveInteger, timeout } from '@fastify-tenancy/core'
+import { checkOptions, duration, positiveInteger, timeout } from '@fastify-tenancy/core/options'
 
 const schema = v.strictObject({
   ttl: v.optional(duration, '5m'),

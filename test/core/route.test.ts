@@ -1,6 +1,6 @@
 import t from 'tap'
 
-import { resolveRouteTenancy } from '@fastify-tenancy/core'
+import { resolveRouteTenancy } from '@fastify-tenancy/core/scope'
 
 const defaults = {
   mode: 'required',

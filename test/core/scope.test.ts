@@ -1,7 +1,8 @@
 import t from 'tap'
 
-import { toTenant, currentScope, currentTenant, RequestTenancy, resolveRouteTenancy, runInScope, TenantScope,
-  TenantUnknownError, type ScopeLogger } from '@fastify-tenancy/core'
+import { toTenant, currentScope, currentTenant, TenantUnknownError,
+  type ScopeLogger } from '@fastify-tenancy/core'
+import { RequestTenancy, resolveRouteTenancy, runInScope, TenantScope } from '@fastify-tenancy/core/scope'
 
 const silent: ScopeLogger = { info () {}, warn () {}, error () {} }
 const scopeOf = (slug: string, log = silent): TenantScope =>

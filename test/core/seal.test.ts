@@ -1,6 +1,6 @@
 import t from 'tap'
 
-import { deriveKey, Seal, signatureLength } from '@fastify-tenancy/core'
+import { deriveKey, Seal, signatureLength } from '@fastify-tenancy/core/keys'
 
 const [first, second] = ['a secret of the tests, 32 characters',
   'another secret of the tests, 32 of it'] as const

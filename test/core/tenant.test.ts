@@ -1,6 +1,7 @@
 import t from 'tap'
 
-import { toTenant, idProblem, slugProblem, tenantIdentifier, tenantKey } from '@fastify-tenancy/core'
+import { toTenant, idProblem, slugProblem } from '@fastify-tenancy/core'
+import { tenantIdentifier, tenantKey } from '@fastify-tenancy/core/keys'
 
 t.test('a tenant is frozen to its last property, dates too', async t => {
   const tenant = toTenant({ id: 'a', slug: 'acme', settings: { theme: { dark: true } } })

@@ -61,6 +61,25 @@ t.test('under NODE_ENV=production unsigned contexts are warned of at every level
   t.equal(await warned(on.superUrl), true)
 })
 
+t.test('under NODE_ENV=production an embedded database needs allowEmbedded', t => {
+  const { NODE_ENV } = process.env
+  t.teardown(() => {
+    if (NODE_ENV === undefined) delete process.env.NODE_ENV
+    else process.env.NODE_ENV = NODE_ENV
+  })
+  const url = 'pglite://memory'
+  process.env.NODE_ENV = 'production'
+  t.throws(() => resolveDatabaseOptions({ database: url }), {
+    code: 'FST_TENANCY_OPTION_INVALID',
+    message: /options\.database must be a postgres:\/\/ URL.*set options\.database\.allowEmbedded to true/
+  })
+  t.throws(() => resolveDatabaseOptions({ database: { url, allowEmbedded: false } }))
+  t.doesNotThrow(() => resolveDatabaseOptions({ database: { url, allowEmbedded: true } }))
+  process.env.NODE_ENV = 'development'
+  t.doesNotThrow(() => resolveDatabaseOptions({ database: url }), 'control: elsewhere it is accepted')
+  t.end()
+})
+
 t.test('an empty PostgreSQL is refused with what to run', async t => {
   const database = openDatabase(resolveDatabaseOptions({ database: await freshDatabase(t) }))
   t.teardown(() => database.close())

@@ -1,4 +1,5 @@
-import { toTenant, TenantScope } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { sql } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'

@@ -98,6 +98,20 @@ t.test('a wait ends after its bound, and leaves nothing behind', async t => {
   t.ok(await queue.acquire('a'), 'a slot given back twice is one slot')
 })
 
+t.test('a caller that gives up lets another tenant have more than its share', async t => {
+  const queue = fairQueue(t, { share: 1, maxWait: 20 })
+  const { order, ask } = asker(queue)
+  const [first] = [await ask('a'), await ask('a'), await ask('b'), await ask('b')]
+  const leaving = t.rejects(ask('b'), { code: 'FST_TENANCY_DATABASE_BUSY' })
+  const staying = ask('a')
+  first()
+  await tick()
+  t.equal(order.length, 4, 'both have their share, so neither gets the free slot while both wait')
+  await leaving
+  await staying
+  t.same(order.at(-1), 'a', 'no slot was released in between')
+})
+
 t.test('a thousand callers of ten tenants are all served, never more at once than slots', async t => {
   const queue = fairQueue(t)
   let inside = 0

@@ -1,5 +1,6 @@
 // Handles whose statements a test declares harmless, on one pool.
-import { toTenant, TenantScope } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import type { DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import type { CompiledQuery, Kysely } from 'kysely'

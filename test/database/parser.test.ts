@@ -241,3 +241,20 @@ t.test('CON-16 a value of more than 512 MiB', { skip: !isLong && 'takes 2 GB of 
   })
   t.same(await db.selectFrom('notes').selectAll().execute(), [])
 })
+
+t.test('CON-16 a type parser of the application that throws fails its statement alone', async t => {
+  const on = await provision(t)
+  const types = {
+    getTypeParser: (oid: number, format?: 'text' | 'binary') =>
+      oid === 20
+        ? (text: string) => {
+          throw new Error(`no parser for ${text}`)
+        }
+        : pg.types.getTypeParser(oid, format as 'text')
+  } as pg.CustomTypesConfig
+  const { db } = handle(t, await open(t, on, { types, pool: { max: 1 } }), 'acme')
+  await t.rejects(sql`select n::bigint from generate_series(1, 3) n`.execute(db), {
+    message: 'no parser for 1'
+  })
+  t.same((await sql`select 1 as one`.execute(db)).rows, [{ one: 1 }], 'the connection is usable')
+})

@@ -1,6 +1,6 @@
 // Ranges of numbers that a session took ahead from a sequence with a cache. The driver forgets them
 // with each reset, and where another tenant's transaction begins.
-import { TenantScope } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import type { Kysely } from 'kysely'

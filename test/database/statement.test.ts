@@ -5,9 +5,9 @@ import { readStatementText } from '../../packages/database/src/connection/statem
 t.test('CPY-01 INJ-22 only statements on rows are allowed, whatever stands before them', async t => {
   for (
     const text of ['select 1', ' SELECT 1', '/* a /* nested */ comment */ select 1', '-- line\nselect 1',
-      '((select 1))', '\n\t(values (1))', 'with x as (select 1) select * from x', 'insert into t values (1)',
-      'update t set a = 1', 'delete from t', 'table t',
-      'merge into t using u on true when matched then do nothing']
+      '-- line\rselect 1', '-- line\r\nselect 1', '((select 1))', '\n\t(values (1))',
+      'with x as (select 1) select * from x', 'insert into t values (1)', 'update t set a = 1',
+      'delete from t', 'table t', 'merge into t using u on true when matched then do nothing']
   ) {
     t.ok(readStatementText(text).isAllowed, text)
   }
@@ -17,7 +17,9 @@ t.test('CPY-01 INJ-22 only statements on rows are allowed, whatever stands befor
       'savepoint a', "prepare transaction 'x'", 'create table t ()', 'drop table t', 'truncate t',
       'lock table t', 'discard all', 'explain select 1', 'vacuum', 'grant a to b',
       '/* select */ drop table t', '-- select\ndrop table t', ';select 1', '"select" 1', '$1', 'notify x',
-      'show role', 'declare c cursor for select 1', 'fetch c', 'execute x', 'prepare x as select 1']
+      '--\rdo $$ begin\nupdate t set a = 1; commit; end $$', '--x\rcopy (\nselect 1) to stdout',
+      '-- x\r\rexplain analyze\nselect 1', '(--\rlisten\nupdate', '--\rprepare x as\nselect 1', 'show role',
+      'declare c cursor for select 1', 'fetch c', 'execute x', 'prepare x as select 1']
   ) {
     t.notOk(readStatementText(text).isAllowed, text)
   }
@@ -28,13 +30,16 @@ t.test('CON-04 SELECT … INTO is known by the place of its INTO', async t => {
     const text of ['select * into t from notes', 'select 1 INTO temp t',
       'with x as (select 1) select * into x2 from x', 'select 1/**/into t', 'select 1 --\ninto t',
       "select '''' into t", "select E'\\'' into t", 'select $$ $$ into t', 'select "a"into t',
-      '(select 1 into t)', 'select 1 as into into t']
+      '(select 1 into t)', 'select 1 as into into t', 'select 1 insert into temp t',
+      'select 1 as merge into t', '(select 1 insert into temp t)',
+      'with x as (select 1) select 1 insert into t', 'insert into t select 1 into t2']
   ) {
     t.ok(readStatementText(text).makesTable, text)
   }
   for (
-    const text of ['insert into t values (1)', 'INSERT  /* a */ INTO t select 1',
-      'with x as (insert into t values (1) returning *) select * from x',
+    const text of ['insert into t values (1)', 'with x as (select 1) insert into t select * from x',
+      'insert into t select 1', 'with x as ((select 1) union (select 2)) merge into t using u on true',
+      'INSERT  /* a */ INTO t select 1', 'with x as (insert into t values (1) returning *) select * from x',
       'merge into t using u on true when matched then do nothing', "select 'a into b'",
       'select "into" from t', 'select t.into from t', 'select 1 as into', 'select $a$ into $a$',
       '-- into\nselect 1', '/* select /* into */ into */ select 1', "select E'\\' into '"]

@@ -1,4 +1,5 @@
 import { sql } from 'kysely'
+import { PassThrough } from 'node:stream'
 import t, { type Test } from 'tap'
 
 import { dbOf, suite } from '../support/suite.ts'
@@ -203,5 +204,23 @@ t.test("an application's own preHandler is part of the transaction", async t => 
     throw new Error('handler')
   })
   await send('/')
+  t.same(await bodies(), [])
+})
+
+t.test('a reply that begins before any statement ends the transaction: no later one writes', async t => {
+  const { app, send, bodies } = await start(t)
+  let late = ''
+  app.post('/', { config }, (request, reply) => {
+    const stream = new PassThrough()
+    void reply.send(stream)
+    stream.write('a')
+    void (async () => {
+      await until(() => reply.raw.headersSent)
+      late = await write(request, 'acme:late').then(() => 'written', (error: { code: string }) => error.code)
+      stream.end()
+    })()
+  })
+  t.match(await send('/'), { statusCode: 200, body: 'a' })
+  t.match(late, /^FST_TENANCY_/)
   t.same(await bodies(), [])
 })

@@ -207,7 +207,7 @@ for (const isolation of ['row', 'schema', 'database'] as const) {
 t.test("RL-01 a limits file of the reader's own sets other limits", async t => {
   const file = join(t.testdir(), 'limits.yaml')
   writeFileSync(file, 'tenants:\n  acme: { rpm: 2 }\n  globex: { rpm: 4 }\n')
-  const http = await start(t, { limitsFile: file })
+  const http = await start(t, { limitsFile: file, databaseUrl: await freshDatabase(t) })
   const statuses = async (slug: string): Promise<number[]> => {
     const all: number[] = []
     for (let i = 0; i < 5; i++) all.push((await http(`${slug}.localhost`, 'GET', '/me')).status)

@@ -1,7 +1,8 @@
-// docs/start.md: its files are compiled, served and tested as a reader does it, in an empty folder.
+// docs/start.md up to section 6: its files are compiled, served and tested as a reader does it, in an
+// empty folder. operate.long.test.ts follows section 7.
 import { execFile } from 'node:child_process'
-import { readFileSync, symlinkSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
 
@@ -14,7 +15,10 @@ const run = promisify(execFile)
 
 const folder = t.testdir({ 'package.json': '{ "type": "module" }' })
 symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
-for (const [name, code] of namedSnippets(page)) writeFileSync(join(folder, name), code)
+for (const [name, code] of namedSnippets(page)) {
+  mkdirSync(dirname(join(folder, name)), { recursive: true })
+  writeFileSync(join(folder, name), code)
+}
 
 t.test('the install lines name what the files import', async t => {
   const line = [...installLine(page), '@fastify-tenancy/testing']

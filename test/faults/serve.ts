@@ -33,6 +33,7 @@ export async function serve (t: Test, on: Provisioned, env: Record<string, strin
     execArgv: ['--conditions=@fastify-tenancy/source'],
     env: {
       PATH: process.env.PATH,
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
       NODE_OPTIONS: process.env.NODE_OPTIONS,
       TENANCY_TEST_DEATHS: process.env.TENANCY_TEST_DEATHS,
       DATABASE_URL: on.url,

@@ -1,6 +1,6 @@
 // The table "What each withstands" of docs/strategies.md, cell by cell: the attacker's SQL is part
 // of a statement of the application's.
-import { tenantRole } from '@fastify-tenancy/core'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import { sql, type RawBuilder } from 'kysely'
 import t from 'tap'
 

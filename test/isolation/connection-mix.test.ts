@@ -11,7 +11,7 @@ import { everything } from './traces/observables.ts'
 t.setTimeout(isLong ? 1_800_000 : 120_000)
 
 const ground = await prepareGround(t)
-const rounds = isLong ? 4_000 : 300
+const rounds = isLong ? 4_000 : 150
 // A lock of one tenant's session would hold up another tenant's: that is no trace.
 const effects = ground.effects.filter(({ name, breaksReset }) => !breaksReset && !/lock|deferred/.test(name))
 

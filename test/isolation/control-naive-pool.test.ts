@@ -3,7 +3,7 @@
 import pg from 'pg'
 import t, { type Test } from 'tap'
 
-import { roleName } from '@fastify-tenancy/core'
+import { roleName } from '@fastify-tenancy/core/keys'
 
 import { freshDatabase } from '../support/fresh.ts'
 import { runIsolationHarness, tags, tenants, type IsolationHandle } from './harness.ts'

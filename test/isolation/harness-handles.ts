@@ -1,5 +1,6 @@
 // The harness' handles over `request.db`.
-import { toTenant, TenantScope } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import { sql, type Kysely } from 'kysely'
 

@@ -35,8 +35,8 @@ for (const [mode, secret] of modes) {
     }
   })
 
-  // PGlite takes seconds to start.
-  if (mode === 'plain' && !isLong) continue
+  // PGlite takes seconds to start. Daily, test/isolation/matrix/others.test.ts has two tenants on it.
+  if (!isLong) continue
   t.test(`${mode} on PGlite: request.db leaks nothing under the harness`, async t => {
     const pool = openPool('pglite://memory')
     t.teardown(() => pool.end())

@@ -1,6 +1,7 @@
 // What the server itself tells one tenant about another in strategies `schema` and `database`. Each
 // test is one cell of the README's table. Strategy `rls` is in side-channels-server.test.ts.
-import { tenantRole, type TenantRecord } from '@fastify-tenancy/core'
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import { sql, type Kysely } from 'kysely'
 import type pg from 'pg'
 import t, { type Test } from 'tap'

@@ -97,6 +97,10 @@ t.test('prepare asks for missing facts with a fix before any change', async t =>
     { adoption: { backfill: { settings: { parent: 'users' } } } },
     /'settings' has no foreign key to 'users'/
   )
+  await refuses(
+    { adoption: { backfill: { users: false, settings: { parent: 'users' } } } },
+    /backfill\.settings names 'users', which gets no tenant column because .*backfill\.users is false/
+  )
   await refuses({ adoption: { backfill: { settings: { sql: 'now()' } } } }, /is of type timestamptz: cast it/)
   await refuses(
     { adoption: { backfill: { settings: { sql: 'no_such_column' } } } },

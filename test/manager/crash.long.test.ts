@@ -28,7 +28,7 @@ async function inProcess (
     JSON.stringify({ superUrl, strategy, verb, id, steps })
   ], {
     execArgv: ['--conditions=@fastify-tenancy/source'],
-    env: { ...process.env, NODE_COMPILE_CACHE: cache },
+    env: { NODE_COMPILE_CACHE: cache, ...process.env },
     silent: true
   })
   const [code, signal] = await once(child, 'exit') as [number | null, string | null]

@@ -1,6 +1,6 @@
 // Objects outside a tenant's schema that depend on it: a drop that would remove them is refused by
 // their names.
-import { tenantRole } from '@fastify-tenancy/core'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import t from 'tap'
 

@@ -1,5 +1,6 @@
 import t from 'tap'
 
+import { grantOptions, serverVersion } from '../support/server-version.ts'
 import { runHoles } from './doctor-holes.ts'
 
 t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found and fixed', async t => {
@@ -14,7 +15,11 @@ t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found 
       finds: ['D302 role {app}'],
       plant: 'alter role {app} bypassrls'
     },
-    { name: 'INHERIT', finds: ['D306 role {login}'], plant: 'grant {app} to {login} with inherit true' },
+    {
+      name: 'INHERIT',
+      finds: ['D306 role {login}'],
+      plant: serverVersion < 16 ? 'alter role {login} inherit' : 'grant {app} to {login} with inherit true'
+    },
     {
       name: 'the owner of a table',
       finds: ['D307 role {login}'],
@@ -36,7 +41,7 @@ t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found 
     {
       name: 'may grant itself the system',
       finds: ['D308 role {system} of {login}'],
-      plant: 'grant {system} to {login} with admin true, inherit false, set false'
+      plant: `grant {system} to {login} ${grantOptions.onlyAdmin}`
     },
     {
       name: 'owns the database',
@@ -57,7 +62,7 @@ t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found 
     {
       name: 'inherits from a role that it may not become',
       finds: ['D308 role pg_monitor of {app}'],
-      plant: 'grant pg_monitor to {app} with inherit true, set false'
+      plant: `grant pg_monitor to {app} ${grantOptions.inherit}`
     },
     {
       name: "may become a role that only looks like a tenant's",
@@ -69,7 +74,7 @@ t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found 
       name: "a tenant's role is none",
       finds: [],
       plant: 'create role tenant_a{suffix}; grant {app} to tenant_a{suffix}; ' +
-        'grant tenant_a{suffix} to {login} with inherit false',
+        `grant tenant_a{suffix} to {login} ${grantOptions.noInherit}`,
       mend: 'drop role tenant_a{suffix}'
     },
     {
@@ -136,7 +141,7 @@ t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found 
       name: 'more than 500 roles of tenants',
       finds: ['D310 role {login}'],
       plant: "do $$ begin for n in 1..501 loop execute format('create role %I nologin; grant %I to %I; " +
-        "grant %I to %I with inherit false', 'tenant_n' || n || '{suffix}', '{app}', " +
+        `grant %I to %I ${grantOptions.noInherit}', 'tenant_n' || n || '{suffix}', '{app}', ` +
         "'tenant_n' || n || '{suffix}', 'tenant_n' || n || '{suffix}', '{login}'); end loop; end $$",
       mend: "do $$ begin for n in 1..501 loop execute format('drop role %I', 'tenant_n' || n || " +
         "'{suffix}'); end loop; end $$"

@@ -2,6 +2,7 @@ import { createManager, type Manager } from '@fastify-tenancy/manager'
 import t from 'tap'
 
 import { databaseTemplate, dropDatabases } from '../strategies/strategy-fixture.ts'
+import { grantOptions } from '../support/server-version.ts'
 import { loginOf, loginUrl } from '../support/sql.ts'
 import { fill } from './doctor-holes.ts'
 import { doctorWorld, names as namesOf } from './doctor-fixture.ts'
@@ -36,7 +37,7 @@ t.test('INJ-17 INJ-20 INJ-11 INJ-12 RLS-01 RLS-06 the probe finds each attack th
       ['grant select on people to {app}',
         'create materialized view kept as select * from notes; grant select on kept to public',
         "create policy open on notes for select to {app} using (current_setting('tenancy.tenant', true) " +
-        "<> '')", 'grant pg_read_all_data to {login} with inherit false',
+        "<> '')", `grant pg_read_all_data to {login} ${grantOptions.noInherit}`,
         'grant select on tenancy.signing_keys to {login}'],
       ['revoke select on people from {app}', 'drop materialized view kept', 'drop policy open on notes',
         'revoke pg_read_all_data from {login}', 'revoke select on tenancy.signing_keys from {login}'],

@@ -140,7 +140,7 @@ t.test('LIF-10 a deletion says what it removes and when, and refuses the last te
   await manager.delete({ slug: 'acme' }, { grace: '0s' })
   const { purged, failed } = await manager.purgeDue()
   t.match(purged, [{
-    tenant: { id: acme.id, status: 'deleted', domains: [] },
+    tenant: { id: acme.id, status: 'deleted', domains: { length: 0 } },
     rows: { projects: 2, tasks: 2, comments: 2, members: 2 },
     keptData: false
   }])
@@ -193,7 +193,7 @@ t.test('PGlite: a whole life on its one connection', async t => {
   await manager.delete({ id }, { grace: '0s' })
   t.match(await manager.purgeDue(), {
     purged: [{ tenant: { status: 'deleted' }, rows: { notes: 1 } }],
-    failed: []
+    failed: { length: 0 }
   })
 })
 

@@ -4,15 +4,18 @@ import pg from 'pg'
 import t from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'
+import { isLong } from '../support/long.ts'
 import { connect } from '../support/sql.ts'
 
 const secret = 'a secret of the tests that is long enough'
 
 t.test('on an empty database: init, tables, protect, create, get, list', async t => {
-  for (
-    const [name, open] of [['PostgreSQL', async () => freshDatabase(t)], ['PGlite',
-      async () => 'pglite://memory']] as const
-  ) {
+  const servers: Record<string, () => Promise<string>> = {
+    PostgreSQL: () => freshDatabase(t),
+    // PGlite takes seconds to start. Daily, lifecycle.test.ts has a whole life on it.
+    ...isLong && { PGlite: async () => 'pglite://memory' }
+  }
+  for (const [name, open] of Object.entries(servers)) {
     await t.test(name, async t => {
       const pool = openPool(await open())
       t.teardown(() => pool.end())

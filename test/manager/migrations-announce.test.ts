@@ -1,4 +1,5 @@
-import { TenantScope, toTenant } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import type { Kysely } from 'kysely'

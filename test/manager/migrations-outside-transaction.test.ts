@@ -58,7 +58,7 @@ t.test('migrations outside a transaction run in order: a concurrent index, a new
     "await db.schema.alterTable('notes').dropColumn('color').execute()"
   )
   t.match(await manager.migrate(), {
-    shared: [{ applied: ['001_things', '002_mood', '003_use'], unprotected: [] }],
+    shared: [{ applied: ['001_things', '002_mood', '003_use'], unprotected: { length: 0 } }],
     tenants: { migrated: 2, failed: 0 }
   })
   t.same(await indexes(admin), [{ name: 'tenant_t0001.notes_body', valid: true }, {

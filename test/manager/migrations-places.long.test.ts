@@ -141,7 +141,7 @@ t.test('the shared set runs once on each shard, and schemas where they are', asy
   write('tenant', '002_color', 'await sql`alter table notes add color text`.execute(db)')
   const [first, second] = [await connect(t, defaultUrl), await connect(t, secondUrl)]
   t.match(await manager.migrate({ jobs: 2 }), {
-    shared: [{ applied: [] }, { applied: [] }],
+    shared: [{ applied: { length: 0 } }, { applied: { length: 0 } }],
     tenants: { migrated: 3 }
   })
   const columns =

@@ -1,4 +1,4 @@
-import { tenantRole } from '@fastify-tenancy/core'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import { sql } from 'kysely'
 import type { MigrationProvider } from 'kysely/migration'
 import { rmSync } from 'node:fs'
@@ -158,7 +158,7 @@ t.test('MIG-08 a migration changed, renamed or removed after its run is refused 
     message: /^migration '001_notes' was changed after it had run.*tenant 'st0001' and 2 more/
   })
   await t.rejects(another().migrate({ only: { id: 't0002' } }), { code: 'FST_TENANCY_MIGRATION_INVALID' })
-  t.match((await manager.status()).tenants[0], { problem: /was changed/, pending: [] })
+  t.match((await manager.status()).tenants[0], { problem: /was changed/, pending: { length: 0 } })
   write('tenant', '001_notes', notes)
   write('tenant', '000_before', notes)
   await t.rejects(manager.migrate(), {
@@ -272,7 +272,7 @@ t.test('MIG-13 a check fails for a migration that leaves a tenant table without 
       'create table countries (code text)`.execute(db)'
   )
   t.match(await manager.migrate({ check: true }), {
-    shared: [{ applied: ['001_projects'], unlisted: [], unprotected: [] }]
+    shared: [{ applied: ['001_projects'], unlisted: { length: 0 }, unprotected: { length: 0 } }]
   })
   t.same(await admin("select tablename from pg_tables where schemaname = 'public'"), [], 'all was taken back')
   await manager.migrate()
@@ -308,7 +308,7 @@ t.test('MIG-13 a check fails for a migration that leaves a tenant table without 
   const mended = another({ tables: { tenant: ['projects', 'tasks'], shared: ['countries'] } })
   await mended.protect()
   t.match(await mended.migrate({ check: true }), {
-    shared: [{ applied: [], unlisted: ['logs'], unprotected: [] }]
+    shared: [{ applied: { length: 0 }, unlisted: ['logs'], unprotected: { length: 0 } }]
   })
   write('shared', '003_hole', 'await sql`create policy hole on projects using (true)`.execute(db)')
   await t.rejects(mended.migrate(), { message: /other policies \(hole\)/ })

@@ -26,24 +26,30 @@ t.test('a new tenant of strategy schema starts at the newest migration', async t
       "c => c.references('public.countries.code')).execute()"
   )
   t.match(await manager.migrate(), {
-    shared: [{ shard: 'default', applied: ['001_countries'], unlisted: [], unprotected: [] }],
+    shared: [{
+      shard: 'default',
+      applied: ['001_countries'],
+      unlisted: { length: 0 },
+      unprotected: { length: 0 }
+    }],
     tenants: { migrated: 0, current: 0 },
-    failures: []
+    failures: { length: 0 }
   })
   await manager.create({ slug: 'acme', id: 'acme_1' })
   await manager.create({ slug: 'globex', id: 'globex_1' })
   t.match(await manager.status(), {
     shared: [{ shard: 'default', version: '001_countries', isBehind: false }],
-    tenants: [{ id: 'acme_1', slug: 'acme', version: '002_country', isBehind: false, pending: [] }, {
-      slug: 'globex',
-      version: '002_country'
-    }]
+    tenants: [{ id: 'acme_1', slug: 'acme', version: '002_country', isBehind: false, pending: { length: 0 } },
+      {
+        slug: 'globex',
+        version: '002_country'
+      }]
   })
   write('tenant', '003_color', color)
   t.match(await manager.status(), { tenants: [{ isBehind: true, pending: ['003_color'] }, {}] })
   t.match(await manager.migrate({ dryRun: true }), { tenants: { migrated: 2, current: 0 } })
   t.match(await manager.migrate({ only: { slug: 'acme' } }), {
-    shared: [],
+    shared: { length: 0 },
     tenants: { migrated: 1, current: 0 }
   })
   t.match(await manager.migrate(), { tenants: { migrated: 1, current: 1 } })
@@ -137,7 +143,7 @@ t.test('a database that was migrated by kysely-ctl goes on where that was', asyn
     shared: [{ applied: ['002_name'], unlisted: ['kysely_migration', 'kysely_migration_lock'] }]
   })
   t.match((await manager.status()).shared, [{ version: '002_name', isBehind: false }])
-  t.match(await manager.migrate(), { shared: [{ applied: [] }] })
+  t.match(await manager.migrate(), { shared: [{ applied: { length: 0 } }] })
 })
 
 t.test("migrations may come from a provider of Kysely's; only, schema and set say which run", async t => {

@@ -2,6 +2,8 @@
 // not run beside it.
 import t from 'tap'
 
+import { connect } from '../support/sql.ts'
+import { until } from '../support/until.ts'
 import { lifecycleFixture } from './lifecycle-fixture.ts'
 
 const conflict = (message: RegExp): { code: string; message: RegExp } => ({
@@ -75,7 +77,10 @@ t.test('a creation that failed for good is deleted without a grace period', asyn
     manager.resume({ slug: 'acme' }),
     conflict(/deleted before it was active: purge it, then create it again/)
   )
-  t.match(await manager.purgeDue(), { purged: [{ tenant: { slug: 'acme', status: 'deleted' } }], failed: [] })
+  t.match(await manager.purgeDue(), {
+    purged: [{ tenant: { slug: 'acme', status: 'deleted' } }],
+    failed: { length: 0 }
+  })
   t.same(await world.admin("select nspname from pg_namespace where nspname like 'tenant\\_%'"), [])
 })
 
@@ -123,14 +128,70 @@ t.test('LIF-02 one manager works on a tenant, and a lost lock stops it at the ne
     conflict(/another process is at work/),
     'nor the same manager beside itself'
   )
-  await admin(
-    "select pg_terminate_backend(pid, 5000) from pg_locks where locktype = 'advisory' and database = " +
-      '(select oid from pg_database where datname = current_database())'
-  )
+  await admin(loseLocks)
   t.equal((await two.create({ slug: 'acme' })).status, 'active')
   go()
   await t.rejects(creating, /the connection that holds the tenant's lock was lost: call again/)
   t.equal((await one.get({ slug: 'acme' }))?.status, 'active')
+})
+
+const loseLocks = "select pg_terminate_backend(pid, 5000) from pg_locks where locktype = 'advisory' and " +
+  'database = (select oid from pg_database where datname = current_database())'
+
+t.test('a step during which the lock was lost is not recorded as done', async t => {
+  const { admin, another } = await lifecycleFixture(t)
+  const manager = another({
+    lifecycle: {
+      steps: [{
+        name: 'first',
+        create: async () => {
+          await admin(loseLocks)
+        }
+      }]
+    }
+  })
+  await t.rejects(manager.create({ slug: 'acme' }), /the connection that holds the tenant's lock was lost/)
+  t.match(await admin('select done, error from tenancy.operations'), [{
+    done: ['provision', 'migrate'],
+    error: /^user:first: the connection that holds the tenant's lock was lost/
+  }])
+})
+
+t.test('no step begins after the lock was lost', async t => {
+  const { admin, another, superUrl } = await lifecycleFixture(t)
+  const blocker = await connect(t, superUrl)
+  const calls: string[] = []
+  const manager = another({
+    lifecycle: {
+      steps: [
+        {
+          name: 'first',
+          create: async () => {
+            await blocker.query('begin; lock table tenancy.operations in share mode')
+          }
+        },
+        {
+          name: 'second',
+          create: async () => {
+            calls.push('second')
+          }
+        }
+      ]
+    }
+  })
+  const creating = manager.create({ slug: 'acme' })
+  creating.catch(() => {})
+  await until(async () =>
+    (await admin("select from pg_locks where relation = 'tenancy.operations'::regclass and not granted"))
+      .length > 0
+  )
+  await admin(loseLocks)
+  await blocker.query('rollback')
+  await t.rejects(creating, /the connection that holds the tenant's lock was lost/)
+  t.match(await admin('select done from tenancy.operations'), [{
+    done: ['provision', 'migrate', 'user:first']
+  }])
+  t.same(calls, [])
 })
 
 t.test('wrong options of the lifecycle are named', async t => {

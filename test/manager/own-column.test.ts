@@ -1,5 +1,6 @@
 // One DDL for all strategies: a tenant's own tables with the tenant column.
-import { TenantScope, type Isolation } from '@fastify-tenancy/core'
+import type { Isolation } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { sql, type Kysely } from 'kysely'

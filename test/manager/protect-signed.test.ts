@@ -3,7 +3,7 @@
 import { createManager, type Manager } from '@fastify-tenancy/manager'
 import t, { type Test } from 'tap'
 
-import { databaseOf } from '../support/sql.ts'
+import { connect, databaseOf } from '../support/sql.ts'
 import { handle, open, provision, testSecret, type Provisioned } from '../support/tenants.ts'
 import { until } from '../support/until.ts'
 
@@ -41,6 +41,12 @@ t.test('protect refuses signed policies while processes that do not sign are con
 
   await database.close()
   await until(async () => await connections() === 0)
+  const listener = await connect(t, on.registryUrl)
+  await listener.query('listen tenancy')
+  await t.rejects(manager.protect(), {
+    message: /1 connection of the login '\w+_registry' do not sign/
+  }, 'a process whose pool is empty still listens for changes of tenants')
+  await listener.end()
   await manager.protect()
   const signed = await open(t, { ...on, secret: testSecret })
   const rows = await handle(t, signed, 'acme').db.selectFrom('notes').selectAll().execute()

@@ -15,55 +15,61 @@ const strategies: readonly LifecycleStrategy[] = ['rls', 'role', 'row', 'schema'
 
 t.jobs = 3
 for (const strategy of strategies) {
-  t.test(
-    `DAT-18 ${strategy}: rows are restored, and equal rows and other tenants' are not written`,
-    { buffered: true },
-    async t => {
-      const { world, acme, globex, folder, manager } = await twoTenants(t, strategy)
-      const [before, others] = [await rowsOf(t, world, acme), await rowsOf(t, world, globex)]
-      await change(t, world, acme)
-      t.notSame((await rowsOf(t, world, acme)).rows, before.rows, 'control: a day has changed the rows')
-      const report = await manager.restore(acme, { from: folder })
-      const after = await rowsOf(t, world, acme)
-      t.same(after.rows, before.rows)
-      t.match(report.rows, {
-        projects: { added: 1, changed: 0, removed: 1 },
-        tasks: { added: 1, changed: 0, removed: 1 }
-      })
-      t.equal(
-        (after.written as Record<string, string>)['1'],
-        (before.written as Record<string, string>)['1'],
-        'an equal row stays untouched'
-      )
-      t.same(await rowsOf(t, world, globex), others)
-      t.match(await manager.restore(acme, { from: folder }), { rows: {} }, 'a second restore changes nothing')
-      const audit = await world.admin(
-        'select action, details from tenancy.audit where tenant_id = $1 and action = $2',
-        [acme.id, 'restore']
-      )
-      t.match(audit, [{ details: { rows: { projects: { added: 1 } } } }, { details: { rows: {} } }])
-    }
-  )
+  t.test(`${strategy}: a tenant is restored in place`, { buffered: true }, async t => {
+    const { world, acme, globex, folder, manager } = await twoTenants(t, strategy)
 
-  t.test(`DAT-18 ${strategy}: the tenant is locked out until its rows are restored, and served afterwards`, {
-    buffered: true
-  }, async t => {
-    const { world, acme, folder } = await twoTenants(t, strategy)
-    await change(t, world, acme)
-    const database = await world.open()
-    const read = async (): Promise<number> =>
-      (await world.handle(database, acme).selectFrom('projects').select('id').execute()).length
-    t.equal(await read(), 2)
-    let during: unknown
-    const manager = world.another({
-      progress: async ({ operation, step }) => {
-        if (operation === 'restore' && step === 'wait')
-          during = read().then(() => 'served', (error: { code: string }) => error.code)
+    await t.test(
+      `DAT-18 ${strategy}: rows are restored, and equal rows and other tenants' are not written`,
+      async t => {
+        const [before, others] = [await rowsOf(t, world, acme), await rowsOf(t, world, globex)]
+        await change(t, world, acme)
+        t.notSame((await rowsOf(t, world, acme)).rows, before.rows, 'control: a day has changed the rows')
+        const report = await manager.restore(acme, { from: folder })
+        const after = await rowsOf(t, world, acme)
+        t.same(after.rows, before.rows)
+        t.match(report.rows, {
+          projects: { added: 1, changed: 0, removed: 1 },
+          tasks: { added: 1, changed: 0, removed: 1 }
+        })
+        t.equal(
+          (after.written as Record<string, string>)['1'],
+          (before.written as Record<string, string>)['1'],
+          'an equal row stays untouched'
+        )
+        t.same(await rowsOf(t, world, globex), others)
+        t.match(
+          await manager.restore(acme, { from: folder }),
+          { rows: {} },
+          'a second restore changes nothing'
+        )
+        const audit = await world.admin(
+          'select action, details from tenancy.audit where tenant_id = $1 and action = $2',
+          [acme.id, 'restore']
+        )
+        t.match(audit, [{ details: { rows: { projects: { added: 1 } } } }, { details: { rows: {} } }])
       }
-    })
-    await manager.restore(acme, { from: folder })
-    t.match(await during, /FST_TENANCY_TENANT_NOT_READY|FST_TENANCY_DATABASE_UNAVAILABLE/)
-    t.equal(await until(() => read().catch(() => undefined)), 2)
+    )
+
+    await t.test(
+      `DAT-18 ${strategy}: the tenant is locked out until its rows are restored, and served afterwards`,
+      async t => {
+        await change(t, world, acme)
+        const database = await world.open()
+        const read = async (): Promise<number> =>
+          (await world.handle(database, acme).selectFrom('projects').select('id').execute()).length
+        t.equal(await read(), 2)
+        let during: unknown
+        const observed = world.another({
+          progress: async ({ operation, step }) => {
+            if (operation === 'restore' && step === 'wait')
+              during = read().then(() => 'served', (error: { code: string }) => error.code)
+          }
+        })
+        await observed.restore(acme, { from: folder })
+        t.match(await during, /FST_TENANCY_TENANT_NOT_READY|FST_TENANCY_DATABASE_UNAVAILABLE/)
+        t.equal(await until(() => read().catch(() => undefined)), 2)
+      }
+    )
   })
 }
 

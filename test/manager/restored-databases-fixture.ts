@@ -1,6 +1,6 @@
 // Databases that were restored from a dump, copied or renamed, for the tests of what `init`
 // repairs.
-import { TenantScope } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager, type ManagerOptions } from '@fastify-tenancy/manager'

@@ -1,6 +1,6 @@
 // Tenants' own databases that a superuser restored from a dump: `init` repairs them, or reports
 // whose it cannot prove.
-import { TenantScope } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { sql, type Kysely } from 'kysely'

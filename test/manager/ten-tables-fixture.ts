@@ -189,7 +189,7 @@ export async function adopt (t: Test, count: number): Promise<void> {
   await setup.query("insert into organizations (slug, name) values ('later', 'Later')")
   await until(async () => await manager.get({ slug: 'later' }) !== undefined)
   await stopHook()
-  t.match(await manager.createFrom({ query }), { created: [], existing: 5 }, 'again makes none')
+  t.match(await manager.createFrom({ query }), { created: { length: 0 }, existing: 5 }, 'again makes none')
 
   const breaking = await manager.protect({ stage: 'enforce' }).then(() => '', (error: Error) => error.message)
   for (

@@ -1,6 +1,7 @@
 // Two tenants with projects and tasks in tables that they share, and a database that holds the rows
 // of one of them only.
-import { toTenant, TenantScope, type Isolation } from '@fastify-tenancy/core'
+import { toTenant, type Isolation } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import pg from 'pg'
 import type { Test } from 'tap'

@@ -5,8 +5,8 @@ import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifyReq
 import fp from 'fastify-plugin'
 import type { Test } from 'tap'
 
-import { toTenant, RequestTenancy, resolveRouteTenancy, TenantScope, TenantSuspendedError, TenantUnknownError,
-  type Tenant } from '@fastify-tenancy/core'
+import { toTenant, TenantSuspendedError, TenantUnknownError, type Tenant } from '@fastify-tenancy/core'
+import { RequestTenancy, resolveRouteTenancy, TenantScope } from '@fastify-tenancy/core/scope'
 import rateLimit, { type RateLimitOptions } from '@fastify-tenancy/rate-limit'
 
 export function tenant (slug: string, plan = 'free', id = `id-of-${slug}`): Tenant {

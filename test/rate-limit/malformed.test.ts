@@ -156,6 +156,52 @@ t.test('EDG-05 mutations of a full ring give a verdict, and heal within a window
   t.same(problems.slice(0, 3), [])
 })
 
+t.test("EDG-05 an invalid entry of the sender's own neither fails its sends nor refuses them", {
+  skip: noRedis
+}, async t => {
+  const redis = freshRedis(t)
+  const clock = { now: start }
+  const quota = quotaOf('entry')
+  const limiter = limiterOn(redis, clock)
+  await limiter.consumePlain([quota], 1)
+  const ring = await redis.getBuffer(quota.key) ?? Buffer.alloc(0)
+  const list = 42
+  t.ok(ring.readUInt16LE(40) > 0, 'control: there is a list of sends')
+  const changed = (change: (value: Buffer) => void): Buffer => {
+    const value = Buffer.from(ring)
+    change(value)
+    return value
+  }
+  const values = {
+    ...Object.fromEntries(
+      [NaN, Infinity, -Infinity, 0.5, 2 ** 53, 1e300, 20_000].map(last => [
+        `its last send is ${last}`,
+        changed(value => value.writeDoubleLE(last, list + 8))
+      ])
+    ),
+    ...Object.fromEntries(
+      [3, 16, 255].map(places => [`it has ${places} places`, changed(value => value[list + 16] = places)])
+    ),
+    'the list is longer than the value': changed(value => {
+      value.writeUInt16LE(65_535, 40)
+      value.writeDoubleLE(9_000, list + 8)
+      value[list + 16] = 255
+    }),
+    'the value is cut': changed(value => value.writeUInt16LE(4_000, 40)).subarray(0, list + 20)
+  }
+  for (const [what, value] of Object.entries(values)) {
+    await redis.set(quota.key, value)
+    for (let n = 0; n < 3; n++) {
+      const { wait, used } = await limiter.consumePlain([quota], 1).catch((error: unknown) => {
+        t.fail(`${what}: ${String(error)}`)
+        return { wait: NaN, used: NaN }
+      })
+      t.equal(wait, 0, what)
+      t.ok(used > n && used <= n + 2, `${what}: ${used}`)
+    }
+  }
+})
+
 for (const back of [1, 999, 1_000, 30_000, 60_000, 61_000, 300_000, 86_400_000]) {
   t.test(`EDG-05 the server's clock is set back by ${back} ms: honest waits, healed within one window`, {
     skip: noRedis

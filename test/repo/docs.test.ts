@@ -25,15 +25,31 @@ function anchors (page: string): ReadonlySet<string> {
   ))
 }
 
-t.test('every relative link leads to a file, and to a heading of it', async t => {
+// A link out of a package names the repository, because a tarball has only its own files.
+const repository = 'https://github.com/fastify-tenancy/fastify-tenancy/blob/main/packages/'
+
+t.test('every link leads to a file, and to a heading of it', async t => {
+  let links = 0
   for (const [path, page] of pages) {
-    for (const [, target = '', anchor] of page.matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)) {
+    const own = page.replaceAll(`](${repository}`, `](${'../'.repeat(dirname(path).split('/').length)}`)
+    for (const [, target = '', anchor] of own.matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)) {
+      links++
       const file = target === '' ? path : join(dirname(path), target)
       t.ok(existsSync(join(root, 'packages', file)), `${path}: ${target}`)
       const linked = pages.get(file)
       if (anchor !== undefined && linked !== undefined)
         t.ok(anchors(linked).has(anchor), `${path}: ${target}#${anchor}`)
     }
+  }
+  t.ok(links > 100, 'control')
+})
+
+t.test('a relative link stays in its package', async t => {
+  for (const [path, page] of pages) {
+    const folder = path.split('/')[0] ?? ''
+    if (folder === 'benchmarks') continue
+    for (const [, target = ''] of page.matchAll(/\]\((?!https?:|#)([^)#\s]+)/g))
+      t.ok(join(dirname(path), target).startsWith(`${folder}/`), `${path}: ${target}`)
   }
 })
 

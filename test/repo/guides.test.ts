@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import t from 'tap'
 
+import { decisionsIndex, decisionsIndexPath } from '../../.ci/decisions-index.ts'
 import { root, sources } from '../../.ci/sources.ts'
 
 const docs = 'packages/fastify-tenancy/docs'
@@ -53,4 +54,10 @@ t.test('each word stands once in the glossary, in order', async t => {
   const words = read(`${docs}/glossary.md`).match(/(?<=^\| )[^|]+(?= \|)/gm)?.slice(1) ?? []
   t.ok(words.length > 40, 'control')
   t.same(words, [...new Set(words)].toSorted())
+})
+
+t.test('the index of decisions has each decision of each package', async t => {
+  const index = decisionsIndex()
+  t.ok((index.match(/^- /gm)?.length ?? 0) > 60, 'control')
+  t.equal(readFileSync(decisionsIndexPath, 'utf8'), index, 'run node .ci/decisions-index.ts')
 })

@@ -1,5 +1,6 @@
 // A change that a process has received is kept: no older record in Redis replaces it.
-import { lookupKey, type TenantChange } from '@fastify-tenancy/core'
+import type { TenantChange } from '@fastify-tenancy/core'
+import { lookupKey } from '@fastify-tenancy/core/keys'
 import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'

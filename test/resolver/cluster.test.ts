@@ -1,5 +1,5 @@
 // The resolver on a Redis Cluster of three.
-import { lookupKey } from '@fastify-tenancy/core'
+import { lookupKey } from '@fastify-tenancy/core/keys'
 import { openRedis } from '@fastify-tenancy/redis'
 import { Redis } from 'ioredis'
 import t from 'tap'

@@ -1,6 +1,6 @@
 import t from 'tap'
 
-import { parseHost } from '@fastify-tenancy/core'
+import { parseHost } from '@fastify-tenancy/core/names'
 import { answersIn, CountingRegistry, raw, start } from './app.ts'
 
 t.test('RES-01 a subdomain of the base domain is its tenant', async t => {

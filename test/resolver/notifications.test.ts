@@ -1,5 +1,6 @@
 // CON-12: messages that a tenant's SQL can send on our channel, and what they cost.
-import { invalidationChannel, type TenantChange, type TenantRegistry } from '@fastify-tenancy/core'
+import type { TenantChange, TenantRegistry } from '@fastify-tenancy/core'
+import { invalidationChannel } from '@fastify-tenancy/core/keys'
 import { openPool, postgresRegistry } from '@fastify-tenancy/database'
 import { init } from '@fastify-tenancy/postgres/install'
 import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'

@@ -1,7 +1,8 @@
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 
-import { invalidationChannel, lookupKey, type TenantChange } from '@fastify-tenancy/core'
+import type { TenantChange } from '@fastify-tenancy/core'
+import { invalidationChannel, lookupKey } from '@fastify-tenancy/core/keys'
 import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
 import { resolveResolverOptions } from '../../packages/resolver/src/options.ts'
 import { TenantResolver } from '../../packages/resolver/src/resolver.ts'

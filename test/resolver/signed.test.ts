@@ -2,7 +2,7 @@
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 
-import { lookupKey, Seal } from '@fastify-tenancy/core'
+import { lookupKey, Seal } from '@fastify-tenancy/core/keys'
 import { openRedis } from '@fastify-tenancy/redis'
 import { resolveResolverOptions } from '../../packages/resolver/src/options.ts'
 import { TenantResolver } from '../../packages/resolver/src/resolver.ts'

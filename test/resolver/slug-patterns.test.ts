@@ -1,5 +1,6 @@
 // A slug that a host pattern would read as another tenant's slug.
-import { HostPatterns, memoryRegistry, slugPatternProblem } from '@fastify-tenancy/core'
+import { memoryRegistry } from '@fastify-tenancy/core'
+import { HostPatterns, slugPatternProblem } from '@fastify-tenancy/core/names'
 import { createManager } from '@fastify-tenancy/manager'
 import { tenantResolver } from '@fastify-tenancy/resolver'
 import Fastify from 'fastify'

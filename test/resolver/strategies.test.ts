@@ -2,7 +2,7 @@ import Fastify, { type FastifyServerOptions } from 'fastify'
 import t from 'tap'
 
 import { resolveTenancyOptions } from '../../packages/fastify-tenancy/src/options.ts'
-import { HostPatterns } from '@fastify-tenancy/core'
+import { HostPatterns } from '@fastify-tenancy/core/names'
 import { resolveResolverOptions } from '../../packages/resolver/src/options.ts'
 import { boot, CountingRegistry, start } from './app.ts'
 

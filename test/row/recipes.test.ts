@@ -1,6 +1,7 @@
 // Kysely's documented examples, unchanged: a row handle gives what forced policies give, or the
 // example is on the list below.
-import { toTenant, memoryRegistry, TenantScope } from '@fastify-tenancy/core'
+import { toTenant, memoryRegistry } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { Kysely, PostgresDialect, type KyselyPlugin } from 'kysely'

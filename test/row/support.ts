@@ -1,6 +1,7 @@
 // Two tables of tenants without any policy or role of ours, a shared one and an unlisted one; and
 // rewritten handles on them.
-import { toTenant, memoryRegistry, TenantScope } from '@fastify-tenancy/core'
+import { toTenant, memoryRegistry } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime,
   type TenantDatabaseOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'

@@ -1,6 +1,6 @@
 // Tenants' own databases behind PgBouncer: the pool detects it, sends statements without names and
 // resets the session after each.
-import { TenantScope } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { sql, type Kysely } from 'kysely'

@@ -1,6 +1,7 @@
 // Extensions in public and in a schema of their own: the same query returns the same rows in every
 // strategy.
-import { TenantScope, type Isolation } from '@fastify-tenancy/core'
+import type { Isolation } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { sql, type Kysely } from 'kysely'

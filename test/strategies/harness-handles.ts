@@ -1,5 +1,6 @@
 // request.db under the isolation harness, with any strategy for each tenant.
-import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import type { Kysely } from 'kysely'
 

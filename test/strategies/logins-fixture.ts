@@ -1,5 +1,6 @@
 // One database with a tenant of signed rls and a tenant with a schema, for any choice of logins.
-import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase, type DatabaseRuntime } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'

@@ -1,6 +1,6 @@
 // Which roles SQL can take that is injected into one tenant's statement. Another login holds the
 // roles of tenants.
-import { tenantRole } from '@fastify-tenancy/core'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import type { LevelReport } from '@fastify-tenancy/database'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import { sql, type Kysely } from 'kysely'

@@ -1,5 +1,7 @@
 // Every strategy, on two shards, in one application, under the harness in which naive pools leak.
-import { toTenant, tenantRole, TenantScope, type Isolation, type TenantRecord } from '@fastify-tenancy/core'
+import { toTenant, type Isolation, type TenantRecord } from '@fastify-tenancy/core'
+import { tenantRole } from '@fastify-tenancy/core/keys'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager } from '@fastify-tenancy/manager'

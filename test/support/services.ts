@@ -8,7 +8,7 @@ import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import { embeddedPostgres, type PostgresVersion } from './embedded-postgres.ts'
+import { defaultVersion, embeddedPostgres, type PostgresVersion } from './embedded-postgres.ts'
 import { until } from './until.ts'
 
 export interface Service {
@@ -65,9 +65,9 @@ export interface PostgresService extends Service {
   demote(): Promise<void>
 }
 
-/** Starts a server of PostgreSQL 18. */
+/** Starts a server of the version under test: PostgreSQL 18, or `TEST_POSTGRES`. */
 export function startPostgres (...flags: string[]): Promise<PostgresService> {
-  return startPostgresVersion(18, ...flags)
+  return startPostgresVersion(defaultVersion, ...flags)
 }
 
 /** Starts a server of the given major version. */

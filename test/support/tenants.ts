@@ -1,6 +1,7 @@
 // A fresh database after `tenancy init` and `tenancy protect`, with four logins, two tables and
 // handles.
-import { toTenant, TenantScope } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import type { Kysely, Generated } from 'kysely'

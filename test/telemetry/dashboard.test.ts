@@ -34,7 +34,7 @@ const named = (expr: string): string[] =>
 t.test('TEL-07 each query of the dashboard and the alerts names metrics that exist', async t => {
   const health = {
     down: ['redis'],
-    database: { connections: 1, waiting: 0 },
+    database: { connections: 1, waiting: 0, requiredMigration: '014_invoices' },
     redis: { breaker: 'open' as const },
     resolver: { tenants: 1, unknown: 0, registryReads: 1, registryFailures: 0, droppedRecords: 0 }
   }
@@ -57,10 +57,9 @@ t.test('TEL-07 each query of the dashboard and the alerts names metrics that exi
     t.equal(expr.split('(').length, expr.split(')').length, `${title}: parentheses`)
   }
   t.same(new Set(dashboard.panels.map(({ id }) => id)).size, dashboard.panels.length)
-  t.match(
-    await registry.metrics(),
-    /tenancy_down\{part="redis"\} 1[^]*tenancy_redis_breaker\{state="open"\} 1/
-  )
+  const text = await registry.metrics()
+  t.match(text, /tenancy_down\{part="redis"\} 1[^]*tenancy_redis_breaker\{state="open"\} 1/)
+  t.match(text, /tenancy_required_migration\{version="014_invoices"\} 1/)
   t.notOk(known.has('tenancy_nothing'), 'control')
   stop()
   t.equal(await registry.metrics(), '\n', 'stop() leaves nothing')

@@ -80,14 +80,15 @@ t.test('TEL-02 usage() counts the same from its first call, and nothing before',
   t.throws(() => app.tenancy.usage({ top: 0 }), { code: 'FST_TENANCY_OPTION_INVALID' })
 })
 
-const query = (id: string, duration: number): void =>
+const query = (id: string, duration: number, error?: unknown): void =>
   channels.query.asyncEnd.publish({
     tenant: { id, slug: id, isolation: 'rls' },
     text: 'select 1',
     operation: 'SELECT',
     wait: 0,
     duration,
-    rows: 1
+    rows: 1,
+    error
   })
 
 t.test(
@@ -123,6 +124,23 @@ t.test(
     t.ok((values('tenancy_statements_total{tenant="other"}') ?? 0) >= 99_000)
   }
 )
+
+t.test('TEL-12 tenants named like a label, and codes that a tenant chooses, stay apart and few', async t => {
+  const { registry, stop } = prometheus({}, { registry: new Registry(), top: 2 })
+  t.teardown(stop)
+  for (const id of ['other', 'none', 'quiet', 'silent']) query(id, id.length)
+  for (let n = 0; n < 5_000; n++)
+    query('other', 1, Object.assign(new Error(), { code: n.toString(36).toUpperCase().padStart(5, '0') }))
+  query('other', 1, { code: `"} 1\n${'x'.repeat(1_000)}` })
+  const values = await samples(registry)
+  t.equal(values('tenancy_statements_total{tenant="id:other"}'), 5_002)
+  t.equal(values('tenancy_statements_total{tenant="id:none"}'), 1)
+  t.equal(values('tenancy_statements_total{tenant="other"}'), 2, 'the two without a label')
+  t.equal(values('tenancy_statement_failures_total{code="other"}'), 4_900)
+  t.equal(values('tenancy_statement_failures_total{code="unknown"}'), 1)
+  const text = await registry.metrics()
+  t.equal(text.match(/^tenancy_statement_failures_total\{/gm)?.length, 102)
+})
 
 t.test('TEL-04 a tenant that becomes busy takes the label of a quiet one, and others never fall', async t => {
   let now = 0

@@ -26,6 +26,13 @@ t.test("TEL-05 each statement is a span below its request's, which names the ten
   )
   app.get('/failed', async ({ tenancy }) => tenancy.pg.query("select 'secret'::int"))
 
+  app.get(
+    '/long',
+    async ({ tenancy }) =>
+      (await tenancy.pg.query(`select ${'1, '.repeat(1_000)}'${'secret '.repeat(150_000)}'`)).rowCount
+  )
+  app.get('/odd', async ({ tenancy }) => tenancy.pg.query('x'.repeat(100_000)))
+
   // As instrumentation of HTTP does: the whole request runs in the span's context.
   const get = async (url: string, method: 'GET' | 'POST' = 'GET'): Promise<Span> => {
     const span = tracer.startSpan(`${method} ${url}`)
@@ -63,6 +70,12 @@ t.test("TEL-05 each statement is a span below its request's, which names the ten
     'db.query.text': 'select ?::int'
   })
   t.equal(failed?.status.code, SpanStatusCode.ERROR)
+  const [long] = spansBelow(await get('/long'))
+  const shown = String(long?.attributes['db.query.text'])
+  t.ok(shown.length > 1_000 && shown.length < 10_000, `a text of 1 MB has ${shown.length} characters`)
+  t.notMatch(shown, /secret/, 'cut within a value, it shows nothing of it')
+  const [odd] = spansBelow(await get('/odd'))
+  t.match(odd, { name: /^X{30}$/, attributes: { 'error.type': 'FST_TENANCY_QUERY_REFUSED' } })
   t.notMatch(
     JSON.stringify(failed?.events) + String(failed?.status.message),
     /secret/,
@@ -79,7 +92,12 @@ t.test('TEL-06 literals of a text are no part of a span', async t => {
     const [text, shown] of [
       ["select 'o''clock', E'a\\'b', $$x$$, $t$y$t$, 12.5e3, x1, \"1a\", $12 -- it's",
         'select ?, ?, ?, ?, ?, x1, "1a", $12 '],
-      ["/* tenant='a' */ select 1", ' select ?']
+      ["/* tenant='a' */ select 1", ' select ?'],
+      ["-- a\rselect 'b'", '\rselect ?'],
+      ["select $é$secret$é$, a$1, 'never ended", 'select ?, a$1, ?'],
+      ['select $$never ended', 'select ?'],
+      ["select E'never\\'ended\\", 'select ?'],
+      ['select 1 /* never ended', 'select ? ']
     ] as const
   ) t.equal(withoutLiterals(text), shown)
 })

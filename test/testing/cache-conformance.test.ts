@@ -1,5 +1,6 @@
 // The published suite of a cache over both stores, and a cache that breaks each promise.
-import { toTenant, TenantScope } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
 import { cacheConformance, virtualClock, type CacheUnderTest } from '@fastify-tenancy/testing'
 import t from 'tap'

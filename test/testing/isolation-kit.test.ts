@@ -5,11 +5,13 @@ import t from 'tap'
 import { findsAll, reportOf } from './kit-leaks.ts'
 import { openWorld } from './kit-world.ts'
 
+const world = await openWorld(t)
+
 t.test(
   'ISO-KIT an application that keeps its tenants apart has no leak, and every part of it was ' +
     'tried',
   async t => {
-    const report = await reportOf(t, await openWorld(t))
+    const report = await reportOf(t, world)
     t.match(String(report), /^0 leaks, 0 not tried, of 29 routes/)
     t.same(report.proved, ['reply', 'header', 'encoded reply', 'changed reply', 'row', 'log',
       'outgoing request', 'tables', 'cache', 'routes'])
@@ -21,7 +23,7 @@ t.test(
 t.test('ISO-KIT leaks of 11 kinds in one application are all named', async t => {
   await findsAll(
     t,
-    await openWorld(t),
+    world,
     'raw-sql',
     'id-only',
     'query-tenant',

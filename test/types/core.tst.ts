@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'tstyche'
 
-import { toTenant, currentTenant, duration, memoryRegistry, resolveRouteTenancy, TenantScope,
-  TenantUnknownError, type ResolvedRouteTenancy, type RouteTenancy, type Tenant, type TenantRecord,
-  type TenantRegistry } from '@fastify-tenancy/core'
+import { toTenant, currentTenant, memoryRegistry, TenantUnknownError, type ResolvedRouteTenancy,
+  type RouteTenancy, type Tenant, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+import { duration } from '@fastify-tenancy/core/options'
+import { resolveRouteTenancy, TenantScope } from '@fastify-tenancy/core/scope'
 
 describe('Tenant', () => {
   const tenant = toTenant({ id: 'a', slug: 'acme' })

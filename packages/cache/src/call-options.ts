@@ -1,4 +1,4 @@
-import { bool, checkOptions, duration, nonEmptyString } from '@fastify-tenancy/core'
+import { bool, checkOptions, duration, nonEmptyString } from '@fastify-tenancy/core/options'
 import * as v from 'valibot'
 
 /** Options of one call of `increment`. */

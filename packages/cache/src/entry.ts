@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 
-import { signatureLength, type Seal } from '@fastify-tenancy/core'
+import { signatureLength, type Seal } from '@fastify-tenancy/core/keys'
 
 import type { CacheWrite } from './store.ts'
 
@@ -19,7 +19,7 @@ import type { CacheWrite } from './store.ts'
  * write is trusted: tokens and counters.
  */
 
-export const tokenLength = 16
+const tokenLength = 16
 export const entryVersionLength = 24
 
 /** Returns a random token of 96 bits, for a generation or a tag. */
@@ -43,7 +43,7 @@ export interface Entry {
 export const noTags: readonly string[] = []
 
 /** Returns the header of a value. */
-export function entryHeader (staleAt: number, tags: readonly string[]): string {
+function entryHeader (staleAt: number, tags: readonly string[]): string {
   if (staleAt === Infinity && tags.length === 0) return ''
   return JSON.stringify([staleAt === Infinity ? 0 : staleAt, ...tags])
 }

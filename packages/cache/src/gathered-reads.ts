@@ -10,7 +10,7 @@ export interface TenantKeys {
  * Reads all these keys in one command and returns the results in their order. A result that needs a
  * second command is a promise.
  */
-export type ReadMany = (wanted: readonly TenantKeys[]) => Promise<(CacheRead | Promise<CacheRead>)[]>
+type ReadMany = (wanted: readonly TenantKeys[]) => Promise<(CacheRead | Promise<CacheRead>)[]>
 
 /**
  * Keys per command. More keys are split into two commands, so that no caller waits for the values

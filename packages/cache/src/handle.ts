@@ -1,4 +1,5 @@
-import { channels, InternalTypeError, type TenantScope } from '@fastify-tenancy/core'
+import { channels, type TenantScope } from '@fastify-tenancy/core'
+import { InternalTypeError } from '@fastify-tenancy/core/errors'
 
 import type { CacheContext } from './cache-context.ts'
 import { resolveCallOptions, type IncrementOptions, type SetOptions,

@@ -1,4 +1,4 @@
-import { nonEmptyString, checkOptions } from '@fastify-tenancy/core'
+import { nonEmptyString, checkOptions } from '@fastify-tenancy/core/options'
 import * as v from 'valibot'
 
 /** The methods of a Keyv store, for Keyv 5 and 6. */

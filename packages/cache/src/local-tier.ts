@@ -1,4 +1,4 @@
-import { cacheChannel } from '@fastify-tenancy/core'
+import { cacheChannel } from '@fastify-tenancy/core/keys'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 
 import { token } from './entry.ts'

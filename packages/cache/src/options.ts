@@ -1,5 +1,5 @@
 import { checkOptions, duration, instance, nonEmptyString, oneOf, positiveInteger,
-  secretSchema } from '@fastify-tenancy/core'
+  secretSchema } from '@fastify-tenancy/core/options'
 import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 

@@ -1,4 +1,5 @@
-import { Seal, tenantKey, type KeySpace, type ScopeLogger } from '@fastify-tenancy/core'
+import type { ScopeLogger } from '@fastify-tenancy/core'
+import { Seal, tenantKey, type KeySpace } from '@fastify-tenancy/core/keys'
 import { acquireRedisLock, type TenancyRedis } from '@fastify-tenancy/redis'
 import { createHash } from 'node:crypto'
 

@@ -1,4 +1,5 @@
-import { OptionInvalidError, printable } from '@fastify-tenancy/core'
+import { OptionInvalidError } from '@fastify-tenancy/core'
+import { printable } from '@fastify-tenancy/core/names'
 import { CommanderError } from 'commander'
 
 import { buildProgram } from './program.ts'

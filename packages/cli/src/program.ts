@@ -1,4 +1,4 @@
-import { printable } from '@fastify-tenancy/core'
+import { printable } from '@fastify-tenancy/core/names'
 import { Command } from 'commander'
 import { createRequire } from 'node:module'
 

@@ -1,4 +1,4 @@
-import { checkOptions, fn, instance } from '@fastify-tenancy/core'
+import { checkOptions, fn, instance } from '@fastify-tenancy/core/options'
 import type { Manager } from '@fastify-tenancy/manager'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import * as v from 'valibot'

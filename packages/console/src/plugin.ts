@@ -1,15 +1,15 @@
-import { nameProblem } from '@fastify-tenancy/core'
+import { nameProblem } from '@fastify-tenancy/core/names'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 
 import { serveAssets } from './assets/routes.ts'
-import { ConsoleState, decorateOperator } from './console-state.ts'
-import { ConsoleForbiddenError } from './errors.ts'
+import { ConsoleState, decorateOperator } from './routes/console-state.ts'
+import { ConsoleForbiddenError } from './routes/errors.ts'
 import { resolveConsoleOptions, type ConsoleOptions } from './options.ts'
-import { answerErrors } from './refusals.ts'
+import { answerErrors } from './routes/refusals.ts'
 import { takeActions } from './routes/act.ts'
 import { showPages } from './routes/show.ts'
-import { secure } from './security-headers.ts'
+import { keepFromOthers, secure } from './security-headers.ts'
 
 const plugin: FastifyPluginAsync<ConsoleOptions> = async (app: FastifyInstance, input: ConsoleOptions) => {
   const { authorize, manager } = resolveConsoleOptions(input)
@@ -27,6 +27,8 @@ const plugin: FastifyPluginAsync<ConsoleOptions> = async (app: FastifyInstance, 
     shared.admit(request, actor)
     return undefined
   })
+
+  app.addHook('onSend', async (_request, reply) => keepFromOthers(reply))
 
   serveAssets(app)
   showPages(app, shared)

@@ -11,6 +11,13 @@ const policy = [
   "frame-ancestors 'none'"
 ].join('; ')
 
+const sharing = ['access-control-allow-origin', 'access-control-allow-credentials']
+
+/** Removes the headers with which a CORS plugin of the application lets other sites read a page. */
+export function keepFromOthers (reply: FastifyReply): void {
+  for (const name of sharing) reply.removeHeader(name)
+}
+
 /**
  * Headers of every reply of the console: nothing inline, no other host, no frame, no copy on disk.
  */

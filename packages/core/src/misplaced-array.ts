@@ -13,7 +13,7 @@ interface Shape {
 }
 
 /** The position of an array in place of an object, and the schema's message. */
-export interface MisplacedArray {
+interface MisplacedArray {
   readonly path: readonly string[]
   readonly message: string
 }

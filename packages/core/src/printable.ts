@@ -10,8 +10,7 @@ const eachButBreaks = new RegExp(`(?![\\n\\t])[${classes}]|\\p{Surrogate}`, 'gu'
 
 /**
  * Returns a text that is safe for a terminal or a log: control characters are written as `\u001b`.
- *
- * @param options.breaks keeps line feeds and tabs, for texts of several lines. @default false
+ * `breaks` keeps line feeds and tabs, for texts of several lines. @default false
  */
 export function printable (text: string, { breaks = false }: { readonly breaks?: boolean } = {}): string {
   return text.replace(

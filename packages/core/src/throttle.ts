@@ -1,5 +1,5 @@
 /** How often a {@link Throttle} acts. */
-export interface ThrottleSettings {
+interface ThrottleSettings {
   /** Consecutive calls that act at once. */
   readonly burst: number
   /** Milliseconds between two actions after that. */

@@ -1,16 +1,15 @@
 import type { ResolvedRouteTenancy, ScopeLogger, Tenant, TenantRegistry,
   TenantScope } from '@fastify-tenancy/core'
-import { SetupInvalidError } from '@fastify-tenancy/postgres'
-import { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool,
+import { defaultPoolSettings, isEmbedded, isEmbeddedPool, onEmbeddedChange, openPool,
   type SqlClient } from '@fastify-tenancy/postgres/client'
-import { bootRefusal, type Level, type LevelReport } from '@fastify-tenancy/postgres/doctor'
+import type { Level, LevelReport } from '@fastify-tenancy/postgres/doctor'
 import { readInstallation } from '@fastify-tenancy/postgres/install'
 import { canListen, openListener, postgresRegistry, TableRegistry } from '@fastify-tenancy/postgres/registry'
 import { listTables, readViewsOver, type ResolvedTables } from '@fastify-tenancy/postgres/tables'
 import { Log } from 'kysely'
 import type pg from 'pg'
 
-import type { ServerStatus } from './health/pool-pulse.ts'
+import { overall, type DatabaseHealth } from './health/database-health.ts'
 import { Pulses } from './health/pulses.ts'
 import { TenantDialect } from './kysely/dialect.ts'
 import { TenantDriver } from './kysely/driver.ts'
@@ -23,28 +22,11 @@ import { ObservedQueries, type ObservedQuery } from './observe/observed-queries.
 import type { ResolvedDatabaseOptions } from './options/options.ts'
 import type { GlobalKysely, RequestDatabase, TenantKysely } from './options/types.ts'
 import { TenantPgPool } from './pg/pool.ts'
-import type { RouteCompiler } from './routing/shard.ts'
+import { assertAllowed, warningsOf, withTenants } from './routing/boot-report.ts'
+import type { RouteCompiler } from './routing/tenant-route.ts'
 import { TenantRouter } from './routing/tenant-router.ts'
 import type { SystemAccessOptions, SystemWork } from './system/access.ts'
 import { System } from './system/system.ts'
-
-/** The state of the databases, as last observed. */
-export interface DatabaseHealth {
-  /**
-   * `'down'`: no shard replies. `'degraded'`: one of several does not reply, or a server accepts no
-   * more connections.
-   */
-  readonly status: ServerStatus
-  /** Each shard's status by name. `'default'` is the shard of `database.url`. */
-  readonly shards: Readonly<Record<string, ServerStatus>>
-  /** The status of the registry's server; `'ok'` with a custom registry. */
-  readonly registry: ServerStatus
-  /** How far the parts were kept apart at the boot, L0 to L4; undefined before it. */
-  readonly isolationLevel: Level | undefined
-  /** Connections of this process, and callers that wait for one. */
-  readonly connections: number
-  readonly waiting: number
-}
 
 const handleKey = Symbol('fastify-tenancy.database')
 const unitKey = Symbol('fastify-tenancy.unit-of-work')
@@ -56,15 +38,6 @@ interface ScopeDriver {
   readonly driver: TenantDriver | UnitDriver
   readonly compiler: RouteCompiler | undefined
 }
-
-// A warning only from level 2 on, because below it the level's reasons are worse.
-const unsigned =
-  'contexts are not signed, so that they stop mistakes and no attacker: injected SQL can name another ' +
-  'tenant; give options.rls.secret, and run `tenancy init` and `tenancy protect` with it'
-const cannotListen =
-  'tenants are looked up through a pooler, where LISTEN receives nothing: a change of a tenant that is ' +
-  'not published through redis is seen when the cached copies of it have expired; ' +
-  'give options.database.registryUrl an address that is not pooled by transaction'
 
 /**
  * Connections for look-ups. A few serve any load, because look-ups are short, cached and limited in
@@ -106,7 +79,7 @@ export class DatabaseRuntime {
   readonly #lookUps: SqlClient
   /**
    * The pool that LISTENs for tenant changes. Undefined with a custom registry, and with PGlite,
-   * where no other process exists.
+   * where a manager of this process notifies the pool.
    */
   readonly #listenPool: pg.Pool | undefined
   readonly #system: System
@@ -126,7 +99,7 @@ export class DatabaseRuntime {
     this.#options = options
     this.#log = options.database.log && new Log(options.database.log)
     this.#router = new TenantRouter(options, {
-      check: report => this.#assertAllowed(report),
+      check: report => assertAllowed(report, options.database),
       onShard: (shard, problem) => this.#onShard?.(shard, problem)
     })
     this.queries = options.database.observe === undefined ? undefined : new ObservedQueries()
@@ -153,8 +126,9 @@ export class DatabaseRuntime {
     this.registry = options.registry ??
       postgresRegistry(
         lookUps,
-        this.#listenPool &&
-          { listen: () => openListener(registryPool), onCatalog: () => this.dropPreparedNames() }
+        isEmbeddedPool(registryPool)
+          ? { onChange: listener => onEmbeddedChange(registryPool, listener) }
+          : { listen: () => openListener(registryPool), onCatalog: () => this.dropPreparedNames() }
       )
   }
 
@@ -174,34 +148,13 @@ export class DatabaseRuntime {
   }
 
   async #boot (): Promise<LevelReport> {
-    const report = await this.#withTenants(await this.#router.boot())
-    this.#assertAllowed(report)
+    const ownRegistry = this.#options.registry === undefined ? this.#lookUps : undefined
+    const report = await withTenants(await this.#router.boot(), ownRegistry)
+    assertAllowed(report, this.#options.database)
     await this.#observe()
     this.#level = report.level
     const canBeNotified = this.#listenPool === undefined || await canListen(this.#listenPool)
-    const { isolation, rls } = this.#options
-    const isOpen = process.env.NODE_ENV === 'production' && isolation === 'rls' && rls.secrets.length === 0
-    return {
-      ...report,
-      warnings: [...report.warnings ?? [], ...(canBeNotified ? [] : [cannotListen]),
-        ...(isOpen ? [unsigned] : [])]
-    }
-  }
-
-  // Called with the report of all shards at boot, and of a late shard once it is reachable.
-  #assertAllowed ({ level, reasons, findings = [] }: LevelReport): void {
-    const { requireLevel, doctor } = this.#options.database
-    if (level < requireLevel) {
-      throw new SetupInvalidError(
-        `the database reaches level L${level}, and options.database.requireLevel asks for L${requireLevel}: ${
-          reasons.join('; ')
-        }`
-      )
-    }
-    const refusal = doctor === 'refuse' && process.env.NODE_ENV === 'production'
-      ? bootRefusal(findings)
-      : undefined
-    if (refusal !== undefined) throw new SetupInvalidError(refusal)
+    return { ...report, warnings: [...report.warnings ?? [], ...warningsOf(this.#options, canBeNotified)] }
   }
 
   /**
@@ -315,19 +268,14 @@ export class DatabaseRuntime {
     // A reachable shard that was not checked yet serves no tenant, so it counts as down.
     const unserved = Object.fromEntries(router.unserved.map(name => [name, 'down' as const]))
     const shards = { ...this.#shardPulses.status(), ...unserved }
-    const states = Object.values(shards)
-    const status = this.#isEnded || states.every(state => state === 'down')
-      ? 'down'
-      : states.every(state => state === 'ok')
-      ? 'ok'
-      : 'degraded'
     return {
-      status,
+      status: this.#isEnded ? 'down' : overall(shards),
       shards,
       registry: this.#registryPulse?.status()['registry'] ?? 'ok',
       isolationLevel: this.#level,
       connections: router.connections + system.connections,
-      waiting: router.waiting + system.waiting
+      waiting: router.waiting + system.waiting,
+      requiredMigration: this.#options.database.requireMigration
     }
   }
 
@@ -339,18 +287,6 @@ export class DatabaseRuntime {
     this.#registryPulse?.stop()
     for (const end of this.#observers) end()
     await Promise.all([this.#system.close(), this.#router.close(), this.#registryPool?.end()])
-  }
-
-  // The options hold only the default strategy. The registry lists tenants that differ.
-  async #withTenants (report: LevelReport): Promise<LevelReport> {
-    if (report.level < 4 || this.#options.registry !== undefined) return report
-    const { rows: [row] } = await this.#lookUps.query<{ shares: boolean }>(
-      `select exists (select from tenancy.tenants
-        where isolation <> 'database' and status <> 'deleted') as shares`
-    )
-    return row?.shares === true
-      ? { ...report, level: 3, reasons: ['some tenants have no database of their own and share one login'] }
-      : report
   }
 
   // Reads the table lists from the catalog, because `tables.tenant` may be 'auto'.

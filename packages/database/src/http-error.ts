@@ -1,4 +1,4 @@
-import { defineError, toPublicError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
+import { defineError, toPublicError, type TenancyErrorConstructor } from '@fastify-tenancy/core/errors'
 import { DatabaseUnavailableError } from '@fastify-tenancy/postgres'
 import { isServerError } from '@fastify-tenancy/postgres/client'
 

@@ -3,7 +3,8 @@ export { default, tenantDatabase, type OpenDatabaseOptions } from './plugin.ts'
 
 export { openPool, type PoolSettings } from '@fastify-tenancy/postgres/client'
 
-export { openDatabase, DatabaseRuntime, type DatabaseHealth, type PgMaker } from './database.ts'
+export { openDatabase, DatabaseRuntime, type PgMaker } from './database.ts'
+export type { DatabaseHealth } from './health/database-health.ts'
 export type { ServerStatus } from './health/pool-pulse.ts'
 export { AuditFailedError, DatabaseBusyError, IsolationBreachError,
   QueryRefusedError } from './options/errors.ts'
@@ -12,10 +13,10 @@ export { DatabaseConflictError, DatabaseConstraintError, DatabaseError, Database
 export { type DatabaseConnectionOptions, type FairnessOptions, type RlsOptions, type RowOptions,
   type StatementTimeouts, type TenantDatabaseOptions } from './options/options.ts'
 // Types that `DatabaseRuntime` returns, so that a user's own function may return them.
-export type { Reply } from './connection/pipelined-batch.ts'
+export type { Reply } from './connection/batch-end.ts'
 export type { TenantConnection, Query } from './connection/tenant-connection.ts'
 export type { Field } from '@fastify-tenancy/postgres/client'
-export type { KyselyConnection } from './kysely/driver.ts'
+export type { KyselyConnection } from './kysely/kysely-connection.ts'
 export type { UnitOfWork } from './kysely/unit-of-work.ts'
 export type { SystemAccessOptions, SystemWork } from './system/access.ts'
 export type { GlobalDatabase, GlobalKysely, ReadOnly, Registered, RequestDatabase, SharedTable, SystemKysely,

@@ -1,4 +1,4 @@
-import { resolveRouteTenancy } from '@fastify-tenancy/core'
+import { resolveRouteTenancy } from '@fastify-tenancy/core/scope'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 
 import type { DatabaseRuntime } from './database.ts'

@@ -1,5 +1,6 @@
-import { bool, checkOptions, fn, instance, isolations, oneOf, positiveInteger, tenantStatuses, type Tenant,
-  type TenantFilter, type TenantStatus } from '@fastify-tenancy/core'
+import { isolations, tenantStatuses, type Tenant, type TenantFilter,
+  type TenantStatus } from '@fastify-tenancy/core'
+import { bool, checkOptions, fn, instance, oneOf, positiveInteger } from '@fastify-tenancy/core/options'
 import * as v from 'valibot'
 
 /** Options of `app.tenancy.run()`. */
@@ -29,7 +30,7 @@ export interface ForEachOptions {
 }
 
 /** {@link ForEachOptions} with defaults. */
-export interface ResolvedForEachOptions {
+interface ResolvedForEachOptions {
   readonly where: TenantFilter & { readonly status: readonly TenantStatus[] }
   readonly concurrency: number
   readonly signal?: AbortSignal | undefined

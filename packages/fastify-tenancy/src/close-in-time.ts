@@ -1,4 +1,4 @@
-import { InternalError } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
 import type { TenantScope } from '@fastify-tenancy/core'
 import type { FastifyInstance } from 'fastify'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
@@ -10,7 +10,7 @@ import { furtherServers } from './fastify-internals.ts'
 import type { Runs } from './runs.ts'
 
 /** Work outside replies that the close waits for. */
-export interface OpenWork {
+interface OpenWork {
   readonly runs: Runs
   /** Scopes of requests that outlive their replies. */
   readonly prolonged: ReadonlySet<TenantScope>

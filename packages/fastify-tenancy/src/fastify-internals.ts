@@ -12,7 +12,7 @@ interface HandlerLink {
 }
 
 /** Called by Fastify with the thrown value. */
-export type ErrorHandler = (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => unknown
+type ErrorHandler = (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => unknown
 
 /**
  * Replaces Fastify's default error handler with `wrap(handler)`. It runs after the error handlers

@@ -1,11 +1,11 @@
-/** The result of {@link forEach}. */
+/** The result of `forEach()`. */
 export interface ForEachResult {
   readonly done: number
   readonly failed: number
 }
 
-/** Settings of {@link forEach}. */
-export interface ForEachSettings<Item> {
+/** Settings of `forEach()`. */
+interface ForEachSettings<Item> {
   readonly concurrency: number
   /** Ends the iteration: no further work begins. */
   readonly signal?: AbortSignal | undefined

@@ -1,6 +1,6 @@
 import { resolveCacheOptions, type CacheOptions } from '@fastify-tenancy/cache'
-import { checkOptions, nonEmptyString, OptionInvalidError, timeout,
-  type TenantRegistry } from '@fastify-tenancy/core'
+import { OptionInvalidError, type TenantRegistry } from '@fastify-tenancy/core'
+import { checkOptions, nonEmptyString, timeout } from '@fastify-tenancy/core/options'
 import type { TenantDatabaseOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions, type ResolvedDatabaseOptions } from '@fastify-tenancy/database/options'
 import { resolveRateLimitOptions, type RateLimitOptions } from '@fastify-tenancy/rate-limit'

@@ -1,5 +1,6 @@
-import { runInScope, tenantWork, TenantScope, type HandleMaker, type ScopeLogger, type Tenant,
-  type TenantStatus, type TenantWork, InternalError } from '@fastify-tenancy/core'
+import type { ScopeLogger, Tenant, TenantStatus, TenantWork } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
+import { runInScope, tenantWork, TenantScope, type HandleMaker } from '@fastify-tenancy/core/scope'
 import type { DatabaseRuntime } from '@fastify-tenancy/database'
 
 /** A logger with child loggers, like those of pino and Fastify. */
@@ -21,7 +22,7 @@ export interface RunParts {
 }
 
 /** Settings of one run. */
-export interface RunSettings {
+interface RunSettings {
   /** Runs all of it in one transaction. */
   readonly transaction: boolean
   /** Statuses besides active in which the run may continue. */

@@ -1,6 +1,8 @@
-import { checkOptions, fromEnvelope, positiveInteger, resolveTenantRef, statusRefusal, TenantUnknownError,
-  toEnvelope, type TenantRef, type TenantRegistry, type TenantWork, usageMeter,
+import { fromEnvelope, TenantUnknownError, toEnvelope, type TenantRef, type TenantRegistry, type TenantWork,
   type UsageReport } from '@fastify-tenancy/core'
+import { checkOptions, positiveInteger } from '@fastify-tenancy/core/options'
+import { resolveTenantRef, statusRefusal } from '@fastify-tenancy/core/scope'
+import { usageMeter } from '@fastify-tenancy/core/usage'
 import type { ServerStatus, DatabaseHealth, GlobalKysely, SystemAccessOptions, SystemWork,
   DatabaseRuntime } from '@fastify-tenancy/database'
 import type { LimitsFileHealth } from '@fastify-tenancy/rate-limit'
@@ -33,7 +35,7 @@ export interface TenancyHealth {
 }
 
 /** The opened parts of the suite. */
-export interface TenancyParts {
+interface TenancyParts {
   readonly resolver: TenantResolver
   readonly registry: TenantRegistry
   readonly database: DatabaseRuntime

@@ -1,4 +1,5 @@
-import { catalogChannel, Throttle } from '@fastify-tenancy/core'
+import { catalogChannel } from '@fastify-tenancy/core/keys'
+import { Throttle } from '@fastify-tenancy/core/throttle'
 import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 

@@ -1,4 +1,5 @@
-import { channels, pulseKey } from '@fastify-tenancy/core'
+import { channels } from '@fastify-tenancy/core'
+import { pulseKey } from '@fastify-tenancy/core/keys'
 import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 import type { TenantResolver } from '@fastify-tenancy/resolver'
@@ -9,7 +10,7 @@ const every = 2_000
 const silence = 5_000
 
 /** The parts whose health is watched without traffic. */
-export interface WatchedParts {
+interface WatchedParts {
   readonly database: DatabaseRuntime
   readonly resolver: TenantResolver
   readonly redis: TenancyRedis | undefined

@@ -1,48 +1,30 @@
-import { resolveTenantRef, type TenantFilter, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
-import { SetupInvalidError } from '@fastify-tenancy/postgres'
-import { assertNotNewer } from '@fastify-tenancy/postgres/install'
-import { postgresRegistry } from '@fastify-tenancy/postgres/registry'
-import type { FleetUsage } from '@fastify-tenancy/redis'
+import type { TenantFilter, TenantRecord, TenantRef } from '@fastify-tenancy/core'
+import { resolveTenantRef } from '@fastify-tenancy/core/scope'
 
 import { createFrom, type CreatedFrom, type CreateFromInput } from './adopt/customers.ts'
-import { listObserved, protectShards, type ObservedTable, type ProtectInput } from './adopt/protect.ts'
-import { ApplicationRedis } from './context/application-redis.ts'
 import type { ManagerContext } from './context/context.ts'
-import { Locks } from './context/locks.ts'
-import type { MigrateInput } from './context/migrations-options.ts'
+import { openContext } from './context/open-context.ts'
 import { resolveManagerOptions, type ManagerOptions, type ResolvedManagerOptions } from './context/options.ts'
-import { ApplicationDatabase } from './context/seed.ts'
-import { ShardPools, withClient } from './context/shard-pools.ts'
-import { doctor, type DoctorInput } from './doctor/doctor.ts'
-import type { DoctorReport } from './doctor/report.ts'
 import { Domains } from './domains/domains.ts'
+import { FleetManager } from './fleet-manager.ts'
 import { actorOf } from './lifecycle/actor.ts'
 import { createTenant } from './lifecycle/create.ts'
 import { deleteTenant, type DeleteInput, type DeleteReport } from './lifecycle/delete.ts'
 import type { CreateInput, SuspendInput, UpdateInput } from './lifecycle/input.ts'
-import { pruneAudit, type PruneAuditInput } from './lifecycle/prune-audit.ts'
-import { purgeDue, purgeTenant, type PurgeDueReport, type PurgeReport } from './lifecycle/purge.ts'
-import { readAudit, type AuditEntry, type AuditInput } from './lifecycle/read-audit.ts'
 import { invalidateTenant } from './lifecycle/invalidate.ts'
+import { purgeTenant, type PurgeReport } from './lifecycle/purge.ts'
 import { renameTenant } from './lifecycle/rename.ts'
-import { resumeTenant, suspendTenant } from './lifecycle/suspend.ts'
 import { searchTenants, type SearchInput, type TenantPage } from './lifecycle/search.ts'
-import { listUnfinished, type UnfinishedWork } from './lifecycle/unfinished.ts'
+import { resumeTenant, suspendTenant } from './lifecycle/suspend.ts'
 import { updateTenant } from './lifecycle/update.ts'
-import { migrateDown, type MigrateDownInput } from './migrations/migrate-down.ts'
-import type { MigrateReport } from './migrations/migrate-report.ts'
-import { migrate } from './migrations/migrate.ts'
-import { migrationStatus, type MigrationStatus } from './migrations/status.ts'
 import { confirmMove } from './move/confirm.ts'
 import { moveTenant, type MovedTenant } from './move/move.ts'
 import type { MoveInput } from './move/target.ts'
 import { undoMove } from './move/undo.ts'
 import { restoreTenant, type RestoreInput, type RestoreReport } from './restore/restore.ts'
-import { initShards, type InitInput, type SetupReport } from './setup/init.ts'
 import type { Manifest } from './tenant-rows/manifest.ts'
 import { exportTenant, type ExportInput } from './transfer/export.ts'
 import { importTenant, type ImportInput } from './transfer/import.ts'
-import { readUsage, type UsageInput } from './usage.ts'
 
 /**
  * Returns the manager of one application's tenants. It uses the login of `database.ownerUrl`, or
@@ -55,15 +37,15 @@ export function createManager (options: ManagerOptions): Manager {
 }
 
 /** Sets up databases and manages the lifecycle of tenants. See {@link createManager}. */
-export class Manager {
+export class Manager extends FleetManager {
   readonly #context: ManagerContext
-  #isKnown: Promise<void> | undefined
   /** The custom domains of tenants. */
   readonly domains: Domains
 
   constructor (options: ResolvedManagerOptions, context: ManagerContext = openContext(options)) {
+    super(context)
     this.#context = context
-    this.domains = new Domains(this.#context, () => this.#ready())
+    this.domains = new Domains(this.#context, () => this.ready())
   }
 
   /**
@@ -82,35 +64,6 @@ export class Manager {
   }
 
   /**
-   * Creates roles, the schema `tenancy`, missing logins and the signing keys on every shard.
-   * Idempotent, also when called concurrently.
-   *
-   * @throws FST_TENANCY_SETUP_INVALID if the login may not create roles
-   */
-  async init (input: InitInput = {}): Promise<SetupReport> {
-    return initShards(this.#context, input)
-  }
-
-  /**
-   * Applies policies and privileges to the tables of `options.tables` on every shard, atomically
-   * for each shard. Call it after each migration that creates a table. With `stage`, it adopts a
-   * database that already has data, table by table.
-   *
-   * @throws FST_TENANCY_SETUP_INVALID if a table cannot be protected
-   */
-  async protect (input: ProtectInput = {}): Promise<SetupReport> {
-    return protectShards(await this.#ready(), input)
-  }
-
-  /**
-   * Returns the tables that legacy code still uses, with its roles and their last days. `protect`
-   * with `stage: 'enforce'` ends this use.
-   */
-  async observed (): Promise<readonly ObservedTable[]> {
-    return listObserved(await this.#ready())
-  }
-
-  /**
    * Creates an active tenant with the role, schema or database that its strategy needs. `domains`
    * count as verified. The same call resumes an interrupted creation.
    *
@@ -118,7 +71,7 @@ export class Manager {
    *   released slug is free again after 30 days
    */
   async create (input: CreateInput): Promise<TenantRecord> {
-    return createTenant(await this.#ready(), input)
+    return createTenant(await this.ready(), input)
   }
 
   /**
@@ -130,7 +83,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_CONFLICT if another tenant has the slug
    */
   async createFrom (input: CreateFromInput): Promise<CreatedFrom> {
-    return createFrom(await this.#ready(), input)
+    return createFrom(await this.ready(), input)
   }
 
   /**
@@ -140,7 +93,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async update (ref: TenantRef, input: UpdateInput): Promise<TenantRecord> {
-    return updateTenant(await this.#ready(), ref, input)
+    return updateTenant(await this.ready(), ref, input)
   }
 
   /**
@@ -152,7 +105,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async suspend (ref: TenantRef, input: SuspendInput = {}): Promise<TenantRecord> {
-    return suspendTenant(await this.#ready(), ref, input)
+    return suspendTenant(await this.ready(), ref, input)
   }
 
   /**
@@ -163,7 +116,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async invalidate (ref: TenantRef): Promise<TenantRecord> {
-    return invalidateTenant(await this.#ready(), ref)
+    return invalidateTenant(await this.ready(), ref)
   }
 
   /**
@@ -175,7 +128,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async resume (ref: TenantRef): Promise<TenantRecord> {
-    return resumeTenant(await this.#ready(), ref)
+    return resumeTenant(await this.ready(), ref)
   }
 
   /**
@@ -186,7 +139,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async rename (ref: TenantRef, slug: string): Promise<TenantRecord> {
-    return renameTenant(await this.#ready(), ref, slug)
+    return renameTenant(await this.ready(), ref, slug)
   }
 
   /**
@@ -198,7 +151,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async delete (ref: TenantRef, input: DeleteInput = {}): Promise<DeleteReport> {
-    return deleteTenant(await this.#ready(), ref, input)
+    return deleteTenant(await this.ready(), ref, input)
   }
 
   /**
@@ -211,36 +164,14 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async purge (ref: TenantRef): Promise<PurgeReport> {
-    return purgeTenant(await this.#ready(), ref)
-  }
-
-  /**
-   * Purges every tenant whose grace period is over; run it daily. A failure does not stop the
-   * others.
-   */
-  async purgeDue (): Promise<PurgeDueReport> {
-    return purgeDue(await this.#ready())
+    return purgeTenant(await this.ready(), ref)
   }
 
   /** Returns the tenant of this id or slug, whatever its status; undefined if there is none. */
   async get (input: TenantRef): Promise<TenantRecord | undefined> {
-    const { registry } = await this.#ready()
+    const { registry } = await this.ready()
     const ref = resolveTenantRef(input)
     return 'id' in ref ? registry.findById(ref.id) : registry.findBySlug(ref.slug)
-  }
-
-  /** Returns the tenants whose move is not confirmed, or whose deletion is not purged, by id. */
-  async unfinished (): Promise<readonly UnfinishedWork[]> {
-    return listUnfinished(await this.#ready())
-  }
-
-  /**
-   * Yields audit entries with time and login, the oldest first.
-   *
-   * @throws FST_TENANCY_TENANT_UNKNOWN for a slug that no tenant has
-   */
-  async *audit (input: AuditInput = {}): AsyncGenerator<AuditEntry> {
-    yield* readAudit(await this.#ready(), input)
   }
 
   /**
@@ -249,43 +180,12 @@ export class Manager {
    * @throws FST_TENANCY_OPTION_INVALID
    */
   async search (input: SearchInput = {}): Promise<TenantPage> {
-    return searchTenants(await this.#ready(), input)
+    return searchTenants(await this.ready(), input)
   }
 
   /** Yields all tenants, by id. */
   async *list (filter?: TenantFilter): AsyncGenerator<TenantRecord> {
-    yield* (await this.#ready()).registry.list(filter)
-  }
-
-  /**
-   * Applies pending migrations to the shared set and to the tables of all tenants: see the guide's
-   * section Migrations. Applied migrations stay after a failure, and the same call resumes.
-   * Concurrent calls are safe.
-   *
-   * @throws FST_TENANCY_MIGRATION_FAILED with the `report`
-   * @throws FST_TENANCY_MIGRATION_INVALID before anything is run, if the files do not match the
-   *   ledger
-   * @throws FST_TENANCY_OPTION_INVALID
-   * @throws FST_TENANCY_SETUP_INVALID
-   */
-  async migrate (input: MigrateInput = {}): Promise<MigrateReport> {
-    return migrate(await this.#ready(), input)
-  }
-
-  /**
-   * Undoes the newest migrations of one tenant with their `down`, in one transaction.
-   *
-   * @returns their names
-   * @throws the error of the migration that failed; FST_TENANCY_MIGRATION_INVALID for one without a
-   *   `down`
-   */
-  async migrateDown (ref: TenantRef, input: MigrateDownInput = {}): Promise<readonly string[]> {
-    return migrateDown(await this.#ready(), ref, input)
-  }
-
-  /** Returns the migration state of each shard and tenant. Read-only. */
-  async status (): Promise<MigrationStatus> {
-    return migrationStatus(await this.#ready())
+    yield* (await this.ready()).registry.list(filter)
   }
 
   /**
@@ -305,7 +205,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async export (ref: TenantRef, input: ExportInput): Promise<Manifest> {
-    return exportTenant(await this.#ready(), ref, input)
+    return exportTenant(await this.ready(), ref, input)
   }
 
   /**
@@ -318,7 +218,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_CONFLICT like {@link Manager.create}
    */
   async import (folder: string, input: ImportInput): Promise<TenantRecord> {
-    return importTenant(await this.#ready(), folder, input)
+    return importTenant(await this.ready(), folder, input)
   }
 
   /**
@@ -333,7 +233,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_CONFLICT if another operation on the tenant is not finished
    */
   async restore (ref: TenantRef, input: RestoreInput): Promise<RestoreReport> {
-    return restoreTenant(await this.#ready(), ref, input)
+    return restoreTenant(await this.ready(), ref, input)
   }
 
   /**
@@ -348,7 +248,7 @@ export class Manager {
    *   or another process works on it
    */
   async move (ref: TenantRef, input: MoveInput): Promise<MovedTenant> {
-    return moveTenant(await this.#ready(), ref, input)
+    return moveTenant(await this.ready(), ref, input)
   }
 
   /**
@@ -356,76 +256,11 @@ export class Manager {
    * source.
    */
   async cancelMove (ref: TenantRef): Promise<TenantRecord> {
-    return undoMove(await this.#ready(), ref)
+    return undoMove(await this.ready(), ref)
   }
 
   /** Removes the old copy of a tenant that has moved. The same call resumes an interrupted one. */
   async confirmMove (ref: TenantRef): Promise<TenantRecord> {
-    return confirmMove(await this.#ready(), ref)
-  }
-
-  /**
-   * Removes entries of `tenancy.audit` that are older than `olderThan`, and adds an entry about it.
-   * This is the only way to remove entries.
-   *
-   * @returns the number of removed entries
-   */
-  async pruneAudit (input: PruneAuditInput): Promise<number> {
-    return pruneAudit(await this.#ready(), input)
-  }
-
-  /**
-   * Examines all databases of the options for ways in which tenants can see or change each other's
-   * data: reads each catalog with the owner's login, and with `probe` also attacks with the
-   * application's login. Read-only, except for the file of `writeBaseline`.
-   *
-   * @throws FST_TENANCY_SETUP_INVALID if the baseline cannot be read
-   */
-  async doctor (input: DoctorInput = {}): Promise<DoctorReport> {
-    return doctor(await this.#ready(), input)
-  }
-
-  /**
-   * Collects, through Redis, the usage of tenants in all running applications for some seconds, and
-   * returns the sum.
-   *
-   * @throws FST_TENANCY_OPTION_INVALID without `redis`
-   * @throws FST_TENANCY_REDIS_UNAVAILABLE
-   */
-  async usage (input: UsageInput = {}): Promise<FleetUsage> {
-    return readUsage(this.#context, input)
-  }
-
-  // Checked once. Other errors are ignored here, because the call itself reports an uninitialised
-  // or unreachable database.
-  async #ready (): Promise<ManagerContext> {
-    this.#isKnown ??= withClient(this.#context.shards.get('default'), assertNotNewer).catch(
-      (error: unknown) => {
-        this.#isKnown = undefined
-        if (error instanceof SetupInvalidError) throw error
-      }
-    )
-    await this.#isKnown
-    return this.#context
-  }
-
-  /** Closes the manager's connections; a pool that was passed stays open. */
-  async close (): Promise<void> {
-    await this.#context.locks.close()
-    await this.#context.application.close()
-    await this.#context.redis.close()
-    await this.#context.shards.close()
-  }
-}
-
-function openContext (options: ResolvedManagerOptions): ManagerContext {
-  const shards = new ShardPools(options.database)
-  return {
-    options,
-    shards,
-    redis: new ApplicationRedis(options, shards),
-    registry: postgresRegistry(shards.get('default')),
-    locks: new Locks(() => shards.get('default')),
-    application: new ApplicationDatabase(options.application, shards)
+    return confirmMove(await this.ready(), ref)
   }
 }

@@ -1,4 +1,5 @@
-import { checkOptions, instance, OptionInvalidError, positiveInteger } from '@fastify-tenancy/core'
+import { OptionInvalidError } from '@fastify-tenancy/core'
+import { checkOptions, instance, positiveInteger } from '@fastify-tenancy/core/options'
 import { askUsage, type FleetUsage } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 

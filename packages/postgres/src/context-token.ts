@@ -1,4 +1,6 @@
-import { deriveKey, idProblem, InternalTypeError } from '@fastify-tenancy/core'
+import { idProblem } from '@fastify-tenancy/core'
+import { InternalTypeError } from '@fastify-tenancy/core/errors'
+import { deriveKey } from '@fastify-tenancy/core/keys'
 import { LRUCache } from 'lru-cache'
 import { createHmac, createSecretKey, type KeyObject } from 'node:crypto'
 
@@ -37,7 +39,7 @@ export function signingKey (secret: string): SigningKey {
   }
 }
 
-export interface TokenInput {
+interface TokenInput {
   readonly key: SigningKey
   /** The tenant's id. */
   readonly tenant: string

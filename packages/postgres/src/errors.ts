@@ -1,4 +1,4 @@
-import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
+import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core/errors'
 
 /** 500, for operators: a database is not set up as needed; the message names the fix. */
 export const SetupInvalidError: TenancyErrorConstructor = defineError(

@@ -3,7 +3,7 @@ import { afterCurrentTick } from '@fastify-tenancy/redis'
 import { charge, type Quota, type Decision, type SharedDecision } from './quota.ts'
 
 /** Asks Redis to admit up to `asking` requests of one cost. */
-export type ConsumeMany = (quotas: readonly Quota[], cost: number, asking: number) => Promise<SharedDecision>
+type ConsumeMany = (quotas: readonly Quota[], cost: number, asking: number) => Promise<SharedDecision>
 
 interface Asker {
   readonly resolve: (decision: Decision) => void
@@ -18,14 +18,8 @@ interface Gathered {
 
 /**
  * Combines the requests of one event-loop tick with the same quotas and cost into one script call
- * ("admit up to 9"). A Redis command costs more CPU than the rest of the request.
- *
- * Results equal those of sequential calls in arrival order. Two quota lists that share a counter (a
- * route with its own limit) are sent as separate groups, ordered by their first request. A timeout
- * counts as one breaker failure per group.
- *
- * With no command in flight the group is sent on `nextTick`, so no request waits. Otherwise it is
- * sent at the end of the tick.
+ * ("admit up to 9"). A Redis command costs more CPU than the rest of the request. See DECISIONS for
+ * the order of groups and for when they are sent.
  */
 export class BatchedConsumes {
   readonly #take: ConsumeMany

@@ -1,4 +1,6 @@
-import { explain, idProblem, OptionInvalidError, printable, slugProblem } from '@fastify-tenancy/core'
+import { idProblem, OptionInvalidError, slugProblem } from '@fastify-tenancy/core'
+import { printable } from '@fastify-tenancy/core/names'
+import { explain } from '@fastify-tenancy/core/options'
 import * as v from 'valibot'
 
 import type { LimitFields, LimitsParts, Rpm } from './limits.ts'

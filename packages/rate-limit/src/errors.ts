@@ -1,7 +1,7 @@
 import type { TenancyError } from '@fastify-tenancy/core'
 import createError from '@fastify/error'
 
-export { rateLimited } from '@fastify-tenancy/core'
+export { rateLimited } from '@fastify-tenancy/core/errors'
 
 type Constructor = new(message: string) => TenancyError
 

@@ -1,4 +1,4 @@
-import { checkOptions, nonEmptyString, oneOf, bool } from '@fastify-tenancy/core'
+import { checkOptions, nonEmptyString, oneOf, bool } from '@fastify-tenancy/core/options'
 import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 

@@ -1,4 +1,4 @@
-import { processesKey } from '@fastify-tenancy/core'
+import { processesKey } from '@fastify-tenancy/core/keys'
 import { defineScript, type RedisScript, type TenancyRedis } from '@fastify-tenancy/redis'
 import { randomUUID } from 'node:crypto'
 

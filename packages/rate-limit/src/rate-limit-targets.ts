@@ -1,4 +1,5 @@
-import { addressKey, tenantKey, type Tenant } from '@fastify-tenancy/core'
+import type { Tenant } from '@fastify-tenancy/core'
+import { addressKey, tenantKey } from '@fastify-tenancy/core/keys'
 
 import { clientAddress } from './client-address.ts'
 import type { Limits, TenantLimits } from './limits.ts'

@@ -1,4 +1,4 @@
-import { InternalError } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 import { randomBytes } from 'node:crypto'
 

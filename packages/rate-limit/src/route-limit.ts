@@ -1,5 +1,7 @@
-import { addressKey, checkOptions, fn, nonEmptyString, OptionInvalidError, oneOf, tenantKey,
-  InternalTypeError } from '@fastify-tenancy/core'
+import { OptionInvalidError } from '@fastify-tenancy/core'
+import { InternalTypeError } from '@fastify-tenancy/core/errors'
+import { addressKey, tenantKey } from '@fastify-tenancy/core/keys'
+import { checkOptions, fn, nonEmptyString, oneOf } from '@fastify-tenancy/core/options'
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 import { createHash } from 'node:crypto'
@@ -53,7 +55,7 @@ const schema = v.strictObject({
 }, 'must be an object with max, or false')
 
 /** What route limits need from the plugin. */
-export interface RouteLimitSettings {
+interface RouteLimitSettings {
   readonly limiter: Limiter
   readonly headers: HeaderStyle
   readonly mode: 'enforce' | 'report'

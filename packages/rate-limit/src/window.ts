@@ -16,15 +16,7 @@ const leniency = 0.04
 
 /**
  * Counts the requests of one window in a ring of buckets. `consume-script.ts` has the same
- * algorithm in Lua: change both or neither.
- *
- * The oldest bucket lies partly outside the window. With `smoothing` off it counts in full. So no
- * interval of the window's length exceeds the limit: all its requests lie in buckets that were
- * summed when its last request was admitted.
- *
- * With `smoothing` on, the part outside is subtracted as if requests were spread evenly. Because
- * they need not be, at most 4 % of the limit is subtracted. So no interval exceeds 1.04 times the
- * limit.
+ * algorithm in Lua: change both or neither. DECISIONS says why no interval exceeds the limit.
  */
 export class SlidingWindow {
   readonly #shape: WindowShape

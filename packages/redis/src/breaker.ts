@@ -2,7 +2,7 @@
  * The state of a breaker. Closed: commands pass. Half-open: one probe is running or due. Open:
  * commands are refused.
  */
-export type BreakerState = 'closed' | 'half-open' | 'open'
+type BreakerState = 'closed' | 'half-open' | 'open'
 
 /**
  * Stops sending commands to a Redis that does not answer, so that requests in an outage do not wait

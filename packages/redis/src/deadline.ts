@@ -1,4 +1,4 @@
-import { InternalError } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
 
 /** The deadline of one command; see {@link Deadlines}. */
 export class Deadline {

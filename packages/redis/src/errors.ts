@@ -1,4 +1,4 @@
-import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
+import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core/errors'
 
 /**
  * 503: Redis is down, frozen, read-only or not yet connected. It is unknown whether the command

@@ -1,4 +1,4 @@
-import { installationKeys } from '@fastify-tenancy/core'
+import { installationKeys } from '@fastify-tenancy/core/keys'
 
 import type { RedisHealth, RedisState, TenancyRedis } from './port.ts'
 import type { RedisScript } from './script.ts'

@@ -1,4 +1,5 @@
-import { installationProblem, OptionInvalidError, type ScopeLogger } from '@fastify-tenancy/core'
+import { OptionInvalidError, type ScopeLogger } from '@fastify-tenancy/core'
+import { installationProblem } from '@fastify-tenancy/core/keys'
 
 import { BoundedRedis, defaultSilence } from './bounded-redis.ts'
 import { openClient, withErrorListener } from './client.ts'

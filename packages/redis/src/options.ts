@@ -1,4 +1,5 @@
-import { checkOptions, installationProblem } from '@fastify-tenancy/core'
+import { installationProblem } from '@fastify-tenancy/core/keys'
+import { checkOptions } from '@fastify-tenancy/core/options'
 import type { Cluster, Redis, RedisOptions } from 'ioredis'
 import * as v from 'valibot'
 

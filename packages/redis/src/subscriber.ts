@@ -13,7 +13,7 @@ interface Listener {
 }
 
 /** Events that the subscriber reports to its owner. */
-export interface SubscriberEvents {
+interface SubscriberEvents {
   /** Redis refuses a channel that it did not refuse before. */
   readonly refused: (channel: string, error: Error) => void
   /** Redis accepts a channel that it refused before. */

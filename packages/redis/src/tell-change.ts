@@ -1,4 +1,5 @@
-import { invalidationChannel, lookupKey, type TenantChange } from '@fastify-tenancy/core'
+import type { TenantChange } from '@fastify-tenancy/core'
+import { invalidationChannel, lookupKey } from '@fastify-tenancy/core/keys'
 import { randomBytes } from 'node:crypto'
 
 import type { TenancyRedis } from './port.ts'

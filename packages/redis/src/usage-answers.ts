@@ -1,5 +1,6 @@
-import { addUsage, Seal, usageAnswerChannel, usageChannel, UsageMeter, type ScopeLogger, type TenantUsage,
-  type UsageReport } from '@fastify-tenancy/core'
+import type { ScopeLogger, TenantUsage, UsageReport } from '@fastify-tenancy/core'
+import { Seal, usageAnswerChannel, usageChannel } from '@fastify-tenancy/core/keys'
+import { addUsage, UsageMeter } from '@fastify-tenancy/core/usage'
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'

@@ -1,6 +1,7 @@
-import { channels, InternalError, statusRefusal, TenantMismatchError, TenantMissingError, TenantScope,
-  TenantUnknownError, type RequestTenancy, type ResolvedRouteTenancy,
-  type TenantRecord } from '@fastify-tenancy/core'
+import { channels, TenantMismatchError, TenantMissingError, TenantUnknownError, type RequestTenancy,
+  type ResolvedRouteTenancy, type TenantRecord } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
+import { statusRefusal, TenantScope } from '@fastify-tenancy/core/scope'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
 import { Creation } from './creation.ts'

@@ -1,4 +1,6 @@
-import { invalidationChannel, Throttle, type TenantChange, type TenantRegistry } from '@fastify-tenancy/core'
+import type { TenantChange, TenantRegistry } from '@fastify-tenancy/core'
+import { invalidationChannel } from '@fastify-tenancy/core/keys'
+import { Throttle } from '@fastify-tenancy/core/throttle'
 import { publishChange, type TenancyRedis } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 

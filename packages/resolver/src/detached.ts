@@ -1,5 +1,6 @@
-import { InternalError, tenantWork, TenantScope, type HandleMaker, type RequestHandles,
-  type ResolvedRouteTenancy, type TenantWork } from '@fastify-tenancy/core'
+import type { RequestHandles, ResolvedRouteTenancy, TenantWork } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
+import { tenantWork, TenantScope, type HandleMaker } from '@fastify-tenancy/core/scope'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Socket } from 'node:net'
 

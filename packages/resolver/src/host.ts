@@ -1,4 +1,4 @@
-import { parseHost } from '@fastify-tenancy/core'
+import { parseHost } from '@fastify-tenancy/core/names'
 import type { IncomingMessage } from 'node:http'
 
 /**
@@ -11,7 +11,7 @@ import type { IncomingMessage } from 'node:http'
  * The parts of Node's request that name its host. Requests of HTTP/2 and of `inject()` have the
  * same parts.
  */
-export type RawRequest = Pick<IncomingMessage, 'rawHeaders' | 'url'> & { readonly originalUrl?: string }
+type RawRequest = Pick<IncomingMessage, 'rawHeaders' | 'url'> & { readonly originalUrl?: string }
 
 /**
  * Returns the text that names a request's host, for core's `parseHost()`. Returns undefined if

@@ -1,5 +1,6 @@
-import { statusRefusal, TenantNotReadyError, TenantUnknownError, type TenantRecord, type TenantScope,
+import { TenantNotReadyError, TenantUnknownError, type TenantRecord, type TenantScope,
   type TenantStatus } from '@fastify-tenancy/core'
+import { statusRefusal } from '@fastify-tenancy/core/scope'
 
 /**
  * Scopes whose signal has a listener: long requests, streams, websockets. Aborts them when their

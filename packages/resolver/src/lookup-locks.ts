@@ -1,4 +1,4 @@
-import { lookupLockKey } from '@fastify-tenancy/core'
+import { lookupLockKey } from '@fastify-tenancy/core/keys'
 import { acquireRedisLock, type TenancyRedis } from '@fastify-tenancy/redis'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -18,7 +18,7 @@ const longestWait = 2_000
 const longestPoll = 25
 
 /** The right to ask the registry for a name. */
-export interface LookupLock {
+interface LookupLock {
   /** The answer in Redis by now: another process may have stored it meanwhile. */
   readonly shared: RedisAnswer
   /**

@@ -9,7 +9,7 @@ import type { RedisAnswer, RedisTier } from './redis-tier.ts'
 import type { Lane, RegistryTier } from './registry-tier.ts'
 
 /** The tiers in the order in which they are asked. */
-export interface Tiers {
+interface Tiers {
   readonly local: LocalLookupTier
   /** All existing names; undefined if no index is kept. */
   readonly index: NameIndex | undefined

@@ -1,4 +1,4 @@
-import { rateLimited } from '@fastify-tenancy/core'
+import { rateLimited } from '@fastify-tenancy/core/errors'
 import ipaddr from 'ipaddr.js'
 import { LRUCache } from 'lru-cache'
 

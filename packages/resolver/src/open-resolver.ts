@@ -1,4 +1,4 @@
-import { HostPatterns } from '@fastify-tenancy/core'
+import { HostPatterns } from '@fastify-tenancy/core/names'
 import { openRedis } from '@fastify-tenancy/redis'
 
 import { readDirect, type HostReader } from './forwarded.ts'

@@ -1,6 +1,7 @@
-import { bool, checkOptions, duration, fn, HostPatterns, instance, nonEmptyString, oneOf, OptionInvalidError,
-  patternOf, positiveInteger, reservedSlugs, secretSchema, slugProblem, timeout,
-  type TenantRegistry } from '@fastify-tenancy/core'
+import { OptionInvalidError, reservedSlugs, slugProblem, type TenantRegistry } from '@fastify-tenancy/core'
+import { HostPatterns, patternOf } from '@fastify-tenancy/core/names'
+import { bool, checkOptions, duration, fn, instance, nonEmptyString, oneOf, positiveInteger, secretSchema,
+  timeout } from '@fastify-tenancy/core/options'
 import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import type { FastifyRequest } from 'fastify'
 import * as v from 'valibot'

@@ -44,8 +44,9 @@
  * onClose hooks run in reverse order of registration: the suite closes database and Redis last.
  */
 
-import { currentScope, OptionInvalidError, RequestTenancy, runInScope, TenantMismatchError,
-  InternalError } from '@fastify-tenancy/core'
+import { currentScope, OptionInvalidError, TenantMismatchError } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
+import { RequestTenancy, runInScope } from '@fastify-tenancy/core/scope'
 import { assertNamespaced } from '@fastify-tenancy/redis'
 import type { FastifyError, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'

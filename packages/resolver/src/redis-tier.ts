@@ -1,5 +1,6 @@
-import { toTenant, lookupKey, Seal, tenantStatuses, isolations, type TenantChange,
+import { toTenant, tenantStatuses, isolations, type TenantChange,
   type TenantRecord } from '@fastify-tenancy/core'
+import { lookupKey, Seal } from '@fastify-tenancy/core/keys'
 import { defineScript, isMark, markChange, type TenancyRedis } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 

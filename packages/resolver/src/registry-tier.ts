@@ -1,5 +1,6 @@
-import { toTenant, RegistryUnavailableError, InternalError, type TenantRecord,
+import { toTenant, RegistryUnavailableError, type TenantRecord,
   type TenantRegistry } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
 import pLimit, { type LimitFunction } from 'p-limit'
 
 import { answers, type LookupKey } from './lookup-key.ts'

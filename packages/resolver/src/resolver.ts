@@ -45,7 +45,7 @@ export interface TenantAddress {
 export class TenantResolver {
   /**
    * Returns what a request must carry to belong to this tenant, according to the strategies. Set by
-   * {@link openResolver}.
+   * `openResolver`.
    */
   addressOf: (tenant: Tenant) => TenantAddress = () => ({})
   /** Scopes of requests that outlive their replies: `waitUntil()`, `detach()`. */

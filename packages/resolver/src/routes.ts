@@ -1,5 +1,5 @@
-import { OptionInvalidError, resolveRouteTenancy, RequestTenancy, type ResolvedRouteTenancy,
-  type TenancyMode } from '@fastify-tenancy/core'
+import { OptionInvalidError, type ResolvedRouteTenancy, type TenancyMode } from '@fastify-tenancy/core'
+import { resolveRouteTenancy, RequestTenancy } from '@fastify-tenancy/core/scope'
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 
 import type { ResolvedResolverOptions } from './options.ts'
@@ -14,7 +14,7 @@ interface RouteConfig {
 }
 
 /** A route's resolved `config.tenancy`. */
-export interface RouteModes {
+interface RouteModes {
   readonly route: ResolvedRouteTenancy
   /**
    * The `request.tenancy` of every request of an `'off'` route: one frozen object without a tenant.

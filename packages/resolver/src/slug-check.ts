@@ -1,5 +1,5 @@
-import { OptionInvalidError, slugPatternProblem, type HostPatterns,
-  type TenantRegistry } from '@fastify-tenancy/core'
+import { OptionInvalidError, type TenantRegistry } from '@fastify-tenancy/core'
+import { slugPatternProblem, type HostPatterns } from '@fastify-tenancy/core/names'
 
 /**
  * Refuses host patterns that would read one tenant's host as another tenant's. A pattern with

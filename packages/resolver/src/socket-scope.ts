@@ -1,4 +1,5 @@
-import { runInScope, type TenantScope } from '@fastify-tenancy/core'
+import type { TenantScope } from '@fastify-tenancy/core'
+import { runInScope } from '@fastify-tenancy/core/scope'
 import type { EventEmitter } from 'node:events'
 
 const bound = new WeakSet<EventEmitter>()

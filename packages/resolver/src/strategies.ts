@@ -1,5 +1,7 @@
-import { HostInvalidError, idProblem, parseHost, slugProblem, TenantMissingError, TenantUnknownError,
-  InternalTypeError, type HostPatterns, type TenancyError, type Tenant } from '@fastify-tenancy/core'
+import { HostInvalidError, idProblem, slugProblem, TenantMissingError, TenantUnknownError, type TenancyError,
+  type Tenant } from '@fastify-tenancy/core'
+import { InternalTypeError } from '@fastify-tenancy/core/errors'
+import { parseHost, type HostPatterns } from '@fastify-tenancy/core/names'
 import type { FastifyRequest } from 'fastify'
 
 import type { HostReader } from './forwarded.ts'

@@ -9,7 +9,11 @@ export interface ObservedApp {
   readonly tenancy?: {
     health(): {
       readonly down: readonly string[]
-      readonly database: { readonly connections: number; readonly waiting: number }
+      readonly database: {
+        readonly connections: number
+        readonly waiting: number
+        readonly requiredMigration: string | undefined
+      }
       readonly redis: { readonly breaker: 'closed' | 'half-open' | 'open' } | undefined
       readonly resolver: {
         readonly tenants: number
@@ -65,6 +69,16 @@ export function readApp (app: ObservedApp, registers: Registry[]): readonly clie
       collect () {
         this.reset()
         for (const part of tenancy.health().down) this.set({ part }, 1)
+      }
+    }),
+    new client.Gauge({
+      name: 'tenancy_required_migration',
+      help: "The migration that this process requires of tenants' own tables, as a label of 1.",
+      labelNames: ['version'],
+      registers,
+      collect () {
+        const version = tenancy.health().database.requiredMigration
+        if (version !== undefined) this.set({ version }, 1)
       }
     }),
     new client.Gauge({

@@ -1,7 +1,9 @@
-import { channels, checkOptions, type QueryEvent, type ResolvedEvent } from '@fastify-tenancy/core'
+import { channels, type QueryEvent, type ResolvedEvent } from '@fastify-tenancy/core'
+import { checkOptions } from '@fastify-tenancy/core/options'
 import { SpanKind, SpanStatusCode, trace, type Span, type Tracer } from '@opentelemetry/api'
 import * as v from 'valibot'
 
+import { codeOf } from './known-codes.ts'
 import { withoutLiterals } from './without-literals.ts'
 
 /** Options of {@link openTelemetry}. */
@@ -16,6 +18,12 @@ const schema = v.strictObject({
     'must be a Tracer of @opentelemetry/api'
   ))
 }, 'must be an object')
+
+/**
+ * Characters of a statement's text in a span. Longer texts are lists of values, and exporters limit
+ * the size of a batch.
+ */
+const longestText = 8_192
 
 /** The attribute that names the tenant, on spans of requests and statements. */
 const tenantId = 'tenant.id'
@@ -47,7 +55,7 @@ export function openTelemetry (input: OpenTelemetryOptions = {}): () => void {
         attributes: {
           'db.system.name': 'postgresql',
           'db.operation.name': operation,
-          'db.query.text': withoutLiterals(text),
+          'db.query.text': withoutLiterals(text.slice(0, longestText)),
           [tenantId]: tenant.id
         }
       })
@@ -56,9 +64,7 @@ export function openTelemetry (input: OpenTelemetryOptions = {}): () => void {
   const onError = (event: QueryEvent): void => {
     const span = spans.get(event)
     const { error } = event
-    const code = typeof error === 'object' && error !== null && 'code' in error
-      ? String(error.code)
-      : undefined
+    const code = codeOf(error)
     if (code !== undefined && /^[0-9A-Z]{5}$/.test(code)) span?.setAttribute('db.response.status_code', code)
     span?.setAttribute('error.type', code ?? (error instanceof Error ? error.name : 'unknown'))
     // The message is left out, because the message of a database error can contain values of rows.

@@ -1,10 +1,12 @@
-import { channels, checkOptions, positiveInteger } from '@fastify-tenancy/core'
+import { channels } from '@fastify-tenancy/core'
+import { checkOptions, positiveInteger } from '@fastify-tenancy/core/options'
 import client, { type Registry } from 'prom-client'
 import * as v from 'valibot'
 
 import { readApp, type ObservedApp } from './app-gauges.ts'
 import { Durations } from './durations.ts'
 import { classes, Gathered } from './gathered.ts'
+import { KnownCodes } from './known-codes.ts'
 import { none, TopTenants } from './top-tenants.ts'
 
 export type { ObservedApp } from './app-gauges.ts'
@@ -95,6 +97,7 @@ export function prometheus (app: ObservedApp, input: PrometheusOptions = {}): Pr
     rollbacks, bypasses, pools, steps]
   const gauges = readApp(app, registers)
 
+  const codes = new KnownCodes()
   const tenants = new TopTenants(top, tenant => {
     answered.delete(tenant)
     for (const metric of perTenant) metric.remove({ tenant })
@@ -123,7 +126,7 @@ export function prometheus (app: ObservedApp, input: PrometheusOptions = {}): Pr
       time.inc({ tenant }, event.duration / 1_000)
       wait.inc({ tenant }, event.wait / 1_000)
       statement.observe(operations.has(event.operation) ? event.operation : 'OTHER', event.duration)
-      if (event.error !== undefined) failures.inc({ code: codeOf(event.error) })
+      if (event.error !== undefined) failures.inc({ code: codes.of(event.error) })
     }),
     on(channels.cache, ({ isHit }) => cache.inc({ result: isHit ? 'hit' : 'miss' })),
     on(channels.queryRefused, () => refusedQueries.inc()),
@@ -161,10 +164,4 @@ function on<Event> (channel: Listenable<Event>, listener: (event: Event) => void
   return () => {
     channel.unsubscribe(listener)
   }
-}
-
-/** Returns the SQLSTATE of a database error, or the code of another error. */
-function codeOf (error: unknown): string {
-  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined
-  return typeof code === 'string' ? code : 'unknown'
 }

@@ -1,7 +1,7 @@
 import type { EventTenant } from '@fastify-tenancy/core'
 
 /** The label of tenants that are not among the busiest. */
-export const other = 'other'
+const other = 'other'
 
 /** The label of requests without a tenant. */
 export const none = 'none'
@@ -26,17 +26,17 @@ const lead = 1.5
  */
 export class TopTenants {
   readonly #top: number
-  readonly #onLost: (id: string) => void
+  readonly #onLost: (label: string) => void
   readonly #now: () => number
   readonly #labelled = new Set<string>()
   #weights = new Map<string, number>()
   #next: number
 
   /**
-   * @param onLost called when a tenant loses its label, to remove its time series
+   * @param onLost called with the label that a tenant loses, to remove its time series
    * @param now milliseconds of a monotonic clock
    */
-  constructor (top: number, onLost: (id: string) => void, now: () => number = () => performance.now()) {
+  constructor (top: number, onLost: (label: string) => void, now: () => number = () => performance.now()) {
     this.#top = top
     this.#onLost = onLost
     this.#now = now
@@ -53,10 +53,10 @@ export class TopTenants {
     const { id } = tenant
     if (this.#now() >= this.#next) this.#relabel()
     this.#weights.set(id, (this.#weights.get(id) ?? 0) + weight)
-    if (this.#labelled.has(id)) return id
+    if (this.#labelled.has(id)) return labelOf(id)
     if (this.#labelled.size < this.#top) {
       this.#labelled.add(id)
-      return id
+      return labelOf(id)
     }
     if (this.#weights.size > 2 * this.#candidates) this.#prune()
     return other
@@ -77,7 +77,7 @@ export class TopTenants {
       const rival = rivals[at]
       if (rival === undefined || rival[1] <= weightOf(id) * lead) break
       this.#labelled.delete(id)
-      this.#onLost(id)
+      this.#onLost(labelOf(id))
       this.#labelled.add(rival[0])
     }
     for (const [id, weight] of this.#weights) this.#weights.set(id, weight * decay)
@@ -89,4 +89,9 @@ export class TopTenants {
     const kept = [...this.#weights].toSorted((a, b) => b[1] - a[1]).slice(0, this.#candidates)
     this.#weights = new Map(kept)
   }
+}
+
+/** Returns the label of a tenant's own series. No id contains a colon, so it never equals another. */
+function labelOf (id: string): string {
+  return id === other || id === none ? `id:${id}` : id
 }

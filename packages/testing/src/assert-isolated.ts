@@ -3,7 +3,7 @@ import { AssertionError } from 'node:assert'
 import type { TenantRef } from '@fastify-tenancy/core'
 import type { FastifyInstance } from 'fastify'
 
-import type { Authenticate } from './inject-as.ts'
+import type { Authenticate } from './isolation/addressed.ts'
 import { applicationOf, tenantOf } from './isolation/application.ts'
 import { attackCache } from './isolation/attack-cache.ts'
 import { attackRoutes } from './isolation/attack-routes.ts'
@@ -17,6 +17,7 @@ import type { RouteExample } from './isolation/request.ts'
 import { wiringOf, type Route } from './isolation/route-table.ts'
 import { changeBetween, type RowExample } from './isolation/rows.ts'
 import { settle, type Run } from './isolation/run.ts'
+import { askTheSame } from './isolation/same-request.ts'
 import { proveItself } from './isolation/self-proof.ts'
 import { requestName, Sender } from './isolation/sender.ts'
 import { attackSockets, openSockets, reportLive } from './isolation/sockets.ts'
@@ -167,6 +168,7 @@ async function walk (run: Run, witness: Witness, open: LiveConnection[]): Promis
     }))
 
   await as(undefined, () => callTogether(run))
+  await as(undefined, () => askTheSame(run))
   await learn(attacker, victim)
 
   // Phase 3: the attack. The attacker's own changes come first, so that later checks do not report

@@ -6,9 +6,10 @@ export { limiterConformance, type LimiterAnswer, type LimiterConformanceOptions,
 export { registryConformance, type RegistryConformanceOptions } from './conformance/registry.ts'
 export { freezeRedis, killBackends, loseInvalidations } from './faults.ts'
 export { assertOwn, findForeign, tagged, type ForeignValue, type OwnExpectation } from './find-foreign.ts'
-export { injectAs, type Authenticate, type InjectAsOptions } from './inject-as.ts'
+export { injectAs, type InjectAsOptions } from './inject-as.ts'
+export type { Authenticate } from './isolation/addressed.ts'
 export type { IsolationReport } from './isolation/report.ts'
-export type { ExampleOf, RouteExample } from './isolation/request.ts'
+export type { BodyExample, ExampleOf, RouteExample } from './isolation/request.ts'
 export type { Row, RowExample } from './isolation/rows.ts'
 export { createTestTenants, type TenantMaker, type TestTenants,
   type TestTenantsOptions } from './test-tenants.ts'

@@ -1,16 +1,8 @@
-import type { Tenant, TenantRef } from '@fastify-tenancy/core'
+import type { TenantRef } from '@fastify-tenancy/core'
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify'
 
-import { applicationOf, tenantOf, type Application } from './isolation/application.ts'
-
-/**
- * Returns the headers that authenticate a request: a session cookie, or a token with the tenant's
- * claim. The application must supply it, because the kit does not know how it authenticates.
- */
-export type Authenticate = (
-  tenant: Tenant,
-  request: { readonly method: string; readonly url: string }
-) => Readonly<Record<string, string>> | undefined | Promise<Readonly<Record<string, string>> | undefined>
+import { addressed, type Authenticate } from './isolation/addressed.ts'
+import { applicationOf, tenantOf } from './isolation/application.ts'
 
 /** Options of {@link injectAs}: those of Fastify's `inject`, and the authentication. */
 export interface InjectAsOptions extends InjectOptions {
@@ -36,23 +28,4 @@ export async function injectAs (
     : options
   const found = await tenantOf(application, tenant, 'tenant')
   return app.inject(await addressed(application, found, request, authenticate))
-}
-
-/**
- * Returns a request with the address and credentials of a tenant. Headers of the request take
- * precedence.
- */
-export async function addressed (
-  app: Application,
-  tenant: Tenant,
-  request: InjectOptions,
-  authenticate: Authenticate | undefined
-): Promise<InjectOptions> {
-  const { host, headers } = app.tenantResolver.addressOf(tenant)
-  const { method = 'GET', url = '/' } = request
-  const proof = await authenticate?.(tenant, { method, url: String(url) })
-  return {
-    ...request,
-    headers: { ...(host !== undefined && { host }), ...headers, ...proof, ...request.headers }
-  }
 }

@@ -1,5 +1,5 @@
 /** One string inside a value, and its path: `.rows[0].name`. */
-export interface FoundString {
+interface FoundString {
   readonly text: string
   readonly path: string
 }

@@ -9,7 +9,7 @@ import { noPgBouncer, pgBouncer } from '../../support/pgbouncer.ts'
 import { commands } from './commands.ts'
 import { cases, Ground } from './ground.ts'
 
-const count = isLong ? 1_500 : 60
+const count = isLong ? 1_500 : 30
 const timeout = 600_000
 
 for (const reset of ['auto', 'always'] as const) {

@@ -1,5 +1,6 @@
 // A pool as it is commonly written, over correct policies: what the matrix must find fault with.
-import { toTenant, TenantScope } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'

@@ -1,6 +1,7 @@
 // The same cache four times: ours, two peers, and ioredis by hand.
 import { openCache, resolveCacheOptions, type TenantCacheHandle } from '@fastify-tenancy/cache'
-import { toTenant, TenantScope } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openRedis } from '@fastify-tenancy/redis'
 import { createCache } from 'async-cache-dedupe'
 import { BentoCache, bentostore } from 'bentocache'

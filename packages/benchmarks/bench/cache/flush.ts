@@ -1,7 +1,9 @@
 // Issue 5: flushing one tenant of a thousand with a thousand values each. `-- <tenants> <values>`
 // for other numbers.
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
-import { toTenant, tenantKey, TenantScope } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
+import { tenantKey } from '@fastify-tenancy/core/keys'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openRedis } from '@fastify-tenancy/redis'
 import { Redis } from 'ioredis'
 

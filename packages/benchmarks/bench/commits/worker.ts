@@ -8,6 +8,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type * as Core from '@fastify-tenancy/core'
+import type * as CoreScope from '@fastify-tenancy/core/scope'
 import type * as Database from '@fastify-tenancy/database'
 import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import type * as DatabaseOptions from '@fastify-tenancy/database/options'
@@ -45,9 +46,11 @@ const { sql } = require('kysely') as { sql: Sql }
 const load = async (...path: string[]): Promise<unknown> =>
   import(pathToFileURL(join(checkout, 'packages', ...path)).href)
 const from = (name: string): Promise<unknown> => load(name, 'dist/index.js')
-const { memoryRegistry, TenantScope } = await from('core') as typeof Core
+const { memoryRegistry } = await from('core') as typeof Core
+// Older checkouts export these from the packages themselves.
+const { TenantScope } = await load('core', 'dist/entries/scope.js')
+  .catch(() => from('core')) as typeof CoreScope
 const { openDatabase } = await from('database') as typeof Database
-// Older checkouts export it from the package itself.
 const { resolveDatabaseOptions } = await load('database', 'dist/options/index.js')
   .catch(() => from('database')) as typeof DatabaseOptions
 const { createManager } = await from('manager') as typeof ManagerPackage

@@ -1,5 +1,5 @@
 // Issue 4: building and compiling a query of a rewritten handle, in µs of CPU, without sending it.
-import { TenantScope } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler } from 'kysely'
 
 import { repeat } from '../../src/micro.ts'

@@ -1,6 +1,7 @@
 // One server with two databases, with plain and with signed contexts. Each holds protected tables
 // and the same tables without protection.
-import { toTenant, memoryRegistry, tenantIdentifier, type TenantRecord } from '@fastify-tenancy/core'
+import { toTenant, memoryRegistry, type TenantRecord } from '@fastify-tenancy/core'
+import { tenantIdentifier } from '@fastify-tenancy/core/keys'
 import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { init } from '@fastify-tenancy/postgres/install'

@@ -1,5 +1,5 @@
 // Issue 3: creating a scope and its Kysely for each request, in µs, without sending anything.
-import { TenantScope } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 
 import { repeat } from '../../src/micro.ts'
 import { race } from '../../src/race.ts'

@@ -1,5 +1,6 @@
 // The same five tasks, written by hand and through the suite.
-import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import { Kysely, PostgresDialect } from 'kysely'
 import type pg from 'pg'

@@ -1,6 +1,6 @@
 // A bare application with one feature of the suite each: what the feature costs in Fastify and
 // Node, independent of the suite.
-import { rateLimited } from '@fastify-tenancy/core'
+import { rateLimited } from '@fastify-tenancy/core/errors'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { AsyncLocalStorage } from 'node:async_hooks'
 

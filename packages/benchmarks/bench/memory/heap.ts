@@ -1,7 +1,8 @@
 // Issue 5: memory of the process after 100,000 tenants, and after a flood of 100,000 invented
 // names: `node --expose-gc`.
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
-import { toTenant, TenantScope, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+import { toTenant, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openResolver, resolveResolverOptions, type OpenResolver,
   type ResolverCacheOptions } from '@fastify-tenancy/resolver'
 import type { FastifyRequest } from 'fastify'

@@ -15,7 +15,7 @@ export function addLimitsCommand (program: Command, runner: Runner): void {
         const { plans, tenants } = parseLimits(text, file)
         output.result(
           { file, plans: plans.size, tenants: tenants.size },
-          () => `${file} is right: ${plans.size} plans, ${tenants.size} tenants`
+          () => `${file} is right: ${counted(plans.size, 'plan')}, ${counted(tenants.size, 'tenant')}`
         )
         return exitCode.done
       } catch (error) {
@@ -28,4 +28,8 @@ export function addLimitsCommand (program: Command, runner: Runner): void {
         return exitCode.failed
       }
     }))
+}
+
+function counted (count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`
 }

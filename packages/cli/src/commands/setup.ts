@@ -5,7 +5,7 @@ import { exitCode, type Runner } from '../run/runner.ts'
 import type { Output } from '../terminal/output.ts'
 
 /** Flags of the commands that can print their statements. */
-export interface PrintFlags {
+interface PrintFlags {
   readonly print?: boolean
   readonly format?: 'sql' | 'kysely'
 }
@@ -114,14 +114,14 @@ function parseLogin (url: string): string {
 }
 
 /** Adds `--print` and `--format`. */
-export function printableScript (command: Command): Command {
+function printableScript (command: Command): Command {
   return command
     .option('--print', 'change nothing, and print what would run')
     .addOption(new Option('--format <format>', 'of what is printed').choices(['sql', 'kysely']))
 }
 
 /** Returns the format to print in, or false. `--format` implies `--print`. */
-export function printed ({ print = false, format }: PrintFlags): 'sql' | 'kysely' | false {
+function printed ({ print = false, format }: PrintFlags): 'sql' | 'kysely' | false {
   return print || format !== undefined ? format ?? 'sql' : false
 }
 

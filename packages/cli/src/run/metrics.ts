@@ -1,5 +1,5 @@
-import { OptionInvalidError, usageCounters, type TenantUsage,
-  type UsageCounter as Counter } from '@fastify-tenancy/core'
+import { OptionInvalidError, type TenantUsage, type UsageCounter as Counter } from '@fastify-tenancy/core'
+import { usageCounters } from '@fastify-tenancy/core/usage'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** The counters by tenant of @fastify-tenancy/telemetry's `prometheus()`, with their factors. */
@@ -14,7 +14,7 @@ const metrics: Readonly<Record<string, readonly [Counter, number]>> = {
 const answerWithin = 10_000
 
 /** What one process counted between two reads of its metrics. */
-export interface MetricsUsage {
+interface MetricsUsage {
   readonly seconds: number
   readonly processes: readonly string[]
   readonly tenants: readonly TenantUsage[]

@@ -20,7 +20,7 @@ export interface CommandContext {
 }
 
 /** Flags of every command. */
-export interface CommonFlags extends ConfigFlags {
+interface CommonFlags extends ConfigFlags {
   readonly json?: boolean
   readonly yes?: boolean
 }
@@ -29,7 +29,7 @@ export interface CommonFlags extends ConfigFlags {
  * A command. Gets its arguments in order and flags by name. Resolves to the exit code, 0 by
  * default.
  */
-export type CommandWork<A extends readonly unknown[], F> = (
+type CommandWork<A extends readonly unknown[], F> = (
   session: CommandContext,
   args: A,
   flags: F & CommonFlags

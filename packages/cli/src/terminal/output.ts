@@ -1,4 +1,4 @@
-import { printable } from '@fastify-tenancy/core'
+import { printable } from '@fastify-tenancy/core/names'
 import Table from 'cli-table3'
 
 import { masker } from './mask.ts'

@@ -94,7 +94,7 @@ border-top: 3px solid; }
 .key.line-0 { border-color: var(--line-0); }
 .key.line-1 { border-color: var(--line-1); border-top-style: dotted; }
 .key.limit { border-color: var(--limit); border-top-style: dashed; }
-svg line, svg polyline { fill: none; vector-effect: non-scaling-stroke; }
+svg line, svg path { fill: none; vector-effect: non-scaling-stroke; }
 svg .grid { stroke: var(--edge); }
 svg .axis { stroke: var(--control); }
 svg .line-0 { stroke: var(--line-0); stroke-width: 2; }

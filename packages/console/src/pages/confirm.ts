@@ -1,13 +1,13 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
 
-import { actions, type ActionName } from '../actions.ts'
-import { badge } from '../format.ts'
-import { html, type Html } from '../html.ts'
-import type { ShownLimits } from '../suite.ts'
+import { actions, type ActionName } from '../data/actions.ts'
+import { badge } from '../html/format.ts'
+import { html, type Html } from '../html/html.ts'
+import type { ShownLimits } from '../data/suite.ts'
 import { limitsText } from './tenant.ts'
 
 /** What a confirmation page shows. */
-export interface ConfirmView {
+interface ConfirmView {
   readonly base: string
   readonly action: ActionName
   readonly tenant: TenantRecord

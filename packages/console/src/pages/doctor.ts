@@ -1,8 +1,8 @@
 import type { DoctorReport, ShardFinding } from '@fastify-tenancy/manager'
 
-import { badge, distance, milliseconds, moment } from '../format.ts'
-import { html, type Html } from '../html.ts'
-import type { KnownReading } from '../recent.ts'
+import { badge, distance, milliseconds, moment } from '../html/format.ts'
+import { html, type Html } from '../html/html.ts'
+import type { KnownReading } from '../data/recent.ts'
 import { notice } from './page.ts'
 
 /** The most findings that are shown. */

@@ -1,4 +1,4 @@
-import { html, type Html } from '../html.ts'
+import { html, type Html } from '../html/html.ts'
 import { notice } from './page.ts'
 
 /** What went wrong, in words for the operator, and what to do. */

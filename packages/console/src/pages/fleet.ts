@@ -1,17 +1,17 @@
-import { badge, distance, milliseconds, moment, number } from '../format.ts'
-import { html, type Html, type HtmlValue } from '../html.ts'
+import { badge, distance, milliseconds, moment, number } from '../html/format.ts'
+import { html, type Html, type HtmlValue } from '../html/html.ts'
 import { plot } from '../plots/plot.ts'
 import type { PoolPoint } from '../plots/pool-history.ts'
 import type { Samples } from '../plots/samples.ts'
-import type { SuiteHealth } from '../suite.ts'
-import { table } from '../table.ts'
+import type { SuiteHealth } from '../data/suite.ts'
+import { table } from '../html/table.ts'
 import { notice } from './page.ts'
 
 /**
  * What the page of the fleet shows. All of it is in memory, so the page also opens while every
  * database is away.
  */
-export interface FleetView {
+interface FleetView {
   readonly base: string
   readonly health: SuiteHealth
   readonly samples: Samples

@@ -1,8 +1,8 @@
 import { OptionInvalidError, type TenantRecord } from '@fastify-tenancy/core'
 import type { Manager, MigrationState, MigrationStatus } from '@fastify-tenancy/manager'
 
-import { html, type Html } from '../html.ts'
-import { Recent, type KnownReading } from '../recent.ts'
+import { html, type Html } from '../html/html.ts'
+import { Recent, type KnownReading } from '../data/recent.ts'
 
 /** How far the migrations have come, by shard and by tenant. Empty where the manager has none. */
 export interface Migrations {

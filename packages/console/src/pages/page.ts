@@ -1,7 +1,7 @@
 import { hostname } from 'node:os'
 
-import { badge, moment } from '../format.ts'
-import { html, type Html, type HtmlValue } from '../html.ts'
+import { badge, moment } from '../html/format.ts'
+import { html, type Html, type HtmlValue } from '../html/html.ts'
 
 /** What every page knows. */
 export interface PageContext {

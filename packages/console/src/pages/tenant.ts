@@ -1,20 +1,20 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
 import type { AuditEntry, UnfinishedWork } from '@fastify-tenancy/manager'
 
-import { actions, type ActionName } from '../actions.ts'
-import { badge, distance, moment, number } from '../format.ts'
-import { html, type Html, type HtmlValue } from '../html.ts'
+import { actions, type ActionName } from '../data/actions.ts'
+import { badge, distance, moment, number } from '../html/format.ts'
+import { html, type Html, type HtmlValue } from '../html/html.ts'
 import { tenantPlots } from '../plots/tenant-plots.ts'
 import type { UsagePoint } from '../plots/usage-history.ts'
-import type { KnownReading } from '../recent.ts'
-import type { ShownLimits } from '../suite.ts'
-import { table } from '../table.ts'
+import type { KnownReading } from '../data/recent.ts'
+import type { ShownLimits } from '../data/suite.ts'
+import { table } from '../html/table.ts'
 import { migrationCell, type Migrations } from './migrations.ts'
 import { notice } from './page.ts'
 import { unfinishedNotices } from './unfinished.ts'
 
 /** What the page of one tenant shows. */
-export interface TenantView {
+interface TenantView {
   readonly base: string
   readonly tenant: TenantRecord
   readonly limits: ShownLimits | undefined

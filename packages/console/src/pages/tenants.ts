@@ -1,16 +1,16 @@
 import { tenantStatuses, type TenantRecord } from '@fastify-tenancy/core'
 import type { TenantPage, UnfinishedWork } from '@fastify-tenancy/manager'
 
-import { badge, distance } from '../format.ts'
-import { html, type Html, type HtmlValue } from '../html.ts'
-import type { KnownReading } from '../recent.ts'
-import { table } from '../table.ts'
+import { badge, distance } from '../html/format.ts'
+import { html, type Html, type HtmlValue } from '../html/html.ts'
+import type { KnownReading } from '../data/recent.ts'
+import { table } from '../html/table.ts'
 import { migrationCell, type Migrations } from './migrations.ts'
 import { notice } from './page.ts'
 import { unfinishedCell, unfinishedList } from './unfinished.ts'
 
 /** What the page of tenants shows. */
-export interface TenantsView {
+interface TenantsView {
   readonly base: string
   readonly text: string
   readonly status: string

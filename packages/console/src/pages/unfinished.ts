@@ -1,7 +1,7 @@
 import type { UnfinishedWork } from '@fastify-tenancy/manager'
 
-import { distance, moment } from '../format.ts'
-import { html, type Html } from '../html.ts'
+import { distance, moment } from '../html/format.ts'
+import { html, type Html } from '../html/html.ts'
 
 /** The most that are listed one by one. */
 const most = 100

@@ -1,15 +1,22 @@
-import { number } from '../format.ts'
-import { html, type Html } from '../html.ts'
+import { area, line } from 'd3-shape'
+
+import { number } from '../html/format.ts'
+import { html, type Html } from '../html/html.ts'
 
 /** A line of a plot, one value a moment. */
-export interface PlotLine {
+interface PlotLine {
   readonly name: string
   /** Undefined where there is nothing to show, such as a share of nothing. */
   readonly values: readonly (number | undefined)[]
 }
 
+interface Point {
+  readonly left: number
+  readonly value: number | undefined
+}
+
 /** What {@link plot} draws. */
-export interface Plot {
+interface Plot {
   /** Unique on the page. */
   readonly id: string
   readonly title: string
@@ -86,24 +93,18 @@ function numbers ({ title, lines, moments, unit }: Plot): Html {
 
 function drawLine (values: readonly (number | undefined)[], top: number, at: number): Html {
   const first = places - values.length
-  const found = values.flatMap((value, index) =>
-    value === undefined ? [] : [[x(first + index), y(value, top)] as const]
-  )
-  // One value is a short line: a circle would be stretched with the plot.
-  const points = found.length === 1
-    ? found.flatMap(([left, top]) => [[left - 6, top], [left, top]] as const)
-    : found
-  const [start, end] = [points[0], points.at(-1)]
-  if (start === undefined || end === undefined) return html``
-  const line = points.map(([left, top]) => `${left},${top}`).join(' ')
-  return html`${
-    at === 0 && html`<polygon class="area" points="${start[0]},${height} ${line} ${end[0]},${height}"/>`
-  }
-<polyline class="line-${at}" points="${line}"/>`
-}
-
-function x (place: number): number {
-  return Math.round(place * width / (places - 1))
+  // A single value between gaps is drawn as a short line: a circle would be stretched with the plot.
+  const points = values.flatMap((value, index): Point[] => {
+    const left = (first + index) * width / (places - 1)
+    const isAlone = value !== undefined && values[index - 1] === undefined && values[index + 1] === undefined
+    return isAlone ? [{ left: left - 6, value }, { left, value }] : [{ left, value }]
+  })
+  const shape = { left: ({ left }: Point) => left, top: ({ value }: Point) => y(value ?? 0, top) }
+  const isThere = ({ value }: Point): boolean => value !== undefined
+  const filled = area<Point>().defined(isThere).x(shape.left).y0(height).y1(shape.top).digits(1)(points)
+  const drawn = line<Point>().defined(isThere).x(shape.left).y(shape.top).digits(1)(points)
+  return html`${at === 0 && html`<path class="area" d="${filled ?? ''}"/>`}
+<path class="line-${at}" d="${drawn ?? ''}"/>`
 }
 
 function y (value: number, top: number): number {

@@ -1,4 +1,4 @@
-import type { SuiteHealth } from '../suite.ts'
+import type { SuiteHealth } from '../data/suite.ts'
 
 /** The connections of the process at one moment. */
 export interface PoolPoint {

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 
-import type { ConsoleTenancy } from '../suite.ts'
+import type { ConsoleTenancy } from '../data/suite.ts'
 import { PoolHistory } from './pool-history.ts'
 import { sampleMs, UsageHistory } from './usage-history.ts'
 

@@ -1,6 +1,6 @@
-import { milliseconds, number } from '../format.ts'
-import { html, type Html } from '../html.ts'
-import type { ShownLimits } from '../suite.ts'
+import { milliseconds, number } from '../html/format.ts'
+import { html, type Html } from '../html/html.ts'
+import type { ShownLimits } from '../data/suite.ts'
 import { plot } from './plot.ts'
 import type { UsagePoint } from './usage-history.ts'
 

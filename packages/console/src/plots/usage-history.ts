@@ -1,4 +1,4 @@
-import type { CountedUsage, CountedReport } from '../suite.ts'
+import type { CountedUsage, CountedReport } from '../data/suite.ts'
 
 /** Samples that are kept, and the milliseconds between two of them: 15 minutes. */
 const kept = 60
@@ -10,7 +10,7 @@ const counters = ['requests', 'refusals', 'failedStatements', 'databaseTime', 'd
 type Counter = typeof counters[number]
 
 /** What happened between two samples. Times are in milliseconds. */
-export type Counts = Readonly<Record<Counter, number>>
+type Counts = Readonly<Record<Counter, number>>
 
 /** What a tenant used in one interval. */
 export interface UsagePoint extends Counts {
@@ -23,7 +23,7 @@ export interface UsagePoint extends Counts {
 }
 
 /** What a tenant used in all kept samples. */
-export interface BusyTenant extends Counts {
+interface BusyTenant extends Counts {
   readonly id: string
   readonly slug: string
   /** Of the database time of all tenants, 0 to 1. */

@@ -1,13 +1,15 @@
-import { planProblem, tenantConflict, type TenantRecord } from '@fastify-tenancy/core'
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
+import { planProblem } from '@fastify-tenancy/core/names'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import * as v from 'valibot'
 
-import { actions, type ActionName } from '../actions.ts'
-import type { Subject } from '../confirmations.ts'
-import type { ConsoleState } from '../console-state.ts'
-import { ConfirmationInvalidError, ConsoleForbiddenError } from '../errors.ts'
+import { actions, type ActionName } from '../data/actions.ts'
+import type { Subject } from './confirmations.ts'
+import type { ConsoleState } from './console-state.ts'
+import { ConfirmationInvalidError, ConsoleForbiddenError } from './errors.ts'
 import { confirmPage } from '../pages/confirm.ts'
-import { openSession, readSession } from '../session.ts'
+import { openSession, readSession } from './session.ts'
 import { find, off } from './show.ts'
 
 /** Bytes of a form. The longest reason takes 600 as UTF-8, and three times as many in a form. */
@@ -136,10 +138,13 @@ function planOf (plan: unknown): string {
   return plan.trim()
 }
 
-// Every browser of the last years says where a form comes from.
-function isForeign ({ headers }: FastifyRequest): boolean {
+// Browsers send Sec-Fetch-Site over TLS and to localhost only. Over plain HTTP a sister host could
+// set the session cookie and forge a token with it, so there the form's Origin decides.
+function isForeign ({ headers, host }: FastifyRequest): boolean {
   const site = headers['sec-fetch-site']
-  return site !== undefined && site !== 'same-origin'
+  if (site !== undefined) return site !== 'same-origin'
+  const { origin } = headers
+  return origin !== undefined && (!URL.canParse(origin) || new URL(origin).host !== host.toLowerCase())
 }
 
 function parseForm (body: string): Form {

@@ -2,8 +2,8 @@ import { TenantUnknownError, tenantStatuses, type TenantRecord } from '@fastify-
 import type { AuditEntry } from '@fastify-tenancy/manager'
 import type { FastifyInstance, RouteShorthandOptions } from 'fastify'
 
-import { isAction } from '../actions.ts'
-import type { ConsoleState } from '../console-state.ts'
+import { isAction } from '../data/actions.ts'
+import type { ConsoleState } from './console-state.ts'
 import { doctorPage } from '../pages/doctor.ts'
 import { fleet, fleetPage } from '../pages/fleet.ts'
 import { tenantPage, usage } from '../pages/tenant.ts'

@@ -5,7 +5,7 @@ import { IdentifierNode, ListNode, AliasNode, OperationNodeTransformer, TableNod
 import { QueryRefusedError } from '../options/errors.ts'
 
 /** The reference tables, which all tenants read. */
-export interface SharedTables {
+interface SharedTables {
   readonly names: ReadonlySet<string>
   readonly schema: string
 }

@@ -1,4 +1,5 @@
-import { InternalError, type Tenant } from '@fastify-tenancy/core'
+import type { Tenant } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
 import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import type { ResolvedTables } from '@fastify-tenancy/postgres/tables'
 

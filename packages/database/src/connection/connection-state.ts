@@ -1,10 +1,10 @@
 import { guardClient, wireClient, type WireClient } from '@fastify-tenancy/postgres/client'
 import type pg from 'pg'
 
+import type { BatchEnd, TransactionStatus } from './batch-end.ts'
 import { Names } from './names.ts'
-import type { PipelinedBatch, WireStatement } from './pipelined-batch.ts'
+import type { PipelinedBatch } from './pipelined-batch.ts'
 import { afterDiscard, discardAll, type ResetRules } from './reset.ts'
-import type { TailQuery } from './tail.ts'
 import { Traces } from './traces.ts'
 
 /** Milliseconds after which an idle connection is reset. */
@@ -32,9 +32,10 @@ const maxSchemas = 200
  * tenant, a failover, or a release in a transaction or while a statement runs. A connection that
  * served too many schemas is also destroyed.
  *
- * `traces` holds clean and touched, `isDead` the end of the socket. {@link TenantConnection} holds
- * the status of the transaction, and its `release` decides whether the connection is reused.
+ * {@link ConnectionState.phase} computes the state, and `release` of {@link TenantConnection} reuses
+ * a connection only if it is clean or touched.
  */
+type ConnectionPhase = 'clean' | 'touched' | 'in transaction' | 'broken' | 'returned'
 
 /**
  * The state of one connection, kept across its owners: the prepared statements, the traces in its
@@ -50,8 +51,11 @@ export class ConnectionState {
   #catalogVersion = 0
   /** Whether the pool handed the connection out and no {@link TenantConnection} claimed it yet. */
   #isUnclaimed = false
-  /** Whether a TenantConnection holds the connection. */
-  #isCheckedOut = false
+  /** The TenantConnection that holds the connection. */
+  #holder: object | undefined
+  #isBroken = false
+  /** The status in the last ReadyForQuery; undefined if a batch ended without one. */
+  #status: TransactionStatus | undefined = 'I'
   #idleTimer: NodeJS.Timeout | undefined
   /** Whether the batch in flight resets the connection. */
   #isResetting = false
@@ -104,25 +108,36 @@ export class ConnectionState {
     })
   }
 
+  /** Where the connection stands in the diagram above. */
+  get phase (): ConnectionPhase {
+    if (this.#isBroken || this.#isDead || this.#status === undefined) return 'broken'
+    if (this.#holder === undefined) return 'returned'
+    if (this.#status !== 'I') return 'in transaction'
+    return this.traces.isTouched ? 'touched' : 'clean'
+  }
+
+  /** The status in the last ReadyForQuery; undefined if a batch ended without one. */
+  get status (): TransactionStatus | undefined {
+    return this.#status
+  }
+
   /** Sends a batch. Only one batch may be in flight. */
   send (batch: PipelinedBatch): void {
     this.#sent++
     this.#batch = batch
-    this.client.query(batch as unknown as pg.Submittable)
+    batch.send(this.client, this.names.takeStatementsToClose())
   }
 
-  /**
-   * Queues a query behind the batch. The batch has already written the query's text to the socket.
-   */
-  enqueue (query: TailQuery): void {
-    this.client.query(query as unknown as pg.Submittable)
-  }
-
-  /** Records that the batch in flight has ended. */
-  finish (): void {
+  /** Records how the batch in flight ended. */
+  finish ({ status, parsed }: BatchEnd): void {
     this.#batch = undefined
     this.#isResetting = false
     this.#onOverdue = undefined
+    this.#status = status
+    if (parsed !== undefined) {
+      for (const { key, name, text } of parsed)
+        if (key !== undefined) this.names.markPrepared(key, { name, text })
+    }
   }
 
   /** Whether a batch is in flight. */
@@ -185,10 +200,30 @@ export class ConnectionState {
     this.#isUnclaimed = true
   }
 
-  /** Records that a TenantConnection took the connection. It records its own statements. */
-  claim (): void {
+  /** Records that `holder` took the connection. It records its own statements. */
+  claim (holder: object): void {
+    this.leaveClean()
+    this.#holder = holder
+    this.#status = 'I'
+  }
+
+  /** Records that the suite's own queries used the connection. They leave no traces. */
+  leaveClean (): void {
     this.#isUnclaimed = false
-    this.#isCheckedOut = true
+  }
+
+  isHeldBy (holder: object): boolean {
+    return this.#holder === holder
+  }
+
+  /** Records that `holder` gave the connection back. */
+  giveBack (holder: object): void {
+    if (this.#holder === holder) this.#holder = undefined
+  }
+
+  /** Makes the connection be destroyed at its return, if `holder` still holds it. */
+  break (holder: object): void {
+    if (this.#holder === holder) this.#isBroken = true
   }
 
   /**
@@ -199,12 +234,8 @@ export class ConnectionState {
     this.#ignoresTags = true
   }
 
-  /**
-   * Records that the connection was returned to its pool. If it was touched, it is reset after one
-   * idle second.
-   */
+  /** Resets a connection that was returned to its pool after one idle second, if it was touched. */
   idle (rules: ResetRules): void {
-    this.#isCheckedOut = false
     if (!this.traces.isTouched || rules.isImpossible) return
     this.#idleTimer ??= setTimeout(() => {
       void this.#resetIdle(rules)
@@ -228,7 +259,7 @@ export class ConnectionState {
     const sent = this.#sent
     try {
       for (const { text, values } of [discardAll, ...afterDiscard(rules)]) {
-        if (this.#isCheckedOut || this.#isUnclaimed || this.#isDead) return
+        if (this.phase !== 'returned' || this.#isUnclaimed) return
         await this.client.query(text, [...values])
       }
       if (this.#sent === sent) this.reset()
@@ -236,11 +267,6 @@ export class ConnectionState {
     } catch {
       // The next owner's reset fails, too, and that owner's statement runs on another connection.
     }
-  }
-
-  /** Records that the server parsed a statement. */
-  recordParsed ({ key, name, text }: WireStatement): void {
-    if (key !== undefined) this.names.markPrepared(key, { name, text })
   }
 
   /** Records that the batch about to be sent resets the connection. */

@@ -1,5 +1,6 @@
-import { TenantNotReadyError, TenantSuspendedError, TenantUnknownError, type TenancyError,
-  type TenancyErrorConstructor } from '@fastify-tenancy/core'
+import { TenantNotReadyError, TenantSuspendedError, TenantUnknownError,
+  type TenancyError } from '@fastify-tenancy/core'
+import type { TenancyErrorConstructor } from '@fastify-tenancy/core/errors'
 import { isServerError } from '@fastify-tenancy/postgres/client'
 
 // The SQLSTATEs that tenancy.check_lockout() raises.

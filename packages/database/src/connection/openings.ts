@@ -4,7 +4,7 @@ import { AbortedTransactionError } from 'kysely'
 import type { ConnectionSettings } from './connection-settings.ts'
 import type { ConnectionState } from './connection-state.ts'
 import { lostError } from './lost-error.ts'
-import type { BatchEnd, Tail, WireStatement } from './pipelined-batch.ts'
+import type { BatchEnd, Tail, TransactionStatus, WireStatement } from './batch-end.ts'
 import { afterDiscard, control, deallocateAll, discardAll, discardSequences, undoText } from './reset.ts'
 import { markNeverExecuted } from './retry.ts'
 
@@ -39,7 +39,7 @@ export const nothing = {
   tail: undefined
 } as const
 
-type Status = BatchEnd['status']
+type Status = TransactionStatus | undefined
 
 /**
  * Decides which statements precede an owner's statement on one connection: a reset, the check of a
@@ -87,14 +87,15 @@ export class Openings {
    * Returns the opening of savepoints. Savepoints before the first statement are sent again if the
    * transaction begins again.
    */
-  savepoint (texts: readonly string[], status: Status): Opening {
-    const opening = this.open({ isHarmless: true, usesSequences: false }, status)
+  savepoint (texts: readonly string[]): Opening {
+    const opening = this.open({ isHarmless: true, usesSequences: false })
     if (!this.hasRun) this.#prelude.push(...texts)
     return opening
   }
 
   /** Returns the opening of a statement. */
-  open (next: Coming, status: Status): Opening {
+  open (next: Coming): Opening {
+    const { status } = this.#state
     return this.#settings.isPooled ? this.#openPooled(next, status) : this.#openDirect(next, status)
   }
 
@@ -103,7 +104,8 @@ export class Openings {
    *
    * @throws the reason why the connection was lost, if the transaction to commit is no longer open
    */
-  end (how: 'commit' | 'rollback', status: Status): Opening | undefined {
+  end (how: 'commit' | 'rollback'): Opening | undefined {
+    const { status } = this.#state
     const wasSent = !this.isBeginPending
     this.isTransaction = this.isBeginPending = false
     if (!wasSent) return undefined

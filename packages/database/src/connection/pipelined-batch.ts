@@ -1,29 +1,16 @@
-import { InternalError, InternalTypeError } from '@fastify-tenancy/core'
-import { encodeValue, isServerError, OneWrite, rowDecoder, type Field, type RowDecoder, type WireConnection,
-  type WireMessages, type WireValue } from '@fastify-tenancy/postgres/client'
+import { InternalError, InternalTypeError } from '@fastify-tenancy/core/errors'
+import { encodeValue, isServerError, OneWrite, rowDecoder, type Field, type RowDecoder, type WireClient,
+  type WireConnection, type WireMessages, type WireValue } from '@fastify-tenancy/postgres/client'
+import type pg from 'pg'
 
 import { IsolationBreachError } from '../options/errors.ts'
+import { UnverifiedRowsError, type BatchEnd, type Tail, type TransactionStatus, type UnverifiedRows,
+  type WireStatement } from './batch-end.ts'
 import { TailQuery } from './tail.ts'
 import { isForeign, type RowGuard } from './tripwire.ts'
 
-/** One statement of a batch, as it is sent to the server. */
-export interface WireStatement {
-  readonly text: string
-  readonly values: readonly unknown[]
-  /** The name of the prepared statement; `''` for an unnamed one. */
-  readonly name: string
-  /** The key of its text in the record of prepared names. */
-  readonly key?: string
-  /** Whether the server holds the prepared statement already. Parse is then left out. */
-  readonly isParsed: boolean
-  /** Rows per chunk if the rows are streamed; 0 for all rows at once. */
-  readonly chunk: number
-  /** Receives the first column of its row. Not called for the last statement. */
-  readonly onAnswer?: (value: string | null) => void
-}
-
 /** The parts of a batch. */
-export interface BatchParts {
+interface BatchParts {
   readonly statements: readonly WireStatement[]
   /** How many statements at the start reset the connection. */
   readonly resetLength: number
@@ -32,104 +19,20 @@ export interface BatchParts {
 }
 
 /** How the rows of the last statement are decoded. */
-export interface Decoding {
+interface Decoding {
   readonly types: unknown
   readonly rowMode: 'array' | undefined
 }
 
-export interface Tail {
-  /** Ends the transaction of the batch. If it fails, the batch reports its error. */
-  readonly commit: string | undefined
-  /** Undoes the changes that the transaction made to the session. */
-  readonly undo: string | undefined
-}
-
-/** The server's reply to the last statement of a batch. */
-export interface Reply {
-  readonly rows: unknown[]
-  readonly fields: readonly Field[]
-  readonly command: string | null
-  readonly rowCount: number | null
-  /**
-   * Whether the server sent a RowDescription. `SELECT … INTO` has the command tag SELECT but sends
-   * none.
-   */
-  readonly hasRows: boolean
-  /** The same reply as the `Result` object of `pg`. */
-  readonly result: RowDecoder
-}
-
-/** How a batch ended. */
-export interface BatchEnd {
-  readonly reply: Reply
-  /**
-   * Raw columns and rows that the row guard could not check, because one of their tables is unknown
-   * to it. See {@link RowGuard.loadColumns}.
-   */
-  readonly unverified: UnverifiedRows | undefined
-  /** The first value of the reply to the statement before the last. */
-  readonly contextAnswer: string | null
-  readonly error: unknown
-  /** Whether the reset at the start failed. PostgreSQL then skipped the rest of the batch. */
-  readonly isResetError: boolean
-  /** Whether a statement before the last failed. */
-  readonly isEarly: boolean
-  /**
-   * The statement that failed before BindComplete, so that it did not run; undefined for every
-   * other error.
-   */
-  readonly unbound: WireStatement | undefined
-  /** The undo's reply (a backend pid); undefined if there was no undo or it failed. */
-  readonly undoAnswer: string | null | undefined
-  /**
-   * The status in ReadyForQuery: `I` idle, `T` in a transaction, `E` in a failed transaction;
-   * undefined if none arrived.
-   */
-  readonly status: 'I' | 'T' | 'E' | undefined
-  /** The command tag of the last statement that ran; `''` if none ran. */
-  readonly tag: string
-  /**
-   * True if the server did not process any part of the batch: it sent a shutdown notice (57P01,
-   * 57P02, 57P05) before any other reply.
-   */
-  readonly neverExecuted: boolean
-}
-
-export interface UnverifiedRows {
-  readonly fields: readonly Field[]
-  readonly rows: (readonly (string | null)[])[]
-}
-
-/**
- * Ends a stream whose first chunk could not be checked, because the catalog was read before the
- * table was created.
- */
-export class UnverifiedRowsError extends Error {
-  readonly unverified: UnverifiedRows
-
-  constructor (unverified: UnverifiedRows) {
-    super('a table was created after the catalog was read: run the statement again')
-    this.unverified = unverified
-  }
-}
-
-export interface BatchListener {
-  /**
-   * Returns the names to close on the server first, because the record of names overflowed or the
-   * server lost them. Called when the batch is sent.
-   */
-  takeStatementsToClose(): readonly string[]
-  /** Checks each row of the last statement before the application can read it. */
+/** How the rows of the last statement are read. */
+export interface RowReader {
+  /** Checks each row before the application can read it. */
   readonly guard: RowGuard | undefined
   /**
    * Receives a chunk of rows. Resolves to false to end the statement; the next chunk is not fetched
    * before it resolves.
    */
-  onChunk?(rows: unknown[]): Promise<boolean>
-  onParsed(statement: WireStatement): void
-  /** Makes `query` the client's active query after the current one. */
-  enqueue(query: TailQuery): void
-  onEnd(end: BatchEnd): void
+  readonly onChunk: ((rows: unknown[]) => Promise<boolean>) | undefined
 }
 
 const maxParameters = 65_535
@@ -151,9 +54,12 @@ export class PipelinedBatch {
   readonly #tail: Tail | undefined
   #tailQueries: readonly TailQuery[] = none
   readonly #encoded: readonly WireValue[][]
-  readonly #listener: BatchListener
+  readonly #reader: RowReader
+  readonly #onEnd: (end: BatchEnd) => void
   readonly #decoder: RowDecoder
   #tag = ''
+  #client: WireClient | undefined
+  #closing: readonly string[] = []
   #connection: WireConnection | undefined
   #current = 0
   #bound = 0
@@ -167,21 +73,32 @@ export class PipelinedBatch {
   #isResetError = false
   #isEarly = false
   #unbound: WireStatement | undefined
+  #parsed: WireStatement[] | undefined
   #gotReply = false
   #isSynced = false
   #isOver = false
 
+  /** @param onEnd called once, from the socket's listener, before pg starts the next query */
   constructor (
     { statements, resetLength, tail }: BatchParts,
     { types, rowMode }: Decoding,
-    listener: BatchListener
+    reader: RowReader,
+    onEnd: (end: BatchEnd) => void
   ) {
     this.#statements = statements
     this.#resetLength = resetLength
     this.#tail = tail
     this.#encoded = statements.map(encode)
     this.#decoder = rowDecoder(types, rowMode)
-    this.#listener = listener
+    this.#reader = reader
+    this.#onEnd = onEnd
+  }
+
+  /** Queues the batch. `closing` are names that it closes on the server first. */
+  send (client: WireClient, closing: readonly string[]): void {
+    this.#client = client
+    this.#closing = closing
+    client.query(this as unknown as pg.Submittable)
   }
 
   /** Called by pg when the connection is free. */
@@ -189,7 +106,7 @@ export class PipelinedBatch {
     this.#connection = connection
     // One write for the whole batch. Otherwise each message would be a packet.
     const messages = new OneWrite(connection)
-    for (const name of this.#listener.takeStatementsToClose()) messages.close({ type: 'S', name })
+    for (const name of this.#closing) messages.close({ type: 'S', name })
     this.#statements.forEach(({ text, name, isParsed, chunk }, index) => {
       if (!isParsed) messages.parse({ text, name })
       messages.bind({ portal: '', statement: name, values: this.#encoded[index] ?? [] })
@@ -203,7 +120,7 @@ export class PipelinedBatch {
 
   handleRowDescription (message: { fields: readonly Field[] }): void {
     this.#hasRows = true
-    const { guard } = this.#listener
+    const { guard } = this.#reader
     const guarded = guard?.tenantColumns(message.fields)
     if (guarded !== undefined) this.#guarded = guarded
     else if (guard !== undefined) this.#unverified = { fields: message.fields, rows: [] }
@@ -215,7 +132,7 @@ export class PipelinedBatch {
     // After an error (a foreign row, a value that cannot be decoded) the remaining rows are
     // dropped.
     if (this.#error !== undefined) return
-    const { guard } = this.#listener
+    const { guard } = this.#reader
     if (guard !== undefined && isForeign(guard, this.#guarded, message.fields)) {
       this.#error = new IsolationBreachError()
       return
@@ -258,7 +175,7 @@ export class PipelinedBatch {
   }
 
   async #nextChunk (rows: unknown[], connection: WireConnection): Promise<void> {
-    const isWanted = await this.#listener.onChunk?.(rows)
+    const isWanted = await this.#reader.onChunk?.(rows)
     if (this.#isOver) return
     if (!isWanted) return this.#sync()
     connection.execute({ portal: '', rows: this.#statements[this.#last]?.chunk ?? 0 })
@@ -309,7 +226,7 @@ export class PipelinedBatch {
   // Queue one query at a time, because pg warns if more than one query waits.
   #enqueueTail (index: number): void {
     const query = this.#tailQueries[index]
-    if (query !== undefined) this.#listener.enqueue(query)
+    if (query !== undefined) this.#client?.query(query as unknown as pg.Submittable)
   }
 
   // False until the batch is sent. Messages before that belong to an earlier query.
@@ -327,10 +244,10 @@ export class PipelinedBatch {
     if (!this.#isSent) return
     this.#gotReply = true
     const statement = this.#statements.slice(this.#current).find(({ isParsed }) => !isParsed)
-    if (statement?.name) this.#listener.onParsed(statement)
+    if (statement?.name) (this.#parsed ??= []).push(statement)
   }
 
-  ready (status: 'I' | 'T' | 'E'): void {
+  ready (status: TransactionStatus): void {
     if (!this.#isSent) return
     if (this.#ready++ === this.#tailQueries.length) this.#end(status)
   }
@@ -356,7 +273,7 @@ export class PipelinedBatch {
     const { rows, fields, command, rowCount } = this.#decoder
     const undone = this.#tail?.undo === undefined ? undefined : this.#tailQueries.at(-1)
     const committed = this.#tail?.commit === undefined ? undefined : this.#tailQueries[0]
-    this.#listener.onEnd({
+    this.#onEnd({
       reply: { rows, fields, command, rowCount, hasRows: this.#hasRows, result: this.#decoder },
       contextAnswer: this.#contextAnswer,
       unverified: this.#unverified,
@@ -364,6 +281,7 @@ export class PipelinedBatch {
       isResetError: this.#isResetError,
       isEarly: this.#isEarly,
       unbound: this.#unbound,
+      parsed: this.#parsed,
       undoAnswer: undone?.error === undefined ? undone?.answer : undefined,
       status,
       tag: this.#tag.split(' ', 1)[0] ?? '',

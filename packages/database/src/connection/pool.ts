@@ -16,10 +16,10 @@ import { TenantConnection, type ConnectionOwner } from './tenant-connection.ts'
  * {@link FairQueueSettings} without the slots, which are the pool's connections. `share` is a
  * fraction of them.
  */
-export type Fairness = Omit<FairQueueSettings, 'slots'>
+type Fairness = Omit<FairQueueSettings, 'slots'>
 
 /** The settings that open a pool. */
-export type PoolUse = Pick<ConnectionSettings, 'types' | 'reset' | 'isTagged'>
+type PoolUse = Pick<ConnectionSettings, 'types' | 'reset' | 'isTagged'>
 
 /** The connections of one login to one database. */
 export class ConnectionPool {

@@ -1,7 +1,7 @@
 import { quoteName, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { randomBytes } from 'node:crypto'
 
-import type { WireStatement } from './pipelined-batch.ts'
+import type { WireStatement } from './batch-end.ts'
 
 /** The steps that a reset needs in one database besides `discard all`. */
 export interface ResetRules {

@@ -1,6 +1,6 @@
 import { isServerError } from '@fastify-tenancy/postgres/client'
 
-import type { BatchEnd } from './pipelined-batch.ts'
+import type { BatchEnd } from './batch-end.ts'
 
 /**
  * The reason why a statement that did not run may succeed if it is parsed again:
@@ -9,7 +9,7 @@ import type { BatchEnd } from './pipelined-batch.ts'
  * - `'changed'`: the catalog changed since the statement was parsed
  * - `'possible'`: a value did not fit its parameter; the parameter's type may have changed
  */
-export type Staleness = 'lost' | 'changed' | 'possible'
+type Staleness = 'lost' | 'changed' | 'possible'
 
 /**
  * Returns why a failed batch is stale; undefined if an earlier parse did not cause the failure.

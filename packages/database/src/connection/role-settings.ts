@@ -2,7 +2,7 @@ import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import { channel } from 'node:diagnostics_channel'
 import pg from 'pg'
 
-import type { WireStatement } from './pipelined-batch.ts'
+import type { WireStatement } from './batch-end.ts'
 import { control } from './reset.ts'
 
 /**

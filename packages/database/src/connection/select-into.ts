@@ -11,28 +11,31 @@ const tokens = new RegExp(
   ].map(({ source }) => source).join('|'),
   'g'
 )
-const maybe = /(?<!\b(?:insert|merge)\s+)\binto\b/i
+const maybe = /\binto\b/i
+
+/** Tokens after which `into` is a name: an alias after AS, a column after a dot. */
+const beforeName: ReadonlySet<string> = new Set(['as', '.'])
 
 /**
- * Tokens after which `into` does not create a table: INSERT INTO, MERGE INTO, and `into` as a
- * column name.
- */
-const harmlessBefore: ReadonlySet<string> = new Set(['insert', 'merge', 'as', '.'])
-
-/**
- * Whether a text is `SELECT … INTO`, which creates a table. INTO is a reserved word, so the token
- * before it decides.
+ * Whether a text is `SELECT … INTO`, which creates a table. INTO is a reserved word, so the tokens
+ * before it decide. `select 1 insert into t` names its column `insert`, so INSERT INTO counts only
+ * where no SELECT precedes it between the same parentheses.
  */
 export function makesTable (text: string): boolean {
-  if (!maybe.test(text)) return false
+  if (!maybe.test(text) || !/select/i.test(text)) return false
   let before = ''
+  const hasSelect = [false]
   const scan = new RegExp(tokens)
   for (let found = scan.exec(text); found !== null; found = scan.exec(text)) {
     const [token] = found
     if (token === '/*') scan.lastIndex = endOfComment(text, found.index)
     else if (!token.startsWith('--')) {
       const word = token.toLowerCase()
-      if (word === 'into' && !harmlessBefore.has(before)) return true
+      const isInsert = (before === 'insert' || before === 'merge') && hasSelect.at(-1) === false
+      if (word === 'into' && !beforeName.has(before) && !isInsert) return true
+      if (word === '(') hasSelect.push(false)
+      else if (word === ')') hasSelect.pop()
+      else if (word === 'select') hasSelect[hasSelect.length - 1] = true
       before = word
     }
   }

@@ -6,7 +6,7 @@ import { QueryRefusedError } from '../options/errors.ts'
 import { makesTable } from './select-into.ts'
 
 /** The properties of a statement that its text alone shows. */
-export interface Statement {
+export interface StatementText {
   /** The first keyword, in upper case. */
   readonly keyword: string
   readonly isAllowed: boolean
@@ -25,13 +25,13 @@ export interface Statement {
  * The keywords that a handle may send: row statements, none of which ends the transaction or
  * outlives it.
  */
-export const rowKeywords: ReadonlySet<string> = new Set(['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'MERGE',
-  'WITH', 'VALUES', 'TABLE'])
+const rowKeywords: ReadonlySet<string> = new Set(['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'MERGE', 'WITH',
+  'VALUES', 'TABLE'])
 
 /** The command tags of {@link rowKeywords}. */
 export const rowTags: ReadonlySet<string> = new Set(['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'MERGE'])
 
-const known = new LRUCache<string, Statement>({ max: 2_000 })
+const known = new LRUCache<string, StatementText>({ max: 2_000 })
 
 /**
  * Longest text that this process and the server keep. Longer texts are lists (rows to insert, ids),
@@ -43,7 +43,7 @@ const longestKept = 10_000
 /**
  * Returns the properties of a text. They are cached, because an application sends few texts, often.
  */
-export function readStatementText (text: string): Statement {
+export function readStatementText (text: string): StatementText {
   const old = known.get(text)
   if (old !== undefined) return old
   const keyword = firstKeyword(text)
@@ -66,7 +66,7 @@ export function readStatementText (text: string): Statement {
  * before the reply arrives
  * @throws FST_TENANCY_QUERY_REFUSED
  */
-export function readAllowed (text: string, isPooled: boolean): Statement {
+export function readAllowed (text: string, isPooled: boolean): StatementText {
   const statement = readStatementText(text)
   const { isAllowed, keyword, takesSessionLock, makesTable } = statement
   if (!isAllowed)
@@ -98,12 +98,14 @@ function firstKeyword (text: string): string {
     const before = at
     at += /^[\s(]*/.exec(text.slice(at))?.[0].length ?? 0
     if (text.startsWith('--', at)) {
-      const end = text.indexOf('\n', at)
-      at = end < 0 ? text.length : end + 1
+      // PostgreSQL ends a line at a carriage return, too. Otherwise `--\rdo $$ begin\nselect` would
+      // count as a SELECT.
+      at += /^[^\n\r]*/.exec(text.slice(at))?.[0].length ?? 0
     } else if (text.startsWith('/*', at)) {
       at = endOfComment(text, at)
     }
     if (at === before) break
   }
-  return /^[A-Za-z]+/.exec(text.slice(at))?.[0].toUpperCase() ?? ''
+  // No keyword is longer. The word is in errors and is the name of a span.
+  return /^[A-Za-z]{1,30}/.exec(text.slice(at))?.[0].toUpperCase() ?? ''
 }

@@ -1,42 +1,34 @@
 import { DatabaseUnavailableError } from '@fastify-tenancy/postgres'
-import { isServerError } from '@fastify-tenancy/postgres/client'
 import type pg from 'pg'
 
-import { IsolationBreachError, QueryRefusedError } from '../options/errors.ts'
+import { UnverifiedRowsError, type BatchEnd, type Reply, type UnverifiedRows } from './batch-end.ts'
 import { cancelStatement } from './cancel.ts'
 import type { ConnectionOwner, Context, Query } from './connection-owner.ts'
 import type { ConnectionSettings } from './connection-settings.ts'
 import { ConnectionState } from './connection-state.ts'
-import { lockoutError, suspectLockout } from './lockout-error.ts'
-import { isIdleTimeout, lostError } from './lost-error.ts'
-import { assertCommitted, nothing, Openings, type Coming, type Opening } from './openings.ts'
-import { PipelinedBatch, UnverifiedRowsError, type BatchEnd, type BatchListener, type Reply, type Tail,
-  type UnverifiedRows, type WireStatement } from './pipelined-batch.ts'
-import { checkBackend } from './pooler.ts'
-import { isFailover } from './read-only.ts'
+import { InOrder } from './in-order.ts'
+import { assertCommitted, nothing, Openings, type Coming } from './openings.ts'
+import { Preparation } from './prepare.ts'
 import { catalogPath, control } from './reset.ts'
 import { neverExecuted, markNeverExecuted, stalenessOf } from './retry.ts'
 import { RowChunks } from './row-chunks.ts'
-import { readAllowed, readStatementText, rowTags } from './statement.ts'
+import { returnedError, Sending, type Reading } from './send.ts'
+import { readAllowed } from './statement.ts'
 import { StreamClock } from './stream-clock.ts'
-import { isForeign, type RowGuard } from './tripwire.ts'
+import { failureOf, refusalOf, rowProblem } from './verify.ts'
 
 export type { ConnectionOwner, Context, MakeContext, Query } from './connection-owner.ts'
 
-interface Sending extends Coming {
-  readonly onChunk: BatchListener['onChunk']
-  readonly guard: RowGuard | undefined
-  readonly rowMode?: Query['rowMode']
-  readonly types?: unknown
-}
-
-/** The properties of the driver's own statements. */
-const ours: Sending = { isHarmless: true, usesSequences: false, onChunk: undefined, guard: undefined }
+/** The driver's own statements: they leave no traces, and no guard reads their rows. */
+const ownStatement: Coming = { isHarmless: true, usesSequences: false }
+const ownReading: Reading = { onChunk: undefined, guard: undefined, rowMode: undefined, types: undefined }
 
 /**
- * A connection that is checked out for one owner. Each statement is sent in one batch with the
- * owner's context before it. If the statement could reach traces of other owners, a reset precedes
- * both.
+ * A connection that is checked out for one owner. A statement passes three steps:
+ *
+ * 1. prepare: what precedes it (a reset, `begin`, the owner's context), and its prepared name
+ * 2. send: all of that in one batch, and what the batch's end says of the connection
+ * 3. verify: the reply's tag and rows, before the caller gets them
  */
 export class TenantConnection {
   readonly #client: pg.PoolClient
@@ -45,17 +37,9 @@ export class TenantConnection {
   readonly #settings: ConnectionSettings
   readonly #onReturn: () => void
   readonly #openings: Openings
-  #status: BatchEnd['status'] = 'I'
-  /**
-   * Number of batches that ended. A statement lost in the first batch may never have run, and is
-   * then retried on another connection.
-   */
-  #ends = 0
-  #mustDestroy = false
-  #isReturned = false
-  // Statements of one connection run one after the other, in the order of their calls.
-  readonly #queue: (() => void)[] = []
-  #running = 0
+  readonly #preparation: Preparation
+  readonly #sending: Sending
+  readonly #order = new InOrder()
   #streams = 0
 
   /** @param onReturn called once, when the connection was returned or destroyed */
@@ -71,7 +55,9 @@ export class TenantConnection {
     this.#onReturn = onReturn
     this.#settings = settings
     this.#openings = new Openings(this.#state, settings, owner.tenant)
-    this.#state.claim()
+    this.#preparation = new Preparation(this.#state, owner, settings, this.#openings)
+    this.#sending = new Sending(this, this.#state, owner, settings, this.#openings)
+    this.#state.claim(this)
     if (settings.isTagged === true) this.#state.ignoreTags()
     if (owner.schema !== undefined) this.#state.recordSchema(owner.schema)
   }
@@ -99,7 +85,7 @@ export class TenantConnection {
     const clock = new StreamClock(this.#owner.statementTimeout, () => {
       // A cancel request may arrive late and hit a later statement, so the connection must not be
       // used again.
-      this.#mustDestroy = true
+      this.#state.break(this)
       cancelStatement(this.#state.client)
     })
     this.#streams++
@@ -150,9 +136,9 @@ export class TenantConnection {
    */
   control (...texts: readonly string[]): Promise<void> {
     return this.#inOrder(async () => {
-      const opening = this.#openings.savepoint(texts, this.#status)
+      const opening = this.#openings.savepoint(texts)
       opening.statements.push(...texts.map(control))
-      this.#assertWell(await this.#send(opening, ours))
+      this.#assertWell(await this.#sending.send(opening, ownStatement, ownReading))
     })
   }
 
@@ -162,44 +148,49 @@ export class TenantConnection {
    */
   release (): void {
     if (this.#isReturned) return
-    this.#isReturned = true
-    const isUsable = this.#running === 0 && this.#status === 'I' && !this.#mustDestroy &&
-      !this.#state.isDead && !this.#state.servedTooManySchemas
-    this.#client.release(!isUsable)
-    if (isUsable && !this.#settings.isPooled) this.#state.idle(this.#settings.resetRules)
+    const { phase, servedTooManySchemas } = this.#state
+    const isReusable = (phase === 'clean' || phase === 'touched') && !this.#order.isBusy &&
+      !servedTooManySchemas
+    this.#state.giveBack(this)
+    this.#client.release(!isReusable)
+    if (isReusable && !this.#settings.isPooled) this.#state.idle(this.#settings.resetRules)
     this.#onReturn()
   }
 
   /**
-   * Fails the statement in flight and closes the connection, see {@link BackendStopper}.
+   * Fails the statement in flight and closes the connection, see `BackendStopper`.
    * `timeoutMs` is 0 if the connection no longer answers.
    */
   destroy (timeoutMs: number = this.#owner.deadline): void {
     if (this.#isReturned) return
-    this.#isReturned = true
-    this.#mustDestroy = true
+    this.#state.break(this)
+    this.#state.giveBack(this)
     this.#settings.stopper.end(this.#client, this.#state, timeoutMs, this.#onReturn)
+  }
+
+  get #isReturned (): boolean {
+    return !this.#state.isHeldBy(this)
   }
 
   async #endTransaction (how: 'commit' | 'rollback'): Promise<void> {
     // Queued behind statements that were not awaited. These ran inside the transaction, or not at
     // all.
     await this.#inOrder(async () => {
-      const ending = this.#openings.end(how, this.#status)
+      const ending = this.#openings.end(how)
       if (ending === undefined) return
-      const end = await this.#send(ending, ours)
+      const end = await this.#sending.send(ending, ownStatement, ownReading)
       this.#assertWell(end)
       if (how === 'commit') assertCommitted(end)
     })
   }
 
-  async #runWithContext (query: Query, chunk = 0, onChunk?: BatchListener['onChunk']): Promise<Reply> {
-    const { keyword, name } = readAllowed(query.text, this.#settings.isPooled)
+  async #runWithContext (query: Query, chunk = 0, onChunk?: Reading['onChunk']): Promise<Reply> {
+    const text = readAllowed(query.text, this.#settings.isPooled)
     const isAlone = !this.#openings.isTransaction
     // True if the undo of an earlier statement failed, so that its transaction is still open.
-    if (isAlone && this.#status !== 'I') throw markNeverExecuted(new DatabaseUnavailableError())
+    if (isAlone && this.#state.status !== 'I') throw markNeverExecuted(new DatabaseUnavailableError())
     let isDelivered = false
-    const sending: Omit<Sending, keyof Coming> = {
+    const reading: Reading = {
       guard: this.#owner.guard,
       rowMode: query.rowMode,
       types: query.types,
@@ -210,31 +201,12 @@ export class TenantConnection {
     }
     for (let isAgain = false;; isAgain = true) {
       const isFirst = isAlone || !this.#openings.hasRun
-      // The catalog change that failed the first attempt may also have changed what the statement
-      // does.
-      const isHarmless = query.isHarmless === true && !isAgain
-      this.#state.followCatalog(this.#settings.catalogVersion)
-      const coming = { isHarmless, usesSequences: !isHarmless || keyword !== 'SELECT' }
-      const opening = this.#openings.open(coming, this.#status)
-      const { statements } = opening
-      const isBegun = this.#status !== 'I' && !this.#openings.isBeginPending
-      const context = this.#owner.context?.(this.#state.client, isBegun, chunk > 0)
-      const isAnew = opening.drops !== 'nothing'
-      if (context !== undefined) statements.push(this.#prepared(context, context.name, 0, isAnew))
-      // Without parameters PostgreSQL always makes the generic plan, so a name would save little.
-      statements.push(
-        this.#prepared(
-          query,
-          query.values.length > 0 && name !== '' ? this.#keyHere(name) : '',
-          chunk,
-          isAnew
-        )
-      )
-      const end = await this.#send(opening, { ...sending, ...coming })
+      const { opening, context, coming } = this.#preparation.of(query, text, chunk, isAgain)
+      const end = await this.#sending.send(opening, coming, reading)
       const staleness = stalenessOf(end)
       if (staleness === undefined) {
         this.#openings.hasRun = true
-        return this.#accept(end, context)
+        return this.#verify(end, context)
       }
       this.#state.names.dropPrepared()
       if (staleness === 'changed') await this.#settings.onStale()
@@ -249,49 +221,32 @@ export class TenantConnection {
   }
 
   /** Checks how a statement ended and returns its reply. */
-  async #accept (end: BatchEnd, context: Context | undefined): Promise<Reply> {
+  async #verify (end: BatchEnd, context: Context | undefined): Promise<Reply> {
     if (end.error instanceof UnverifiedRowsError) {
-      await this.#verify(end.error.unverified)
+      await this.#verifyRows(end.error.unverified)
       throw new DatabaseUnavailableError(undefined, { cause: end.error })
     }
     this.#assertWell(end)
-    const { tag } = end
-    if (!rowTags.has(tag)) {
+    const refusal = refusalOf(end)
+    if (refusal !== undefined) {
       this.destroy()
-      throw new QueryRefusedError(
-        `A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, and the server answered ${
-          tag || 'nothing'
-        }`
-      )
+      throw refusal
     }
-    // SELECT … INTO has the command tag SELECT but sends no RowDescription.
-    if (tag === 'SELECT' && !end.reply.hasRows) {
-      this.destroy()
-      throw new QueryRefusedError("A tenant's handle makes no tables, got SELECT … INTO")
-    }
-    if (end.unverified !== undefined) await this.#verify(end.unverified)
+    if (end.unverified !== undefined) await this.#verifyRows(end.unverified)
     if (end.contextAnswer != null) context?.onAnswer?.(end.contextAnswer)
     return end.reply
   }
 
   /** Checks rows of a table that was unknown to the guard, after reading the catalog. */
-  async #verify ({ fields, rows }: UnverifiedRows): Promise<void> {
+  async #verifyRows (unverified: UnverifiedRows): Promise<void> {
     const { guard } = this.#owner
     if (guard === undefined) return
-    try {
-      await guard.loadColumns(fields, { query: (text, values) => this.#readCatalog(text, values) })
-    } catch (error) {
-      this.destroy()
-      throw new DatabaseUnavailableError(undefined, { cause: error })
-    }
-    const positions = guard.tenantColumns(fields)
-    // The table may still be unknown, because the transaction's snapshot can be older than the
-    // table.
-    if (positions === undefined)
-      throw new DatabaseUnavailableError(undefined, { cause: new UnverifiedRowsError({ fields, rows }) })
-    if (!rows.some(row => isForeign(guard, positions, row))) return
-    this.destroy()
-    throw new IsolationBreachError()
+    const problem = await rowProblem(unverified, guard, {
+      query: (text, values) => this.#readCatalog(text, values)
+    })
+    if (problem === undefined) return
+    if (!(problem.cause instanceof UnverifiedRowsError)) this.destroy()
+    throw problem
   }
 
   // Sets `search_path` first, because the statement before may have left one in which other
@@ -301,123 +256,36 @@ export class TenantConnection {
     values: readonly unknown[] = []
   ): Promise<{ rows: R[]; rowCount: number | null }> {
     const query = { text, values, name: '', isParsed: false, chunk: 0 }
-    const end = await this.#send({ ...nothing, statements: [catalogPath, query] }, ours)
+    const end = await this.#sending.send(
+      { ...nothing, statements: [catalogPath, query] },
+      ownStatement,
+      ownReading
+    )
     this.#assertWell(end)
     return { rows: end.reply.rows as R[], rowCount: end.reply.rowCount }
   }
 
-  // In another schema an unqualified text means other tables, so it is prepared as another
-  // statement.
-  #keyHere (name: string): string {
-    const { schema } = this.#owner
-    return schema === undefined ? name : `${name}${readStatementText(schema).name}`
-  }
-
-  #prepared ({ text, values }: Query, key: string, chunk: number, isAnew: boolean): WireStatement {
-    if (key === '' || this.#settings.isPooled) return { text, values, name: '', isParsed: false, chunk }
-    const { names } = this.#state
-    const known = isAnew ? undefined : names.find(key, text)
-    return { text, values, name: known ?? names.make(), key, isParsed: known !== undefined, chunk }
-  }
-
-  #send (
-    opening: Opening,
-    { isHarmless, usesSequences, onChunk, guard, rowMode, types }: Sending
-  ): Promise<BatchEnd> {
-    const { drops, isCheck } = opening
-    const { tenant, deadline } = this.#owner
-    const state = this.#state
-    const destroy = (): void => this.destroy(0)
-    let isOver = false
-    return new Promise<BatchEnd>(resolve => {
-      const batch = new PipelinedBatch(opening, { types: types ?? this.#settings.types, rowMode }, {
-        takeStatementsToClose: () => state.names.takeStatementsToClose(),
-        // Pauses the reply deadline while the application consumes a chunk. It restarts when the
-        // next chunk is requested.
-        ...(onChunk && {
-          onChunk: async (rows: unknown[]) => {
-            state.startDeadline(deadline, undefined)
-            const isWanted = await onChunk(rows)
-            if (!isOver) state.startDeadline(deadline, destroy)
-            return isWanted
-          }
-        }),
-        guard,
-        onParsed: statement => state.recordParsed(statement),
-        enqueue: query => state.enqueue(query),
-        onEnd: end => {
-          isOver = true
-          state.finish()
-          this.#ended(end, opening.tail)
-          if (opening.dropsSequences && end.error === undefined)
-            state.traces.keepSequencesOf(usesSequences ? tenant : undefined)
-          if (isCheck && end.isResetError)
-            void this.#settings.roleSettings?.pin().catch(() => {}).then(() => resolve(end))
-          else resolve(end)
-        }
-      })
-      if (this.#isReturned) throw returned()
-      if (state.isDead) throw lostError(state.fatal)
-      state.startDeadline(deadline, destroy)
-      // Recorded only now. If a value could not be encoded, the batch was never sent, and the next
-      // statement still needs the reset.
-      if (drops === 'everything') state.reset()
-      else if (drops === 'names') state.dropNames()
-      if (isCheck) state.isChecked = true
-      state.traces.add(tenant, isHarmless, usesSequences)
-      this.#openings.isBeginPending = false
-      state.send(batch)
+  /** @throws the batch's error, in the form for its caller */
+  #assertWell (end: BatchEnd): void {
+    if (end.error === undefined) return
+    throw failureOf(end, {
+      isFirst: this.#sending.ended === 1,
+      hasOwnDatabase: this.#owner.hasOwnDatabase === true
     })
   }
 
-  /** Decides from a batch's end whether the connection can be reused. */
-  #ended ({ error, status, isResetError, undoAnswer }: BatchEnd, tail: Tail | undefined): void {
-    this.#ends++
-    this.#status = status
-    const isUndone = tail?.undo !== undefined && status !== undefined
-    if (isUndone && !checkBackend(this.#openings.backend, undoAnswer, this.#owner.tenant))
-      this.#mustDestroy = true
-    if (status !== undefined && isServerError(error)) {
-      const hasAsked = this.#owner.isReadOnly === true ||
-        this.#openings.begun?.includes('read only') === true
-      this.#mustDestroy ||= isFailover(error, hasAsked)
-    }
-    if (error instanceof IsolationBreachError) this.destroy()
-    this.#mustDestroy ||= error !== undefined && !(error instanceof UnverifiedRowsError) &&
-      (status === undefined || !isServerError(error) || isResetError)
-  }
-
-  /** @throws the batch's error, in the form for its caller */
-  #assertWell ({ error, status, neverExecuted, isResetError }: BatchEnd): void {
-    if (error === undefined) return
-    if (isResetError) throw markNeverExecuted(new DatabaseUnavailableError(undefined, { cause: error }))
-    if (status !== undefined || isIdleTimeout(error)) throw lockoutError(error) ?? error
-    const lost = new DatabaseUnavailableError(undefined, { cause: error })
-    if (this.#owner.hasOwnDatabase === true) suspectLockout(lost)
-    throw neverExecuted && this.#ends === 1 ? markNeverExecuted(lost) : lost
-  }
-
   async #inOrder<T> (work: () => Promise<T>): Promise<T> {
-    if (this.#running++ > 0)
-      await new Promise<void>(resolve => {
-        this.#queue.push(resolve)
-      })
+    const before = this.#order.enter()
+    if (before !== undefined) await before
     try {
-      if (this.#isReturned) throw returned()
+      if (this.#isReturned) throw returnedError()
       return await work()
     } catch (error) {
       // The caller retries the statement on another connection, so this one is closed.
-      if (neverExecuted(error)) this.#mustDestroy = true
+      if (neverExecuted(error)) this.#state.break(this)
       throw error
     } finally {
-      this.#running--
-      this.#queue.shift()?.()
+      this.#order.leave()
     }
   }
-}
-
-function returned (): Error {
-  return new DatabaseUnavailableError(
-    'The connection was returned before this statement ran: await every statement of a transaction'
-  )
 }

@@ -1,4 +1,4 @@
-import type { Reply } from './pipelined-batch.ts'
+import type { Reply } from './batch-end.ts'
 import type { Query } from './tenant-connection.ts'
 
 /** A connection that runs SQL texts, besides the compiled queries of Kysely. */

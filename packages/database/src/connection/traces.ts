@@ -1,13 +1,7 @@
 /**
- * Records what earlier statements may have left in a connection's session. The states:
- *
- * - fresh: no statement ran since the connection was opened or reset
- * - of one owner: one owner ran every statement since then, and may see its own traces
- * - of several owners: statements of several owners ran
- *
- * A connection is also *clean* while every statement was proved harmless, and *touched* afterwards.
- * Even a clean connection shows the last values of sequences and the texts of prepared statements.
- * So a statement that is not harmless needs a reset there, too.
+ * Records what earlier statements may have left in a connection's session: nothing since it was
+ * opened or reset, traces of one owner, which may see its own, or traces of several owners. See
+ * DECISIONS for *clean* and *touched*.
  */
 export class Traces {
   #owner: string | undefined

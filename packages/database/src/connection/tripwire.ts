@@ -17,7 +17,7 @@ export interface RowGuard {
 export type TenantColumns = ReadonlyMap<number, readonly number[]>
 
 /** Reads the tenant columns of `tables`, or of all listed relations. See `readTenantColumns`. */
-export type ReadColumns = (
+type ReadColumns = (
   client: SqlClient,
   tables?: readonly number[]
 ) => Promise<TenantColumns>

@@ -5,7 +5,7 @@ import type { MakeContext } from '../connection/tenant-connection.ts'
 import type { ContextSettings } from './tenant-context.ts'
 
 /** {@link ContextSettings} of work without a tenant. */
-export interface SystemContextSettings extends Omit<ContextSettings, 'sign' | 'lockout'> {
+interface SystemContextSettings extends Omit<ContextSettings, 'sign' | 'lockout'> {
   readonly isReadOnly: boolean
 }
 

@@ -1,4 +1,5 @@
-import { InternalTypeError, type Tenant } from '@fastify-tenancy/core'
+import type { Tenant } from '@fastify-tenancy/core'
+import { InternalTypeError } from '@fastify-tenancy/core/errors'
 import pg from 'pg'
 
 import { readStatementText } from '../connection/statement.ts'
@@ -37,7 +38,7 @@ export interface ContextSettings {
  * Where a tenant's rows are in a database with several tenants: in tenant tables, or in the
  * tenant's own schema.
  */
-export type LockoutScope = 'shared' | 'schema'
+type LockoutScope = 'shared' | 'schema'
 
 /*
  * The context is one SELECT, complete before every statement, even inside a transaction. So no

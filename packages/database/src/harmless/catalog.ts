@@ -9,7 +9,7 @@ import { FactsKeeper } from './keeper.ts'
 import { readBuiltInCalls, readFacts, type Answer, type FactsQuery } from './read-facts.ts'
 
 /** The settings for reading the catalog of one database. */
-export interface CatalogSettings {
+interface CatalogSettings {
   /** The schema of the tenant tables, or of the tables in a tenant's own database. */
   readonly schema: string
   /** The names of its tables that may be harmless; undefined for all tables. */
@@ -23,7 +23,7 @@ export interface CatalogSettings {
 }
 
 /** The part of a database's connections that the catalog needs. */
-export interface CatalogPool {
+interface CatalogPool {
   readonly catalog: Pick<LookUps, 'query' | 'transaction'>
   dropPreparedNames(): void
 }

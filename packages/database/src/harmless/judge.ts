@@ -17,7 +17,7 @@ const maxSize = 5_000_000
 const longestKept = 10_000
 
 /** The sources of a judge's facts. */
-export interface JudgeParts {
+interface JudgeParts {
   /** The facts of `schema`. */
   readonly own: FactsKeeper
   readonly schema: string

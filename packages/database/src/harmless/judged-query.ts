@@ -15,7 +15,7 @@ export interface HarmlessVerdict {
 }
 
 /** The part of `Judge` that judges a query. */
-export interface QueryJudge {
+interface QueryJudge {
   verdict(sql: string, node: RootOperationNode): HarmlessVerdict
   isCurrent(verdict: HarmlessVerdict): boolean
 }

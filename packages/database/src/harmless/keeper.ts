@@ -2,7 +2,7 @@ import type { Facts } from './facts.ts'
 import type { Answer } from './read-facts.ts'
 
 /** Milliseconds after the start of a read until its facts expire. See docs/how-a-statement-travels.md. */
-export const freshnessMs = 60_000
+const freshnessMs = 60_000
 /**
  * Age in milliseconds at which facts are read again in the background, so that a busy process never
  * waits for them.
@@ -12,7 +12,7 @@ const refreshMs = 30_000
 const restMs = 1_000
 
 /** The dependencies of a keeper. */
-export interface KeeperParts {
+interface KeeperParts {
   readonly read: () => Promise<Answer>
   /** Returns a counter that grows when all facts expire, whatever their age. */
   readonly generation: () => number

@@ -14,7 +14,7 @@ export interface ExpressionRow {
 }
 
 /** The facts of the stored expressions of tables. */
-export interface Expressions {
+interface Expressions {
   /** The types that occur in the expressions. */
   readonly types: readonly string[]
   readonly signature: unknown

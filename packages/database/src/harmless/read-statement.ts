@@ -28,7 +28,7 @@ const grammar: HarmlessGrammar = { subquery: readSubquery, statement: readStatem
 /**
  * Records the names that a statement or a body of WITH uses, and returns the columns of its rows.
  */
-export function readStatement (node: OperationNode, scope: ReadingScope): Shape {
+function readStatement (node: OperationNode, scope: ReadingScope): Shape {
   switch (node.kind) {
     case 'SelectQueryNode':
       return readSelect(node as SelectQueryNode, scope)

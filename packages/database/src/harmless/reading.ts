@@ -84,7 +84,7 @@ export const systemColumns: ReadonlySet<string> = new Set(['tableoid', 'ctid', '
   'cmax'])
 
 /** Thrown for a statement with unknown nodes. */
-export class UnreadableError extends Error {}
+class UnreadableError extends Error {}
 
 export function unreadable (what: string): never {
   throw new UnreadableError(what)
@@ -100,7 +100,7 @@ export function refer (name: string, column: string, scope: ReadingScope): void 
 }
 
 /** Returns the items that `name` may mean. */
-export function candidates (name: string, scope: ReadingScope): readonly Item[] {
+function candidates (name: string, scope: ReadingScope): readonly Item[] {
   const found: Item[] = []
   for (let at: ReadingScope | undefined = scope; at !== undefined; at = at.outer) {
     found.push(...at.items.filter(item => item.name === name))

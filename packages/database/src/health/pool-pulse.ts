@@ -1,4 +1,4 @@
-import { InternalError } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
 import { sqlState } from '@fastify-tenancy/postgres/client'
 import pg from 'pg'
 
@@ -26,7 +26,12 @@ export class PoolPulse {
   }
 
   get status (): ServerStatus {
-    return this.#status
+    return this.#hasReplied ? 'ok' : this.#status
+  }
+
+  /** Whether the server replied since the last beat. */
+  get #hasReplied (): boolean {
+    return this.#replies !== this.#repliesBefore
   }
 
   /**
@@ -34,7 +39,7 @@ export class PoolPulse {
    * none.
    */
   beat (): void {
-    if (this.#replies !== this.#repliesBefore) {
+    if (this.#hasReplied) {
       this.#repliesBefore = this.#replies
       this.#status = 'ok'
     } else if (!this.#isQuerying) {

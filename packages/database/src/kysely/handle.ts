@@ -1,4 +1,4 @@
-import { InternalError } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
 import { Kysely } from 'kysely'
 
 /** A tenant's Kysely. Its scope ends it, so `destroy()` throws. */

@@ -1,10 +1,12 @@
-import { InternalTypeError } from '@fastify-tenancy/core'
+import { InternalTypeError } from '@fastify-tenancy/core/errors'
 import type { CompiledQuery, DatabaseConnection, Driver, QueryResult, TransactionSettings } from 'kysely'
 
-import type { Reply } from '../connection/pipelined-batch.ts'
+import type { Reply } from '../connection/batch-end.ts'
 import type { Query } from '../connection/tenant-connection.ts'
 import type { TextConnection, TextDriver } from '../connection/text-connection.ts'
-import { TenantDriver, type KyselyConnection, type TenantDriverSettings } from './driver.ts'
+import { TenantDriver } from './driver.ts'
+import type { TenantDriverSettings } from './driver-settings.ts'
+import type { KyselyConnection } from './kysely-connection.ts'
 import type { UnitOfWork } from './unit-of-work.ts'
 
 /**
@@ -59,11 +61,13 @@ export class UnitDriver implements Driver, TextDriver {
   }
 
   async savepoint ({ shared }: UnitConnection, name: string): Promise<void> {
+    this.#unit.savepoint(name)
     await this.#driver.savepoint(shared, name)
   }
 
   async rollbackToSavepoint ({ shared }: UnitConnection, name: string): Promise<void> {
     await this.#driver.rollbackToSavepoint(shared, name)
+    this.#unit.undoneTo(name)
   }
 
   async releaseSavepoint ({ shared }: UnitConnection, name: string): Promise<void> {
@@ -79,7 +83,7 @@ export class UnitDriver implements Driver, TextDriver {
  * The connection that Kysely acquires from a {@link UnitDriver}. Each statement outside an inner
  * transaction gets its own object, and so does each inner transaction.
  */
-export class UnitConnection implements DatabaseConnection, TextConnection {
+class UnitConnection implements DatabaseConnection, TextConnection {
   /** The unit's one connection. */
   readonly shared: KyselyConnection
   readonly #unit: UnitOfWork

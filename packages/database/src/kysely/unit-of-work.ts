@@ -1,10 +1,11 @@
-import { channels, ScopeClosedError, ScopeTransaction, type TenantScope } from '@fastify-tenancy/core'
+import { channels, ScopeClosedError, type TenantScope } from '@fastify-tenancy/core'
+import { ScopeTransaction } from '@fastify-tenancy/core/scope'
 import { isServerError } from '@fastify-tenancy/postgres/client'
 import { AbortedTransactionError } from 'kysely'
 
 import { readStatementText } from '../connection/statement.ts'
 import { QueryRefusedError } from '../options/errors.ts'
-import type { KyselyConnection } from './driver.ts'
+import type { KyselyConnection } from './kysely-connection.ts'
 
 /** A transaction inside a unit, which is a savepoint. */
 interface Inner {
@@ -12,10 +13,12 @@ interface Inner {
   /** The connection object that Kysely acquired for it. */
   readonly owner: object
   /**
-   * Whether another statement of the unit wrote while the savepoint was open. A rollback to the
-   * savepoint would undo that write.
+   * How many other statements of the unit wrote while the savepoint was open. A rollback to the
+   * savepoint would undo them.
    */
-  hasOthers: boolean
+  others: number
+  /** The inner transaction's own savepoints, with the value of `others` when each was set. */
+  readonly savepoints: Map<string, number>
   /** Settles when the savepoint is gone; undefined until its end was requested. */
   ending: Promise<void> | undefined
 }
@@ -131,17 +134,20 @@ export class UnitOfWork {
     // or runs after its end.
     if (inner === undefined || inner.owner === owner || inner.ending !== undefined) return
     const { isAllowed, keyword } = readStatementText(text)
-    if (isAllowed && !reads.has(keyword)) inner.hasOthers = true
+    if (isAllowed && !reads.has(keyword)) inner.others++
   }
 
   /** @throws FST_TENANCY_QUERY_REFUSED while another transaction inside the unit is open */
   async beginInner (owner: object, connection: KyselyConnection): Promise<void> {
+    // A client that is released with an open transaction rolls it back. No caller can await that.
+    while (this.#inner?.ending !== undefined) await this.#inner.ending.catch(() => {})
     if (!this.isOpen) throw ended()
     if (this.#inner !== undefined) throw new QueryRefusedError(sideBySide)
     const inner = this.#inner = {
       name: `tenancy_${++this.#count}`,
       owner,
-      hasOthers: false,
+      others: 0,
+      savepoints: new Map(),
       ending: undefined
     }
     try {
@@ -169,6 +175,20 @@ export class UnitOfWork {
     if (this.isOpen) await this.#endInner(owner, inner => this.#undo(inner, connection))
   }
 
+  /** Records a savepoint that the inner transaction sets. */
+  savepoint (name: string): void {
+    const inner = this.#inner
+    // The first of a name counts, because releasing a later one uncovers it.
+    if (inner?.savepoints.has(name) === false) inner.savepoints.set(name, inner.others)
+  }
+
+  /** Records that the inner transaction rolled back to a savepoint of its own. */
+  undoneTo (name: string): void {
+    const inner = this.#inner
+    if (inner !== undefined && inner.others > (inner.savepoints.get(name) ?? 0))
+      this.#lost = new QueryRefusedError(lostWrites)
+  }
+
   async #endInner (owner: object, how: (inner: Inner) => Promise<void>): Promise<void> {
     const inner = this.#inner
     if (inner?.owner !== owner || inner.ending !== undefined) return
@@ -192,7 +212,7 @@ export class UnitOfWork {
 
   async #undo (inner: Inner, connection: KyselyConnection): Promise<void> {
     await connection.control(`rollback to savepoint ${inner.name}`, `release savepoint ${inner.name}`)
-    if (inner.hasOthers) this.#lost = new QueryRefusedError(lostWrites)
+    if (inner.others > 0) this.#lost = new QueryRefusedError(lostWrites)
   }
 
   async #commitOn (connection: KyselyConnection): Promise<void> {
@@ -202,7 +222,7 @@ export class UnitOfWork {
       throw new ScopeClosedError(stillReading)
     }
     const inner = this.#inner
-    if (inner?.hasOthers) this.#lost = new QueryRefusedError(lostWrites)
+    if (inner !== undefined && inner.others > 0) this.#lost = new QueryRefusedError(lostWrites)
     if (this.#lost !== undefined) {
       await connection.rollback()
       throw this.#lost

@@ -16,7 +16,7 @@ export interface Fingerprint {
 const pieces = new RegExp(
   [
     /(?<name>"(?:[^"]|"")*"|[\p{L}_][\p{L}\p{N}_$]*(?=[^'\p{L}\p{N}_$]|$))/u,
-    /(?<comment>--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))/u,
+    /(?<comment>--[^\n\r]*|\/\*[\s\S]*?(?:\*\/|$))/u,
     /[eE]'(?:[^'\\]|\\[\s\S]|'')*(?:'|$)/u,
     /[bBxXnN]?'(?:[^']|'')*(?:'|$)/u,
     /\$(?<tag>[\p{L}_]*)\$[\s\S]*?(?:\$\k<tag>\$|$)/u,

@@ -1,4 +1,4 @@
-import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
+import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core/errors'
 
 /** 503: the tenant's share or the queue is full, or the server accepts no more connections. */
 export const DatabaseBusyError: TenancyErrorConstructor = defineError(

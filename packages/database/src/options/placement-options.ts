@@ -1,4 +1,4 @@
-import { fn, positiveInteger, timeout } from '@fastify-tenancy/core'
+import { fn, positiveInteger, timeout } from '@fastify-tenancy/core/options'
 import { anyUrl, serverUrl, source } from '@fastify-tenancy/postgres/client'
 import type { TenantsOptions, ResolvedTenantsOptions } from '@fastify-tenancy/postgres/placement'
 import type pg from 'pg'

@@ -1,5 +1,6 @@
-import { bool, checkOptions, fn, instance, isolations, nonEmptyString, oneOf, OptionInvalidError,
-  positiveInteger, secretSchema, timeout, type TenantRegistry } from '@fastify-tenancy/core'
+import { isolations, OptionInvalidError, type TenantRegistry } from '@fastify-tenancy/core'
+import { bool, checkOptions, fn, instance, nonEmptyString, oneOf, positiveInteger, secretSchema,
+  timeout } from '@fastify-tenancy/core/options'
 import { isEmbedded, isEmbeddedPool, pool, serverUrl, source } from '@fastify-tenancy/postgres/client'
 import type { ResolvedTables } from '@fastify-tenancy/postgres/tables'
 import type { KyselyPlugin, LogConfig } from 'kysely'

@@ -15,7 +15,7 @@ export interface PgQuery {
 export type Callback = (error: Error | undefined, result?: pg.QueryResult) => void
 
 /** The arguments of a `query()` call. */
-export interface Call {
+interface Call {
   /** Returns the query; throws if a tenant's handle does not run it. */
   read(): PgQuery
   readonly callback: Callback | undefined
@@ -32,9 +32,15 @@ const refused: Readonly<Record<string, string>> = {
   query_timeout: 'set options.database.statementTimeout, or config.tenancy.statementTimeout of the route'
 }
 
-/** Reads the arguments of `query(text | config, values?, callback?)` as `pg` does. */
+/**
+ * Reads the arguments of `query(text | config, values?, callback?)` as `pg` does.
+ *
+ * @throws FST_TENANCY_QUERY_REFUSED at once for an object that sends itself: its caller expects that
+ * object back, and would leave a rejected promise unhandled
+ */
 export function readQueryArguments (config: unknown, values: unknown, callback: unknown): Call {
   const input = typeof config === 'object' && config !== null ? config as Record<string, unknown> : undefined
+  if (typeof input?.['submit'] === 'function') throw new QueryRefusedError(submits)
   const found = [callback, values, input?.['callback']].find(value => typeof value === 'function')
   return {
     callback: found as Callback | undefined,
@@ -42,16 +48,14 @@ export function readQueryArguments (config: unknown, values: unknown, callback: 
   }
 }
 
+const submits = "A tenant's handle sends statements itself, got a Query, Cursor or QueryStream: " +
+  'pass its text and values, or read in chunks with the stream() of request.db'
+
 function toQuery (
   config: unknown,
   input: Record<string, unknown> | undefined,
   values: unknown
 ): PgQuery {
-  if (typeof input?.['submit'] === 'function')
-    throw new QueryRefusedError(
-      "A tenant's handle sends statements itself, got a Query, Cursor or QueryStream: " +
-        'pass its text and values, or read in chunks with the stream() of request.db'
-    )
   for (const [option, instead] of Object.entries(refused)) {
     if (input?.[option] !== undefined && input[option] !== false)
       throw new QueryRefusedError(`A tenant's handle takes no query with '${option}': ${instead}`)

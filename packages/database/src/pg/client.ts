@@ -5,8 +5,9 @@ import pg from 'pg'
 
 import { readStatementText } from '../connection/statement.ts'
 import type { TextConnection, TextDriver } from '../connection/text-connection.ts'
+import { QueryRefusedError } from '../options/errors.ts'
 import { answer, readQueryArguments, type PgQuery } from './arguments.ts'
-import { controlError, readControl, tagOf, type Control } from './control.ts'
+import { ControlError, readControl, tagOf, type Control } from './control.ts'
 
 /** The parts that the clients of one pool share. */
 export interface ClientParts {
@@ -28,6 +29,8 @@ export class TenantPgClient extends EventEmitter {
   readonly #names = new Map<string, string>()
   #types: TypeParsers | undefined
   #isBegun = false
+  /** Whether a statement of the transaction was refused here, where PostgreSQL did not see it. */
+  #isFailed = false
   /**
    * The characteristics of a transaction that ran no statement yet; undefined after the first
    * statement.
@@ -116,7 +119,21 @@ export class TenantPgClient extends EventEmitter {
     if (this.#isReleased) throw new Error('Client was released to the pool and takes no more queries.')
     const text = this.#textOf(query)
     const control = readControl(text)
-    if (control !== undefined) return this.#control(control, readStatementText(text).keyword)
+    try {
+      if (this.#isFailed && control?.kind !== 'commit' && !control?.kind.startsWith('rollback'))
+        throw new ControlError(abortedAlready, '25P02')
+      return await (control === undefined
+        ? this.#send(query, text)
+        : this.#control(control, readStatementText(text).keyword))
+    } catch (error) {
+      // PostgreSQL aborts a transaction in which a statement failed. Otherwise a caller that ignores
+      // this error would commit half of its work.
+      this.#isFailed = this.#isBegun && (this.#isFailed || isOurs(error))
+      throw error
+    }
+  }
+
+  async #send (query: PgQuery, text: string): Promise<pg.QueryResult> {
     this.#modes = undefined
     const { values, rowMode, types = this.#types } = query
     const { result } = await this.#connection.send({ text, values, rowMode, types })
@@ -133,7 +150,7 @@ export class TenantPgClient extends EventEmitter {
       throw new Error(
         `Prepared statements must be unique - '${name}' was used for a different statement`
       )
-    if (known === undefined) this.#names.set(name, text)
+    if (known === undefined && text !== '') this.#names.set(name, text)
     return known ?? text
   }
 
@@ -163,9 +180,15 @@ export class TenantPgClient extends EventEmitter {
   // Like PostgreSQL, which continues the open transaction after a second begin (with a warning).
   async #begin (modes: string): Promise<void> {
     if (this.#isBegun) return
-    await this.#parts.driver.begin(this.#connection, modes)
+    // Set first, so that a release() in between rolls it back.
     this.#isBegun = true
     this.#modes = modes
+    try {
+      await this.#parts.driver.begin(this.#connection, modes)
+    } catch (error) {
+      this.#isBegun = false
+      throw error
+    }
   }
 
   // Prisma and Drizzle set the isolation level after `begin`. The driver has not sent `begin` then,
@@ -173,7 +196,7 @@ export class TenantPgClient extends EventEmitter {
   async #setModes (modes: string): Promise<void> {
     if (!this.#isBegun) return
     if (this.#modes === undefined)
-      throw controlError('SET TRANSACTION ISOLATION LEVEL must be called before any query', '25001')
+      throw new ControlError('SET TRANSACTION ISOLATION LEVEL must be called before any query', '25001')
     this.#modes = `${this.#modes} ${modes}`.trim()
     await this.#parts.driver.begin(this.#connection, this.#modes)
   }
@@ -184,6 +207,10 @@ export class TenantPgClient extends EventEmitter {
    */
   async #commit (): Promise<boolean> {
     if (!this.#isBegun) return true
+    if (this.#isFailed) {
+      await this.#rollback()
+      return false
+    }
     this.#isBegun = false
     try {
       await this.#parts.driver.commitTransaction(this.#connection)
@@ -196,19 +223,29 @@ export class TenantPgClient extends EventEmitter {
 
   async #rollback (): Promise<void> {
     if (!this.#isBegun) return
-    this.#isBegun = false
+    this.#isBegun = this.#isFailed = false
     await this.#parts.driver.rollbackTransaction(this.#connection)
   }
 
   async #savepoint (kind: 'savepoint' | 'release' | 'rollback to', name: string): Promise<void> {
     const { driver } = this.#parts
     if (!this.#isBegun)
-      throw controlError(`${tags[kind]} can only be used in transaction blocks`, '25P01')
+      throw new ControlError(`${tags[kind]} can only be used in transaction blocks`, '25P01')
     this.#modes = undefined
     if (kind === 'savepoint') await driver.savepoint(this.#connection, name)
     else if (kind === 'release') await driver.releaseSavepoint(this.#connection, name)
-    else await driver.rollbackToSavepoint(this.#connection, name)
+    else {
+      await driver.rollbackToSavepoint(this.#connection, name)
+      this.#isFailed = false
+    }
   }
+}
+
+const abortedAlready = 'current transaction is aborted, commands ignored until end of transaction block'
+
+// A statement that was refused before it was sent, or control that PostgreSQL would have refused.
+function isOurs (error: unknown): boolean {
+  return error instanceof QueryRefusedError || error instanceof ControlError
 }
 
 const tags = {

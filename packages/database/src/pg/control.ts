@@ -59,9 +59,13 @@ export function tagOf ({ kind }: Control, keyword: string): string {
   return kind === 'rollback to' ? 'ROLLBACK' : kind.toUpperCase()
 }
 
-/** Returns an error in PostgreSQL's form, for control that never reaches the server. */
-export function controlError (message: string, code: string): Error {
-  return Object.assign(new pg.DatabaseError(message, 0, 'error'), { severity: 'ERROR', code })
+/** An error in PostgreSQL's form, for control that never reaches the server. */
+export class ControlError extends pg.DatabaseError {
+  constructor (message: string, code: string) {
+    super(message, 0, 'error')
+    this.severity = 'ERROR'
+    this.code = code
+  }
 }
 
 interface Word {

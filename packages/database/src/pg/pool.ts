@@ -1,7 +1,7 @@
 import pg from 'pg'
 
 import type { TextDriver } from '../connection/text-connection.ts'
-import type { WorkScope } from '../kysely/driver.ts'
+import type { WorkScope } from '../kysely/driver-settings.ts'
 import { answer, readQueryArguments, type Callback } from './arguments.ts'
 import { TenantPgClient, type ClientParts } from './client.ts'
 

@@ -7,7 +7,7 @@ import { Chain } from '../connection/chain.ts'
 import { DatabaseBusyError } from '../options/errors.ts'
 import type { WhenFull } from '../options/placement-options.ts'
 
-export interface BudgetSettings {
+interface BudgetSettings {
   /** How many connections the process may have open, over all pools. */
   readonly connections: number
   readonly whenFull: WhenFull
@@ -46,6 +46,9 @@ export class ConnectionBudget {
     return class extends GuardedClient {
       constructor (config: pg.ClientConfig = {}) {
         super({ ...config, connectionTimeoutMillis: connectTimeout })
+        // The pool adds its listener a tick after the login, because the wait for the budget made
+        // the callback asynchronous. A shutdown notice in between would end the process.
+        this.on('error', () => {})
       }
 
       // The two signatures that pg.Pool uses.

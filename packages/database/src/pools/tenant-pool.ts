@@ -127,7 +127,7 @@ export class TenantPool {
       const { rows: [row] } = await client.query<{ pid: number }>('select pg_catalog.pg_backend_pid() as pid')
       const state = ConnectionState.of(client)
       if (row?.pid !== state.client.processID) this.#connections.becomePooled()
-      state.claim()
+      state.leaveClean()
       isClean = true
     } finally {
       client.release(!isClean)

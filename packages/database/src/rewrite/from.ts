@@ -12,7 +12,7 @@ import type { RewrittenTable } from './tables.ts'
 /**
  * The rewritten items that a statement reads, and the predicates that must come first in its WHERE.
  */
-export interface Relations {
+interface Relations {
   readonly items: readonly OperationNode[]
   readonly joins: readonly JoinNode[]
   readonly where: readonly OperationNode[]

@@ -28,7 +28,7 @@ export const selectionNode = (selection: OperationNode): SelectionNode => ({
 })
 export const whereNode = (where: OperationNode): WhereNode => ({ kind: 'WhereNode', where })
 export const fromNode = (froms: readonly OperationNode[]): FromNode => ({ kind: 'FromNode', froms })
-export const onNode = (on: OperationNode): OnNode => ({ kind: 'OnNode', on })
+const onNode = (on: OperationNode): OnNode => ({ kind: 'OnNode', on })
 
 export function tableNode (name: string, schema?: string): TableNode {
   return {

@@ -4,7 +4,7 @@ import type { JoinType } from 'kysely'
  * The place for the predicate of one item of a join: WHERE, the ON of the join with this index, or
  * around the item, as `(select * from … where …)`.
  */
-export type RulePlace = 'where' | 'wrap' | number
+type RulePlace = 'where' | 'wrap' | number
 
 /**
  * PostgreSQL's rules for names and joins. Separate from the rewriter, so that tests can check the

@@ -32,7 +32,7 @@ export interface Scope {
 }
 
 /** The meaning of a table's name, and the unambiguous node for it. */
-export type Resolved =
+type Resolved =
   | { readonly kind: 'name'; readonly node: TableNode }
   | { readonly kind: 'shared'; readonly node: TableNode }
   | { readonly kind: 'tenant'; readonly node: TableNode; readonly table: RewrittenTable }

@@ -1,4 +1,4 @@
-import { InternalTypeError } from '@fastify-tenancy/core'
+import { InternalTypeError } from '@fastify-tenancy/core/errors'
 import type { TenantColumnType } from '@fastify-tenancy/postgres/tables'
 import { CastNode, DataTypeNode, type ValueNode } from 'kysely'
 

@@ -1,4 +1,4 @@
-import { InternalTypeError } from '@fastify-tenancy/core'
+import { InternalTypeError } from '@fastify-tenancy/core/errors'
 import type { FastifyReply } from 'fastify'
 import { ServerResponse, validateHeaderName, validateHeaderValue, type OutgoingHttpHeaders } from 'node:http'
 

@@ -1,23 +1,23 @@
-import { tenantRole, InternalError, type Isolation, type Tenant } from '@fastify-tenancy/core'
+import type { Isolation, Tenant } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import { defaultPoolSettings, isEmbeddedPool, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { Signer, signingKey } from '@fastify-tenancy/postgres/context-token'
 import { bootWarnings, checkBoot, reportLevel, type CatalogFacts,
   type LevelReport } from '@fastify-tenancy/postgres/doctor'
-import { assertInitialised, assertMayTakeRoles, init, SigningUses } from '@fastify-tenancy/postgres/install'
+import { assertInitialised, init, SigningUses } from '@fastify-tenancy/postgres/install'
 import { schemaOf } from '@fastify-tenancy/postgres/placement'
 import { rowRole, rolesOf } from '@fastify-tenancy/postgres/roles'
 import { readExtensionSchemas, listTables, type ResolvedTables } from '@fastify-tenancy/postgres/tables'
-import type { CompiledQuery, QueryCompiler } from 'kysely'
 
 import { SchemaQualifier } from '../compilers/qualifier.ts'
 import { RowStrategy } from '../compilers/row-strategy.ts'
 import { SchemaCompiler } from '../compilers/schema-compiler.ts'
 import { ConnectionState } from '../connection/connection-state.ts'
 import { ConnectionPool } from '../connection/pool.ts'
-import { resetsBackends, unresetPooler } from '../connection/pooler.ts'
-import { unresettable, type ResetRules } from '../connection/reset.ts'
+import type { ResetRules } from '../connection/reset.ts'
 import { readTenantColumns } from '../connection/tenant-columns.ts'
-import type { ConnectionOwner, TenantConnection, Query } from '../connection/tenant-connection.ts'
+import type { ConnectionOwner } from '../connection/tenant-connection.ts'
 import { Tripwire } from '../connection/tripwire.ts'
 import { LockoutVersions, hasLockouts } from '../context/lockout-versions.ts'
 import { rlsContext, rlsContexts, type ContextSettings } from '../context/tenant-context.ts'
@@ -30,34 +30,11 @@ import type { ResolvedDatabaseOptions } from '../options/options.ts'
 import type { ShardOptions } from '../options/placement-options.ts'
 import type { ConnectionBudget } from '../pools/budget.ts'
 import { MigrationGate } from '../pools/migration-gate.ts'
+import { bootRoles, poolWarnings, signsWithSecond } from './boot-roles.ts'
+import type { TenantRoute } from './tenant-route.ts'
 
 /** Milliseconds beyond the server's own timeout until a connection without a reply is closed. */
 export const replyMarginMs = 5_000
-
-const earlier =
-  'the database does not know the first secret of options.rls.secret yet, so this process signs with ' +
-  'the second: run `tenancy init`, then start it again'
-
-/** The route of one tenant's statements, by its isolation. */
-export interface TenantRoute {
-  /** Checks out a connection on which each statement runs in the tenant's context. */
-  acquire(): Promise<TenantConnection>
-  /** The tenant's own compiler, if its queries are rewritten. */
-  readonly compiler: RouteCompiler | undefined
-}
-
-export interface RouteCompiler extends QueryCompiler {
-  /**
-   * Returns the statement to send for a compiled query; throws if it must not run here. @default
-   * the query's own text and parameters
-   */
-  readonly statementOf?: (query: CompiledQuery) => Query
-  /**
-   * Whether a compiled query is proved to change and read nothing of its session. @default false
-   * for every query
-   */
-  readonly isHarmless?: (query: CompiledQuery) => boolean
-}
 
 /** The connections of one login, and the context of tenants' statements on them. */
 interface Side {
@@ -224,7 +201,6 @@ export class Shard {
         row.login,
         this.#isDefault ? tables.global : []
       )
-      const report = await reportLevel(client, facts)
       // Without the suite's objects in the database there is nothing to check.
       const doctorInput: CatalogFacts = {
         database: row.name,
@@ -238,18 +214,22 @@ export class Shard {
         functions: isolation === 'row' ? this.#options.row.functions : []
       }
       this.#doctorInput = doctorInput
-      const findings = database.doctor === false || !needsInit ? [] : await checkBoot(client, doctorInput)
+      const checks = database.doctor === false || !needsInit
+        ? undefined
+        : await checkBoot(client, doctorInput)
+      const findings = checks?.findings ?? []
+      const report = await reportLevel(client, facts, row.login, checks?.logins)
       this.#uses?.end()
       if (known !== undefined) this.#uses = new SigningUses(this.pool.lookUps, known)
       await this.#uses?.note(client)
-      const warnings = [...bootWarnings(findings), ...(key === keys[0] ? [] : [earlier]),
+      const warnings = [...bootWarnings(findings), ...(key === keys[0] ? [] : [signsWithSecond]),
         ...await poolWarnings(client, isPooled, isImpossible)]
       await this.pool.settle(client)
       return { ...report, findings, warnings }
     } finally {
-      // Claimed, because these are the suite's own queries and leave no traces. The first tenant
+      // These are the suite's own queries, which leave no traces. The first tenant
       // then needs no reset.
-      ConnectionState.of(client).claim()
+      ConnectionState.of(client).leaveClean()
       client.release()
       if (this.#own !== undefined) {
         await this.#tripwire.refresh()
@@ -368,31 +348,6 @@ export class Shard {
   }
 }
 
-// Checked for each login, because another login may go through a pooler.
-async function bootRoles (
-  pool: ConnectionPool,
-  database: string
-): Promise<{ readonly pool: ConnectionPool; readonly isDirect: boolean }> {
-  const client = await pool.pool.connect()
-  try {
-    await assertMayTakeRoles(client, database)
-    const { rows: [row] } = await client.query<{ pid: number }>('select pg_catalog.pg_backend_pid() as pid')
-    const isDirect = row?.pid === ConnectionState.of(client).client.processID
-    if (!isDirect) pool.becomePooled()
-    await pool.settle(client)
-    return { pool, isDirect }
-  } finally {
-    client.release()
-  }
-}
-
 function namesOf ({ tenant, shared, global }: ResolvedTables): readonly string[] {
   return [...Object.keys(tenant), ...shared, ...global]
-}
-
-// Warns about server settings that the operator can change, and that cost connections or leave a
-// gap.
-async function poolWarnings (client: SqlClient, isPooled: boolean, isImpossible: boolean): Promise<string[]> {
-  const isUnreset = isPooled && await resetsBackends(client) === false
-  return [...(isUnreset ? [unresetPooler] : []), ...(isImpossible ? [unresettable] : [])]
 }

@@ -11,7 +11,8 @@ import { ConnectionBudget } from '../pools/budget.ts'
 import { TenantPoolCache } from '../pools/tenant-databases.ts'
 import { isolationOf } from './isolation-of.ts'
 import { bootProblem, isUnreachable, LateShards, type LateShardSettings } from './late-shards.ts'
-import { Shard, replyMarginMs, type TenantRoute } from './shard.ts'
+import { Shard, replyMarginMs } from './shard.ts'
+import type { TenantRoute } from './tenant-route.ts'
 
 /** Routes each tenant's statements by its strategy and its shard. */
 export class TenantRouter {

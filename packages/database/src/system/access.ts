@@ -1,4 +1,5 @@
-import { bool, channels, checkOptions, nonEmptyString, OptionInvalidError } from '@fastify-tenancy/core'
+import { channels, OptionInvalidError } from '@fastify-tenancy/core'
+import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core/options'
 import * as v from 'valibot'
 
 import type { Audit } from '../options/audit.ts'
@@ -36,7 +37,7 @@ const schema = v.strictObject({
 }, 'must be an object')
 
 /** The dependencies of {@link accessSystem}. */
-export interface AccessParts {
+interface AccessParts {
   /** The handles by shard; none for a shard without a login for them. */
   readonly shards: ReadonlyMap<string, RoleHandles>
   /** Undefined if the option is not set. */

@@ -18,7 +18,7 @@ import { replyMarginMs } from '../routing/shard.ts'
 import type { SystemScope } from './scope.ts'
 
 /** The role of the handles, and the option of their login, for messages. */
-export interface RoleHandleSettings {
+interface RoleHandleSettings {
   readonly role: 'system' | 'global'
   /** `'options.database.systemUrl'` */
   readonly source: string

@@ -1,6 +1,6 @@
 import { ScopeClosedError } from '@fastify-tenancy/core'
 
-import type { WorkScope } from '../kysely/driver.ts'
+import type { WorkScope } from '../kysely/driver-settings.ts'
 
 /** The scope of work without a tenant. It only ends. */
 export class SystemScope implements WorkScope {

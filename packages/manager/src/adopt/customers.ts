@@ -1,5 +1,6 @@
-import { checkOptions, nonEmptyString, slugPatternProblem, slugProblem,
-  TenantConflictError } from '@fastify-tenancy/core'
+import { slugProblem, TenantConflictError } from '@fastify-tenancy/core'
+import { slugPatternProblem } from '@fastify-tenancy/core/names'
+import { checkOptions, nonEmptyString } from '@fastify-tenancy/core/options'
 import { SetupInvalidError } from '@fastify-tenancy/postgres'
 import { inTransaction } from '@fastify-tenancy/postgres/client'
 import { setTimeout as sleep } from 'node:timers/promises'

@@ -8,7 +8,7 @@ import type { ResolvedAdoptionOptions } from '../context/adopt-options.ts'
 import type { TableToPrepare } from './steps.ts'
 import type { Visit } from './visit.ts'
 
-export interface DecideInput {
+interface DecideInput {
   readonly tables: ResolvedTables
   /** The tables to prepare. */
   readonly names: readonly string[]
@@ -16,7 +16,7 @@ export interface DecideInput {
 }
 
 /** Plans of the tables, and sentences about the source of their tenants. */
-export interface Decided {
+interface Decided {
   readonly plans: readonly TableToPrepare[]
   readonly sources: readonly string[]
 }

@@ -9,7 +9,7 @@ import { disagreements } from './disagreements.ts'
 import { markStep, stepsOf } from './steps.ts'
 import { Visit } from './visit.ts'
 
-export interface PrepareOptions {
+interface PrepareOptions {
   readonly tables: ResolvedTables
   /** The tables to prepare. @default all tenant tables */
   readonly only?: readonly string[] | undefined
@@ -19,7 +19,7 @@ export interface PrepareOptions {
 }
 
 /** The result of {@link prepare}. */
-export interface Prepared {
+interface Prepared {
   readonly tables: readonly string[]
   /**
    * For each table, a sentence about the source of its tenants and the number of rows without one.

@@ -1,4 +1,4 @@
-import { bool, checkOptions, nonEmptyString, oneOf } from '@fastify-tenancy/core'
+import { bool, checkOptions, nonEmptyString, oneOf } from '@fastify-tenancy/core/options'
 import { SetupInvalidError } from '@fastify-tenancy/postgres'
 import { inTransaction, Script, sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { protect, protectTables, readBreaking, readObservations, readOldCode,

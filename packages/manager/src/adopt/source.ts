@@ -58,6 +58,11 @@ export async function findSource (
   const key = input === undefined
     ? keys.find(({ isRequired }) => isRequired)
     : keys.find(({ parent }) => parent === `${quoteName(schema)}.${quoteName(input.parent)}`)
+  if (key === undefined && input !== undefined && backfill[input.parent] === false)
+    throw new SetupInvalidError(
+      `options.adoption.backfill.${table} names '${input.parent}', which gets no tenant column because ` +
+        `options.adoption.backfill.${input.parent} is false: remove that line, or use { sql }`
+    )
   if (key === undefined && input !== undefined)
     throw new SetupInvalidError(
       `table '${table}' has no foreign key to '${input.parent}', which options.adoption.backfill.${table} ` +

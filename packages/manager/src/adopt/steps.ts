@@ -8,7 +8,7 @@ import type { BackfillSource } from './source.ts'
  * One change of a table, complete in itself. An interrupted run resumes from the state of the
  * catalog.
  */
-export interface AdoptionStep {
+interface AdoptionStep {
   readonly name: string
   readonly sql: string
   /**

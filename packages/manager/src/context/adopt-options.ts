@@ -1,4 +1,5 @@
-import { duration, idProblem, nonEmptyString, oneOf, timeout } from '@fastify-tenancy/core'
+import { idProblem } from '@fastify-tenancy/core'
+import { duration, nonEmptyString, oneOf, timeout } from '@fastify-tenancy/core/options'
 import type { TenantColumnType } from '@fastify-tenancy/postgres/tables'
 import * as v from 'valibot'
 

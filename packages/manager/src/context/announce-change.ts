@@ -1,4 +1,5 @@
 import type { TenantChange, TenantRecord } from '@fastify-tenancy/core'
+import { tellEmbedded } from '@fastify-tenancy/postgres/client'
 import { markChange, publishChange, type TenancyRedis } from '@fastify-tenancy/redis'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -9,26 +10,27 @@ const longestWait = 1_600
 
 /**
  * Notifies every process through Redis that a tenant has changed; processes that LISTEN to the
- * database are notified there, too. Best-effort, because the change is committed: `progress`
- * receives the reason of a failure.
+ * database are notified there, too, and an embedded database notifies this process. Best-effort,
+ * because the change is committed: `progress` receives the reason of a failure.
  *
  * @param tenants the tenant before and after the change; processes invalidate it under all its
  *   names
  */
 export async function tellChange (
-  context: Pick<ManagerContext, 'redis' | 'options'>,
+  context: Pick<ManagerContext, 'redis' | 'options' | 'shards'>,
   ...tenants: readonly Pick<TenantRecord, 'id' | 'slug' | 'domains'>[]
 ): Promise<void> {
   const [first] = tenants
   if (first === undefined) return
+  const change = {
+    id: first.id,
+    slugs: [...new Set(tenants.map(({ slug }) => slug))],
+    domains: [...new Set(tenants.flatMap(({ domains }) => domains))]
+  }
+  tellEmbedded(context.shards.get('default'), change)
   try {
     const redis = await context.redis.get()
     if (redis === undefined) return
-    const change = {
-      id: first.id,
-      slugs: [...new Set(tenants.map(({ slug }) => slug))],
-      domains: [...new Set(tenants.flatMap(({ domains }) => domains))]
-    }
     await announceWithRetry(redis, change, context.redis.isAway ? 0 : longestWait)
     context.redis.isAway = false
   } catch (error) {

@@ -1,4 +1,5 @@
-import { fn, HostPatterns, nonEmptyString, patternOf, positiveInteger, timeout } from '@fastify-tenancy/core'
+import { HostPatterns, patternOf } from '@fastify-tenancy/core/names'
+import { fn, nonEmptyString, positiveInteger, timeout } from '@fastify-tenancy/core/options'
 import * as v from 'valibot'
 
 /**

@@ -1,4 +1,5 @@
-import { fn, nonEmptyString, timeout, type TenantRecord } from '@fastify-tenancy/core'
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { fn, nonEmptyString, timeout } from '@fastify-tenancy/core/options'
 import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import * as v from 'valibot'
 
@@ -13,7 +14,7 @@ export interface LifecycleOptions {
 }
 
 /** {@link LifecycleOptions} with defaults. */
-export interface ResolvedLifecycleOptions {
+interface ResolvedLifecycleOptions {
   readonly steps: readonly LifecycleStep[]
   /** In milliseconds. */
   readonly wait: number

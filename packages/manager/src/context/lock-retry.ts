@@ -2,7 +2,7 @@ import { SetupInvalidError } from '@fastify-tenancy/postgres'
 import { sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-export interface LockRetryOptions {
+interface LockRetryOptions {
   /** How long one attempt may wait for a lock, in milliseconds. */
   readonly lockTimeout: number
   /** How long to retry, in milliseconds. */

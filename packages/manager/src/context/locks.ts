@@ -1,4 +1,4 @@
-import { tenantConflict } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 import { SetupInvalidError } from '@fastify-tenancy/postgres'
 import { GuardedClient, isEmbeddedPool, sqlState, connectError } from '@fastify-tenancy/postgres/client'
 import type pg from 'pg'
@@ -18,7 +18,7 @@ export function slugLock (slug: string): string {
 }
 
 /** Passed by {@link Locks.hold} to the work under a lock. */
-export interface Held {
+interface Held {
   /**
    * @throws if the connection that holds the lock was lost, so that another process may hold it now
    */

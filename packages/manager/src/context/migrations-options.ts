@@ -1,5 +1,6 @@
-import { bool, checkOptions, instance, nonEmptyString, OptionInvalidError, oneOf, positiveInteger, timeout,
-  type TenantRef } from '@fastify-tenancy/core'
+import { OptionInvalidError, type TenantRef } from '@fastify-tenancy/core'
+import { bool, checkOptions, instance, nonEmptyString, oneOf, positiveInteger,
+  timeout } from '@fastify-tenancy/core/options'
 import type { MigrationProvider } from 'kysely/migration'
 import * as v from 'valibot'
 

@@ -1,5 +1,5 @@
-import { channels, checkOptions, fn, nonEmptyString, reservedSlugs,
-  type Isolation } from '@fastify-tenancy/core'
+import { channels, reservedSlugs, type Isolation } from '@fastify-tenancy/core'
+import { checkOptions, fn, nonEmptyString } from '@fastify-tenancy/core/options'
 import type { TenantDatabaseOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions, type ResolvedDatabaseOptions } from '@fastify-tenancy/database/options'
 import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'

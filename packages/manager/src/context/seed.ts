@@ -1,4 +1,5 @@
-import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { TenantScope } from '@fastify-tenancy/core/scope'
 import { openDatabase, type DatabaseRuntime, type TenantKysely } from '@fastify-tenancy/database'
 import type { ResolvedDatabaseOptions } from '@fastify-tenancy/database/options'
 import { isEmbedded } from '@fastify-tenancy/postgres/client'

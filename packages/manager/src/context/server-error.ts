@@ -1,7 +1,7 @@
 import { sqlState } from '@fastify-tenancy/postgres/client'
 
 /** The origin of a server error. */
-export interface ErrorPlace {
+interface ErrorPlace {
   readonly url: string
   readonly shard: string | undefined
 }

@@ -12,7 +12,7 @@ export interface AttackContext {
   readonly rowSecurity?: 'off'
 }
 
-export interface AttackerSettings {
+interface AttackerSettings {
   readonly client: SqlClient
   readonly database: string
   readonly login: string

@@ -1,4 +1,4 @@
-import { tenantRole } from '@fastify-tenancy/core'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import { checkInput, checkSetup, checkVersion, inCatalog, loginChecks, privilegeChecks, rowChecks, runChecks,
   serverChecks, setupChecks, tableChecks, toFinding, viewChecks, codeChecks, keyChecks, moveChecks,
@@ -26,7 +26,7 @@ export const catalogChecks: Family['checks'] = Object.assign(
   ownDatabaseChecks
 )
 
-export interface CatalogInput {
+interface CatalogInput {
   readonly shard: string
   readonly database: string
   readonly login: string

@@ -1,4 +1,4 @@
-import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core'
+import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core/options'
 import { levelFacts } from '@fastify-tenancy/database/options'
 import { isConnectError } from '@fastify-tenancy/postgres/client'
 import { reportLevel, toFinding, type LevelFacts, type LevelReport } from '@fastify-tenancy/postgres/doctor'

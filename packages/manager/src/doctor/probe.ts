@@ -1,4 +1,4 @@
-import { tenantRole } from '@fastify-tenancy/core'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import { GuardedClient, quoteName, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { toFinding, type Finding, type FindingRow } from '@fastify-tenancy/postgres/doctor'
 import { resolveTenantUrl, schemaOf } from '@fastify-tenancy/postgres/placement'
@@ -13,7 +13,7 @@ import { probeChecks, tryCreating, tryGuarded, tryNaming, tryReading, tryRoles, 
   type TargetTable } from './attacks.ts'
 import type { PlacedTenant } from './registered.ts'
 
-export interface ProbeInput {
+interface ProbeInput {
   /** The owner's connection, which finds the targets. */
   readonly client: SqlClient
   readonly shard: string

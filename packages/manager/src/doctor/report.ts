@@ -1,3 +1,4 @@
+import { printable } from '@fastify-tenancy/core/names'
 import type { Finding, Level } from '@fastify-tenancy/postgres/doctor'
 
 /** A finding with its shard. */
@@ -44,7 +45,9 @@ export function withoutRepeats (findings: readonly ShardFinding[]): ShardFinding
       return !isRepeat
     })
     const same = first.get(`${finding.shard}\n${finding.fix.split('\n')[0]?.replace(/;?\s*$/, '')}`)
-    const fix = own.length > 0 ? own.join('\n') : `-- fixed by the fix of ${same?.id} ${same?.object}`
+    // The comment is pasted with the rest, so a line break in a name must not end it.
+    const other = `${same?.id} ${printable(same?.object ?? '')}`
+    const fix = own.length > 0 ? own.join('\n') : `-- fixed by the fix of ${other}`
     return { ...finding, fix }
   })
 }

@@ -1,4 +1,5 @@
-import { tenantConflict, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import type { TenantRecord, TenantRef } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 import { inTransaction, sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { randomBytes } from 'node:crypto'
 import { domainToASCII } from 'node:url'

@@ -1,4 +1,4 @@
-import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
+import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core/errors'
 
 /**
  * 422, for operators: the DNS does not prove that the tenant owns the domain. The message has the

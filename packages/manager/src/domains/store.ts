@@ -1,4 +1,4 @@
-import { tenantConflict } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 import { sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 
 /** A claimed or verified domain of a tenant, as stored in `tenancy.domains`. */

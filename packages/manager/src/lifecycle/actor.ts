@@ -1,4 +1,5 @@
-import { checkOptions, nameProblem, nonEmptyString } from '@fastify-tenancy/core'
+import { nameProblem } from '@fastify-tenancy/core/names'
+import { checkOptions, nonEmptyString } from '@fastify-tenancy/core/options'
 import * as v from 'valibot'
 
 const schema = v.pipe(

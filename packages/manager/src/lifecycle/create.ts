@@ -1,5 +1,6 @@
-import { idProblem, TenantConflictError, tenantConflict, tenantIdentifier,
-  type TenantRecord } from '@fastify-tenancy/core'
+import { idProblem, TenantConflictError, type TenantRecord } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
+import { tenantIdentifier } from '@fastify-tenancy/core/keys'
 import { inTransaction } from '@fastify-tenancy/postgres/client'
 import { forgetTenant, postgresRegistry } from '@fastify-tenancy/postgres/registry'
 import { listTables, tenantColumnTypes } from '@fastify-tenancy/postgres/tables'

@@ -1,4 +1,5 @@
-import { checkOptions, bool, duration, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import type { TenantRecord, TenantRef } from '@fastify-tenancy/core'
+import { checkOptions, bool, duration } from '@fastify-tenancy/core/options'
 import * as v from 'valibot'
 
 import type { ManagerContext } from '../context/context.ts'

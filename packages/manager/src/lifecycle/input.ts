@@ -1,5 +1,6 @@
-import { checkOptions, isolations, nameProblem, nonEmptyString, oneOf, planProblem, positiveInteger,
-  settingsProblem, tenantBounds, type Isolation, type TenantInput } from '@fastify-tenancy/core'
+import { isolations, type Isolation, type TenantInput } from '@fastify-tenancy/core'
+import { nameProblem, planProblem, settingsProblem, tenantBounds } from '@fastify-tenancy/core/names'
+import { checkOptions, nonEmptyString, oneOf, positiveInteger } from '@fastify-tenancy/core/options'
 import * as v from 'valibot'
 
 // Checks the inputs of the manager's methods. Unknown keys are rejected, because a misspelt `plan`

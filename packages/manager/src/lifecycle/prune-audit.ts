@@ -1,4 +1,4 @@
-import { checkOptions, duration } from '@fastify-tenancy/core'
+import { checkOptions, duration } from '@fastify-tenancy/core/options'
 import * as v from 'valibot'
 
 import type { ManagerContext } from '../context/context.ts'

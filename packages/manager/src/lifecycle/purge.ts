@@ -1,5 +1,6 @@
-import { tenantConflict, tenantIdentifier, tenantKey, tenantKeyPrefix, tenantRole, type TenantRecord,
-  type TenantRef } from '@fastify-tenancy/core'
+import type { TenantRecord, TenantRef } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
+import { tenantIdentifier, tenantKey, tenantKeyPrefix, tenantRole } from '@fastify-tenancy/core/keys'
 import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import { schemaOf } from '@fastify-tenancy/postgres/placement'
 

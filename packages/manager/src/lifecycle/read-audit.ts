@@ -1,5 +1,6 @@
-import { checkOptions, duration, resolveTenantRef, TenantUnknownError,
-  type TenantRef } from '@fastify-tenancy/core'
+import { TenantUnknownError, type TenantRef } from '@fastify-tenancy/core'
+import { checkOptions, duration } from '@fastify-tenancy/core/options'
+import { resolveTenantRef } from '@fastify-tenancy/core/scope'
 import * as v from 'valibot'
 
 import type { ManagerContext } from '../context/context.ts'

@@ -1,5 +1,6 @@
-import { checkOptions, isolations, nonEmptyString, oneOf, positiveInteger, tenantStatuses, type Isolation,
-  type TenantRecord, type TenantStatus } from '@fastify-tenancy/core'
+import { isolations, tenantStatuses, type Isolation, type TenantRecord,
+  type TenantStatus } from '@fastify-tenancy/core'
+import { checkOptions, nonEmptyString, oneOf, positiveInteger } from '@fastify-tenancy/core/options'
 import { searchTenantRows, type PagePosition } from '@fastify-tenancy/postgres/registry'
 import * as v from 'valibot'
 

@@ -1,4 +1,6 @@
-import { slugPatternProblem, slugProblem, tenantConflict } from '@fastify-tenancy/core'
+import { slugProblem } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
+import { slugPatternProblem } from '@fastify-tenancy/core/names'
 
 import type { ResolvedManagerOptions } from '../context/options.ts'
 

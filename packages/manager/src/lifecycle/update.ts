@@ -1,4 +1,5 @@
-import { tenantConflict, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import type { TenantRecord, TenantRef } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 import { isDeepStrictEqual } from 'node:util'
 
 import type { ManagerContext } from '../context/context.ts'

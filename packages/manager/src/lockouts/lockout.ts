@@ -1,4 +1,5 @@
-import { tenantConflict, type Tenant } from '@fastify-tenancy/core'
+import type { Tenant } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 import { quoteName, sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -7,13 +8,13 @@ import { openManagerPool, withClient } from '../context/shard-pools.ts'
 import { ended, hasServer, tenantServer, type TenantServer } from '../placement/tenant-server.ts'
 
 /** Why a tenant is locked out of its rows. */
-export type LockoutReason = 'suspended' | 'moving' | 'moved' | 'deleting'
+type LockoutReason = 'suspended' | 'moving' | 'moved' | 'deleting'
 
 /**
  * The tenant and the placement that a lockout applies to. A tenant that is being moved has two
  * placements.
  */
-export type LockoutTarget = Pick<Tenant, 'id' | 'isolation' | 'placement'>
+type LockoutTarget = Pick<Tenant, 'id' | 'isolation' | 'placement'>
 
 /**
  * Locks a tenant out of its rows, in the database that holds them. After it resolves, every new

@@ -1,4 +1,4 @@
-import { catalogChannel } from '@fastify-tenancy/core'
+import { catalogChannel } from '@fastify-tenancy/core/keys'
 import { catalogChange } from '@fastify-tenancy/postgres/registry'
 
 import type { ManagerContext } from '../context/context.ts'

@@ -1,4 +1,5 @@
-import { TenantConflictError, tenantConflict } from '@fastify-tenancy/core'
+import { TenantConflictError } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 import { sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -12,7 +13,7 @@ import type { LoadedMigration } from './read-migrations.ts'
 import { isClaim, StepFailure } from './run-in-transaction.ts'
 import { runPending } from './run-pending.ts'
 
-export interface BringUpInput {
+interface BringUpInput {
   readonly target: MigrationTarget
   readonly migrations: readonly LoadedMigration[]
   /** The ledger's entry, if the caller has read it. @default read first */

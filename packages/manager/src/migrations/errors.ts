@@ -1,4 +1,5 @@
-import { defineError, type TenancyError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
+import type { TenancyError } from '@fastify-tenancy/core'
+import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core/errors'
 import type { MigrateReport } from './migrate-report.ts'
 
 /**

@@ -1,4 +1,5 @@
-import { checkOptions, positiveInteger, timeout, type TenantRef } from '@fastify-tenancy/core'
+import type { TenantRef } from '@fastify-tenancy/core'
+import { checkOptions, positiveInteger, timeout } from '@fastify-tenancy/core/options'
 import { inTransaction } from '@fastify-tenancy/postgres/client'
 import * as v from 'valibot'
 

@@ -49,7 +49,7 @@ export function hasOwnTables ({ isolation }: Pick<TenantRecord, 'isolation'>): b
   return isolation === 'schema' || isolation === 'database'
 }
 
-export interface MigrateOne {
+interface MigrateOne {
   readonly tenant: TenantRecord
   readonly migrations: readonly LoadedMigration[]
   readonly known?: LedgerEntry | undefined

@@ -12,7 +12,7 @@ import type { ConnectionSource } from './connection.ts'
 import { becomeOwner, sharedSet, type AppliedMigration } from './ledger.ts'
 
 /** Input for the statements that begin a transaction of migrations. */
-export interface OpeningInput {
+interface OpeningInput {
   /** The ledger's entries that the caller has read. */
   readonly seen: readonly AppliedMigration[]
   /** In milliseconds. */
@@ -131,6 +131,12 @@ function isEmbedded (source: ConnectionSource): boolean {
   return typeof source !== 'string' && isEmbeddedPool(source.pool)
 }
 
+/**
+ * Statements that remove what a migration leaves in its session. Not `discard all`, which PostgreSQL
+ * refuses beside others in one message.
+ */
+export const forgetSession: readonly string[] = ['close all', 'deallocate all', 'discard temp', 'reset all']
+
 interface PlaceInput
   extends Pick<MigrationTarget, 'shard' | 'tenant' | 'source' | 'schema' | 'hasRegistry' | 'stamp'> {
   readonly extensions: readonly string[] | undefined
@@ -160,7 +166,7 @@ function target ({ isOwned = false, isBordered = false, extensions, ...rest }: P
     openingStatements: ({ seen, lockTimeout, isLocking }) => [
       // Removes what an earlier tenant's migration left in the session. The settings of a pool that
       // the caller passed stay.
-      ...(typeof source === 'string' ? ['discard temp', 'reset all'] : []),
+      ...(typeof source === 'string' ? forgetSession : []),
       'reset role',
       'begin',
       ...begin(lockTimeout),

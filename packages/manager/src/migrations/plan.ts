@@ -1,5 +1,6 @@
-import { OptionInvalidError, tenantConflict, TenantUnknownError, type TenantRecord,
+import { OptionInvalidError, TenantUnknownError, type TenantRecord,
   type TenantRef } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 import { SetupInvalidError } from '@fastify-tenancy/postgres'
 import { isConnectError } from '@fastify-tenancy/postgres/client'
 import { assertNotNewer } from '@fastify-tenancy/postgres/install'
@@ -50,7 +51,7 @@ export interface Plan {
 }
 
 /** An unreachable shard, and its tenants, whose state is unknown. */
-export interface UnreachableShard {
+interface UnreachableShard {
   readonly shard: string
   readonly error: Error
   readonly tenants: readonly TenantRecord[]

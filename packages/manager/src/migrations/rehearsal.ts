@@ -9,6 +9,7 @@ import type { Connection, ConnectionSource } from './connection.ts'
 import { DdlBuffer } from './ddl-buffer.ts'
 import { MigrationDialect } from './dialect.ts'
 import { becomeOwner } from './ledger.ts'
+import { forgetSession } from './migration-target.ts'
 import type { LoadedMigration } from './read-migrations.ts'
 import { StepFailure } from './run-in-transaction.ts'
 
@@ -27,7 +28,7 @@ export interface Part {
   readonly after?: (client: SqlClient) => Promise<void>
 }
 
-export interface RehearsalInput {
+interface RehearsalInput {
   readonly source: ConnectionSource
   readonly parts: (client: SqlClient) => Promise<readonly Part[]>
   /** Runs at the end, as the login, before the rollback. */
@@ -38,7 +39,7 @@ export interface RehearsalInput {
 }
 
 /** Why a part failed. Everything was rolled back, except after {@link TransactionEnded}. */
-export class PartFailure extends Error {
+class PartFailure extends Error {
   readonly at: Part
   override readonly cause: unknown
 
@@ -88,7 +89,7 @@ export async function rehearse (
       return await connection.use(source, async client => {
         // Removes what an earlier run left in the session. The settings of a pool that the caller
         // passed stay.
-        if (typeof source === 'string') await client.query('discard temp; reset all')
+        if (typeof source === 'string') await client.query(forgetSession.join('; '))
         return takenBack(client, { parts: await parts(client), end, lockTimeout }).catch(
           async (error: unknown) => {
             throw await withDropped(client, error)

@@ -119,7 +119,7 @@ export async function runInTransaction (
 }
 
 /** Why `tenancy.claim_migrations()` refused a target. */
-export type ClaimRefusal = 'TN404' | 'TN409' | 'TN423'
+type ClaimRefusal = 'TN404' | 'TN409' | 'TN423'
 
 /** Whether the claim was refused. No migration has run then. */
 export function isClaim (error: unknown): error is Error & { readonly code: ClaimRefusal } {

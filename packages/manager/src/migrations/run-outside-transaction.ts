@@ -13,7 +13,7 @@ import type { MigrationTarget } from './migration-target.ts'
 import type { LoadedMigration } from './read-migrations.ts'
 import { runInTransaction, StepFailure, type TransactionalRun } from './run-in-transaction.ts'
 
-export interface NonTransactionalRun extends Omit<TransactionalRun, 'direction' | 'migrations' | 'start'> {
+interface NonTransactionalRun extends Omit<TransactionalRun, 'direction' | 'migrations' | 'start'> {
   readonly migration: LoadedMigration
 }
 

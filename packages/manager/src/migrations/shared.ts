@@ -13,7 +13,7 @@ import type { ShardState } from './plan.ts'
 import type { LoadedMigration } from './read-migrations.ts'
 import { StepFailure } from './run-in-transaction.ts'
 
-export interface SharedInput {
+interface SharedInput {
   readonly state: ShardState
   readonly migrations: readonly LoadedMigration[]
   readonly lockTimeout: number

@@ -1,5 +1,5 @@
 /** Number of workers, and when to stop. */
-export interface WaveInput {
+interface WaveInput {
   readonly jobs: number
   readonly canary: number
   readonly wave: number

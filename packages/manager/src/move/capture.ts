@@ -1,4 +1,5 @@
-import { tenantConflict, type Tenant } from '@fastify-tenancy/core'
+import type { Tenant } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 import { SetupInvalidError } from '@fastify-tenancy/postgres'
 import { inTransaction, quoteName, quoteText, sqlState,
   type SqlClient } from '@fastify-tenancy/postgres/client'

@@ -1,4 +1,6 @@
-import { tenantConflict, tenantRole, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import type { TenantRecord, TenantRef } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import { quoteName, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
 

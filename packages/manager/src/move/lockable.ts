@@ -1,4 +1,5 @@
-import { tenantConflict, type TenantRecord } from '@fastify-tenancy/core'
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 
 import type { ManagerContext } from '../context/context.ts'
 import { hasServer } from '../placement/tenant-server.ts'

@@ -20,7 +20,7 @@ import { stageChanges } from './stage.ts'
 /** A round with at most this many changes is small enough to begin the pause. */
 const few = 1_000
 
-export interface Replayed extends Copied {
+interface Replayed extends Copied {
   /** Number of rows applied. */
   readonly changes: number
   /** Whether all rows were copied again. */

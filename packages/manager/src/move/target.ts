@@ -1,5 +1,7 @@
-import { checkOptions, duration, isolations, nonEmptyString, oneOf, tenantConflict, tenantIdentifier,
-  type Isolation, type TenantRecord } from '@fastify-tenancy/core'
+import { isolations, type Isolation, type TenantRecord } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
+import { tenantIdentifier } from '@fastify-tenancy/core/keys'
+import { checkOptions, duration, nonEmptyString, oneOf } from '@fastify-tenancy/core/options'
 import * as v from 'valibot'
 
 import type { ManagerContext } from '../context/context.ts'
@@ -28,7 +30,7 @@ const schema = v.strictObject({
   pause: v.optional(duration, '1m')
 }, 'must be an object of isolation, shard, database and pause')
 
-export interface Destination {
+interface Destination {
   readonly target: TenantPlacement
   /** In milliseconds. */
   readonly pause: number

@@ -1,4 +1,5 @@
-import { tenantConflict, TenantConflictError, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { TenantConflictError, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 
 import type { ManagerContext } from '../context/context.ts'
 import { withClient } from '../context/shard-pools.ts'

@@ -1,5 +1,6 @@
-import { resolveTenantRef, tenantConflict, TenantUnknownError, type TenantRecord,
-  type TenantRef } from '@fastify-tenancy/core'
+import { TenantUnknownError, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
+import { resolveTenantRef } from '@fastify-tenancy/core/scope'
 
 import type { ManagerContext } from '../context/context.ts'
 import { tenantLock } from '../context/locks.ts'

@@ -1,11 +1,11 @@
-import { tenantConflict } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 import { sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 
 /** Operations of several steps, which can be interrupted. */
 export type OperationKind = 'create' | 'delete' | 'purge' | 'move' | 'confirm' | 'import' | 'restore'
 
 /** An operation of one tenant, as stored in `tenancy.operations`. */
-export interface JournalEntry {
+interface JournalEntry {
   readonly id: string
   readonly kind: OperationKind
   readonly input: Readonly<Record<string, unknown>>
@@ -18,7 +18,7 @@ export interface JournalEntry {
 }
 
 /** Input of {@link beginOperation}. It must not contain secrets. */
-export interface NewOperation {
+interface NewOperation {
   readonly tenant: string
   readonly kind: OperationKind
   readonly input: object

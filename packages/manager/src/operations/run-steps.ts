@@ -1,4 +1,5 @@
-import { tenantConflict, type TenantRecord } from '@fastify-tenancy/core'
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 
 import type { ManagerContext } from '../context/context.ts'
 import { tenantLock } from '../context/locks.ts'
@@ -21,7 +22,7 @@ export interface OperationStep<S extends object, Name extends string = string> {
   readonly run: (state: S) => Promise<Partial<S> | void>
 }
 
-export interface OperationPlan<S extends object> {
+interface OperationPlan<S extends object> {
   /**
    * The record for which the steps were planned. The operation is refused if the record changed
    * before the lock was acquired.

@@ -1,4 +1,5 @@
-import { tenantConflict, type TenantStatus } from '@fastify-tenancy/core'
+import type { TenantStatus } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 
 /*
  * provisioning → active ⇄ suspended → deleting → deleted

@@ -1,4 +1,6 @@
-import { tenantConflict, tenantRole, type TenantRecord } from '@fastify-tenancy/core'
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 import { quoteName, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { schemaOf, readDependents, refuseDependents } from '@fastify-tenancy/postgres/placement'
 
@@ -9,7 +11,7 @@ import type { TenantPlacement } from '../placement/tenant-placement.ts'
 import { ended } from '../placement/tenant-server.ts'
 
 /** Objects outside the tenant's own schema that a purge affects. */
-export interface Outside {
+interface Outside {
   /** Objects that the drop would also drop: `view public.report`. */
   readonly dependents: readonly string[]
   /**
@@ -71,7 +73,7 @@ export async function assertRoleDroppable (
   })
 }
 
-export function refuseGrants (...grants: readonly (readonly string[])[]): void {
+function refuseGrants (...grants: readonly (readonly string[])[]): void {
   const all = grants.flat()
   if (all.length > 0)
     throw tenantConflict(

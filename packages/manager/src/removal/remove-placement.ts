@@ -1,4 +1,6 @@
-import { tenantConflict, unreadyDatabase, type Tenant, type TenantRecord } from '@fastify-tenancy/core'
+import type { Tenant, TenantRecord } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
+import { unreadyDatabase } from '@fastify-tenancy/core/keys'
 import { inTransaction, quoteName, sqlState, isDatabaseMissing,
   type SqlClient } from '@fastify-tenancy/postgres/client'
 import { assertFree, hasOwnLogins, schemaOf } from '@fastify-tenancy/postgres/placement'

@@ -1,4 +1,4 @@
-import { tenantConflict } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 import { sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { listTables, type ResolvedTables } from '@fastify-tenancy/postgres/tables'
 
@@ -11,7 +11,7 @@ import { wholeProblem } from '../tenant-rows/whole.ts'
 /** Rows deleted by one statement, which briefly locks each of them. */
 const batch = 10_000
 
-export interface RemoveInput {
+interface RemoveInput {
   readonly listed: ResolvedTables
   /** Called after each statement. */
   readonly onRemoved?: (table: string, rows: number) => void
@@ -124,7 +124,7 @@ async function removeGroup (
  * Returns tables in groups, those without referring tables first. Tables with circular references
  * form the last group.
  */
-export function childrenFirst<T extends Pick<TransferTable, 'name' | 'parents'>> (
+function childrenFirst<T extends Pick<TransferTable, 'name' | 'parents'>> (
   tables: readonly T[]
 ): T[][] {
   const groups: T[][] = []

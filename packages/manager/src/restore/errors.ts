@@ -1,4 +1,4 @@
-import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
+import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core/errors'
 
 /** 409, for operators: a tenant cannot be restored from this source. Its rows are unchanged. */
 export const RestoreRefusedError: TenancyErrorConstructor = defineError(

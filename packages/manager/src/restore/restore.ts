@@ -1,5 +1,6 @@
-import { checkOptions, nonEmptyString, tenantKey, type TenantRecord,
-  type TenantRef } from '@fastify-tenancy/core'
+import type { TenantRecord, TenantRef } from '@fastify-tenancy/core'
+import { tenantKey } from '@fastify-tenancy/core/keys'
+import { checkOptions, nonEmptyString } from '@fastify-tenancy/core/options'
 import { createHash } from 'node:crypto'
 import * as v from 'valibot'
 

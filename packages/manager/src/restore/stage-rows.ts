@@ -19,7 +19,7 @@ export interface TableChanges {
   readonly removed: number
 }
 
-export interface StageInput {
+interface StageInput {
   readonly placement: RowPlacement
   readonly tables: readonly TransferTable[]
   readonly restored: readonly RestoredTable[]

@@ -1,4 +1,5 @@
-import { bool, checkOptions, nonEmptyString, OptionInvalidError } from '@fastify-tenancy/core'
+import { OptionInvalidError } from '@fastify-tenancy/core'
+import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core/options'
 import { quoteName, Script, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { assertNotNewer, formatScript, init, isRestored,
   type ScriptFormat } from '@fastify-tenancy/postgres/install'

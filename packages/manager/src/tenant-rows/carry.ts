@@ -17,7 +17,7 @@ export interface SourceSequence extends Position {
 }
 
 /** The new state of a target's sequence. */
-export interface Carried {
+interface Carried {
   readonly target: PlacementSequence
   readonly source: SourceSequence
   /** The position to set; undefined if the sequence is already further. */

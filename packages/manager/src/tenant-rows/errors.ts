@@ -1,4 +1,4 @@
-import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
+import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core/errors'
 
 /**
  * 409, for operators: an export cannot be written to the folder, or the tenant was moved meanwhile.

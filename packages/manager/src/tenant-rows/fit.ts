@@ -16,7 +16,9 @@ export function schemaMismatch (
   for (const { name, columns } of incoming) {
     const table = tables.find(table => table.name === name)
     if (table === undefined)
-      return `the target has no tenant table '${name.slice(0, 63)}': ${hint}`
+      return `the target has no tenant table '${name.slice(0, 63)}': ${
+        tables.length === 0 ? 'make the tables there with options.migrations.tenant' : hint
+      }`
     for (const { name: column, type } of columns) {
       const own = table.columns.find(({ name }) => name === column)
       if (own === undefined)

@@ -7,7 +7,7 @@ import { rowsOf, type TransferTable } from './tables.ts'
 /** Source of a table's lines: a query in the same database, or a stream. */
 export type LineSource = { readonly query: string } | { readonly lines: AsyncIterable<string> }
 
-export interface LoadInput {
+interface LoadInput {
   readonly placement: RowPlacement
   /** All tables of the placement. */
   readonly tables: readonly TransferTable[]

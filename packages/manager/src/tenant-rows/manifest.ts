@@ -69,7 +69,7 @@ export interface Manifest {
   readonly tables: readonly ManifestTable[]
 }
 
-export interface ManifestInput extends Pick<Manifest, 'migration' | 'steps' | 'tables'> {
+interface ManifestInput extends Pick<Manifest, 'migration' | 'steps' | 'tables'> {
   readonly tenant: TenantRecord
 }
 

@@ -1,4 +1,4 @@
-import { explain } from '@fastify-tenancy/core'
+import { explain } from '@fastify-tenancy/core/options'
 import { createReadStream } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'

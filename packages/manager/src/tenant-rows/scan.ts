@@ -2,7 +2,7 @@ import { quoteName, quoteText, type SqlClient } from '@fastify-tenancy/postgres/
 import { listTables, type ResolvedTables } from '@fastify-tenancy/postgres/tables'
 
 /** A table that may contain rows of a tenant, in a column with tenant ids. */
-export interface ScannedTable {
+interface ScannedTable {
   /** `projects`, or `legacy.projects` outside the schema of the listed tables. */
   readonly label: string
   /** `"public"."projects"` */

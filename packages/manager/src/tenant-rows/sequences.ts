@@ -121,7 +121,7 @@ export async function readSequences (
 }
 
 /** `"public"."notes_id_seq"` */
-export function sequenceName ({ schema, name }: Pick<PlacementSequence, 'schema' | 'name'>): string {
+function sequenceName ({ schema, name }: Pick<PlacementSequence, 'schema' | 'name'>): string {
   return `${quoteName(schema)}.${quoteName(name)}`
 }
 

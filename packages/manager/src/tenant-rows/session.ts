@@ -12,7 +12,7 @@ const forms = `
   set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0;
   set local lock_timeout = '10s'`
 
-export interface TransactionOptions {
+interface TransactionOptions {
   /** The schema of the tenant and reference tables. Its types may be used by tenants' schemas. */
   readonly shared: string
   /** One snapshot for all statements, read-only. @default false */

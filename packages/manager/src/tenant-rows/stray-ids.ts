@@ -9,7 +9,7 @@ import { fromOf, rowsOf, type TransferTable } from './tables.ts'
  * The furthest id of a tenant's rows in a column that a sequence fills, in the sequence's
  * direction.
  */
-export interface FurthestId extends FilledColumn {
+interface FurthestId extends FilledColumn {
   readonly value: string
 }
 

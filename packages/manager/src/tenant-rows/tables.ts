@@ -41,14 +41,14 @@ export interface TableColumn {
 }
 
 /** A unique or exclusion constraint, or a unique index. */
-export interface TableKey {
+interface TableKey {
   readonly name: string
   readonly isPrimary: boolean
   readonly columns: readonly string[]
 }
 
 /** A foreign key to a table of the same placement. */
-export interface TransferForeignKey {
+interface TransferForeignKey {
   readonly table: string
   readonly columns: readonly string[]
   readonly parentColumns: readonly string[]

@@ -1,5 +1,5 @@
-import { bool, checkOptions, nonEmptyString, TenantUnknownError, type TenantRecord,
-  type TenantRef } from '@fastify-tenancy/core'
+import { TenantUnknownError, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core/options'
 import { mkdir, open, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type pg from 'pg'
@@ -78,7 +78,7 @@ async function writeManifest (folder: string, manifest: Manifest): Promise<void>
   })
 }
 
-export interface ExportWork {
+interface ExportWork {
   readonly context: ManagerContext
   readonly tenant: TenantRecord
   readonly folder: string

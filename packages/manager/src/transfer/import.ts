@@ -1,4 +1,5 @@
-import { tenantConflict, type TenantRecord } from '@fastify-tenancy/core'
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 import { forgetTenant } from '@fastify-tenancy/postgres/registry'
 import { createHash, randomUUID } from 'node:crypto'
 

@@ -4,7 +4,7 @@ import { DatabaseUnavailableError } from '../errors.ts'
 import { sqlState } from './sql-client.ts'
 
 /** The connection to open, as error messages name it. */
-export interface ServerTarget {
+interface ServerTarget {
   readonly url: string
   /**
    * `'default'`, or a name of `database.shards`. Undefined if the caller names the shard itself.

@@ -1,4 +1,4 @@
-import { InternalError } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
 import type { Duplex } from 'node:stream'
 
 import pg from 'pg'

@@ -1,4 +1,4 @@
-import { InternalError } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
 
 const headerLength = 5
 

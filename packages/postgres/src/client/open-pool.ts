@@ -1,9 +1,11 @@
 import type { PGlite } from '@electric-sql/pglite'
 import { createRequire } from 'node:module'
 
-import { OptionInvalidError, InternalError } from '@fastify-tenancy/core'
+import { OptionInvalidError, type TenantChange } from '@fastify-tenancy/core'
+import { InternalError } from '@fastify-tenancy/core/errors'
 import pg from 'pg'
 
+import { lockFolder } from './folder-lock.ts'
 import { GuardedClient } from './guarded-client.ts'
 import { PGliteStream } from './pglite-stream.ts'
 
@@ -34,6 +36,8 @@ export function isEmbedded (url: string): boolean {
  * Opens a pool on a URL: `postgres://…`, or `pglite://memory` and `pglite://./folder` for an
  * embedded PGlite. Each call with `pglite://memory` creates a new, empty database, so parts that
  * need the same database must share the pool. PGlite has one connection; end the pool to close it.
+ *
+ * @throws FST_TENANCY_DATABASE_UNAVAILABLE if the folder of a PGlite is in use, here or elsewhere
  */
 export function openPool (url: string, settings: PoolSettings = defaultPoolSettings): pg.Pool {
   if (isEmbedded(url)) return openEmbedded(url)
@@ -57,7 +61,12 @@ export function openPool (url: string, settings: PoolSettings = defaultPoolSetti
 function openEmbedded (url: string): pg.Pool {
   const { PGlite: Embedded } = loadPGlite()
   const folder = url.slice('pglite://'.length)
-  const database = new Embedded(folder === 'memory' ? 'memory://' : folder)
+  const lock = folder === 'memory' ? undefined : lockFolder(folder)
+  const database = lock === undefined
+    ? Promise.resolve(new Embedded('memory://'))
+    : lock.ready.then(() => new Embedded(folder))
+  // Each connection reports why the folder cannot be opened.
+  database.catch(() => {})
   const pool = new EmbeddedPool({
     user: 'postgres',
     database: 'postgres',
@@ -67,22 +76,45 @@ function openEmbedded (url: string): pg.Pool {
     idleTimeoutMillis: 0,
     stream: () => new PGliteStream(database) as never
   })
-  pool.onEnd = () => database.close()
+  pool.onEnd = drained => {
+    const closed = drained.then(() => database.then(opened => opened.close(), () => {}))
+    return lock === undefined ? closed : lock.release(closed)
+  }
   return pool
 }
 
 class EmbeddedPool extends pg.Pool {
-  onEnd: () => Promise<void> = async () => {}
+  readonly onChange = new Set<(change: TenantChange) => void>()
+  onEnd: (drained: Promise<void>) => Promise<void> = drained => drained
+
+  #ended: Promise<void> | undefined
 
   override async end (): Promise<void> {
-    await super.end()
-    await this.onEnd()
+    const drained = super.end()
+    this.#ended ??= this.onEnd(drained)
+    await drained
+    await this.#ended
   }
 }
 
 /** Whether a pool is on an embedded PGlite. */
 export function isEmbeddedPool (pool: pg.Pool): boolean {
   return pool instanceof EmbeddedPool
+}
+
+/** Calls the listeners of {@link onEmbeddedChange} if the pool is on an embedded PGlite. */
+export function tellEmbedded (pool: pg.Pool, change: TenantChange): void {
+  if (pool instanceof EmbeddedPool) { for (const listener of pool.onChange) listener(change) }
+}
+
+/**
+ * Calls the listener for each change that a manager on this pool makes. Only one process uses an
+ * embedded PGlite, so this replaces LISTEN there. Returns the function that ends it.
+ */
+export function onEmbeddedChange (pool: pg.Pool, listener: (change: TenantChange) => void): () => void {
+  if (!(pool instanceof EmbeddedPool)) return () => {}
+  pool.onChange.add(listener)
+  return () => pool.onChange.delete(listener)
 }
 
 // Loaded on first use, because an application on PostgreSQL does not install it.

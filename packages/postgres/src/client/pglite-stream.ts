@@ -11,11 +11,11 @@ import { callbackify } from 'node:util'
  * rolls back the transaction and resets the session, as if the backend had gone.
  */
 export class PGliteStream extends Duplex {
-  readonly #database: PGlite
+  readonly #database: Promise<PGlite>
   #pending = Buffer.alloc(0)
   #isStarted = false
 
-  constructor (database: PGlite) {
+  constructor (database: Promise<PGlite>) {
     super()
     this.#database = database
   }
@@ -70,15 +70,18 @@ export class PGliteStream extends Duplex {
     const messages = this.#pending.subarray(0, length)
     this.#pending = this.#pending.subarray(length)
     if (messages[0] === terminate) return
-    await this.#database.waitReady
-    this.push(await this.#database.execProtocolRaw(messages))
+    const database = await this.#database
+    await database.waitReady
+    this.push(await database.execProtocolRaw(messages))
   }
 
   async #reset (): Promise<void> {
-    if (!this.#isStarted || this.#database.closed) return
+    if (!this.#isStarted) return
     this.#isStarted = false
-    await this.#database.exec('rollback')
-    await this.#database.exec('discard all')
+    const database = await this.#database
+    if (database.closed) return
+    await database.exec('rollback')
+    await database.exec('discard all')
   }
 }
 

@@ -1,4 +1,4 @@
-import { instance } from '@fastify-tenancy/core'
+import { instance } from '@fastify-tenancy/core/options'
 import type pg from 'pg'
 import * as v from 'valibot'
 

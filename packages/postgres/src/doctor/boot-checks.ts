@@ -1,5 +1,5 @@
 import type { SqlClient } from '../client/sql-client.ts'
-import { inCatalog, runChecks, toFinding, type Finding } from './finding.ts'
+import { inCatalog, runChecks, runFamily, toFinding, type Finding, type FindingRow } from './finding.ts'
 import { checkInput, type CatalogFacts } from './input.ts'
 import { loginChecks } from './login.ts'
 import { privilegeChecks } from './privileges.ts'
@@ -8,23 +8,33 @@ import { checkVersion, serverChecks } from './server.ts'
 import { tableChecks } from './tables.ts'
 import { viewChecks } from './views.ts'
 
+/** The answers of the checks that a boot makes. */
+export interface BootChecks {
+  readonly findings: readonly Finding[]
+  /** The rows of the checks of logins, which `reportLevel` also needs. */
+  readonly logins: readonly FindingRow[]
+}
+
 /**
- * Returns the findings of the cheap checks: what the application's login can see in the catalog.
+ * Runs the cheap checks: those of what the application's login can see in the catalog.
  */
-export async function checkBoot (client: SqlClient, input: CatalogFacts): Promise<Finding[]> {
-  const { rows: [row] } = await inCatalog(
-    client,
-    () => client.query<{ version: number }>("select current_setting('server_version_num')::int as version")
-  )
-  const old = checkVersion(row?.version ?? 0)
-  return [
-    ...(old === undefined ? [] : [toFinding(old, serverChecks)]),
-    ...await runChecks(
-      client,
-      [loginChecks, tableChecks, privilegeChecks, rowChecks, viewChecks],
-      checkInput(input)
+export async function checkBoot (client: SqlClient, facts: CatalogFacts): Promise<BootChecks> {
+  const input = checkInput(facts)
+  const [version, logins] = await inCatalog(client, async () => {
+    const { rows: [row] } = await client.query<{ version: number }>(
+      "select current_setting('server_version_num')::int as version"
     )
-  ]
+    return [row?.version ?? 0, await runFamily(client, loginChecks, input)] as const
+  })
+  const old = checkVersion(version)
+  return {
+    findings: [
+      ...(old === undefined ? [] : [toFinding(old, serverChecks)]),
+      ...logins.map(row => toFinding(row, loginChecks.checks)),
+      ...await runChecks(client, [tableChecks, privilegeChecks, rowChecks, viewChecks], input)
+    ],
+    logins
+  }
 }
 
 /**

@@ -8,7 +8,7 @@ import type { TenantColumnType } from '../tables/table-facts.ts'
 const anyColumn = 'tenant column'
 
 /** The policy of a tenant table for one column type, by the catalog's name of the type. */
-export interface ExpectedPolicy {
+interface ExpectedPolicy {
   readonly type: string
   /** The predicate as `protect` writes it. */
   readonly predicate: string

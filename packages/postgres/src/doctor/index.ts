@@ -9,7 +9,7 @@ export { checkVersion, serverChecks } from './server.ts'
 export { tableChecks } from './tables.ts'
 export { checkSetup, setupChecks } from './setup.ts'
 export { viewChecks } from './views.ts'
-export { bootRefusal, bootWarnings, checkBoot } from './boot-checks.ts'
+export { type BootChecks, bootRefusal, bootWarnings, checkBoot } from './boot-checks.ts'
 export { codeChecks } from './code-checks.ts'
 export { databaseChecks } from './database-checks.ts'
 export { type Level, type LevelFacts, type LevelReport, type ShardUrls, reportLevel,

@@ -1,4 +1,4 @@
-import { roleName } from '@fastify-tenancy/core'
+import { roleName } from '@fastify-tenancy/core/keys'
 
 import type { PolicyMode } from '../policies/policy.ts'
 import { rolesOf } from '../roles/roles.ts'

@@ -2,11 +2,11 @@ import pg from 'pg'
 
 import type { SqlClient } from '../client/sql-client.ts'
 import { rolesOf } from '../roles/roles.ts'
-import { inCatalog, runFamily, type Finding } from './finding.ts'
+import { inCatalog, runFamily, type Finding, type FindingRow } from './finding.ts'
 import { checkInput, type DoctorLogins } from './input.ts'
 import { loginChecks } from './login.ts'
 
-/** How far the application's parts are separated: see {@link reportLevel}. */
+/** How far the application's parts are separated: see `reportLevel`. */
 export type Level = 0 | 1 | 2 | 3 | 4
 
 /** The level that the configuration reaches, and what the next level needs. */
@@ -71,13 +71,15 @@ export function userOf (url: string): string {
  * sets such a role.
  *
  * @param login the application's login. @default the login of the client's session
+ * @param checked the rows of the checks of logins, if the caller has run them. @default run here
  */
 export async function reportLevel (
   client: SqlClient,
   facts: LevelFacts,
-  login?: string
+  login?: string,
+  checked?: readonly FindingRow[]
 ): Promise<LevelReport> {
-  const { own, others, tenantRoles } = await privilegesOf(client, facts, login)
+  const { own, others, tenantRoles } = await privilegesOf(client, facts, login, checked)
   if (own.length > 0) return { level: 0, reasons: own }
   const shared = [...missingLogins(facts), ...others]
   if (shared.length > 0) return { level: 1, reasons: shared }
@@ -157,7 +159,8 @@ interface TenantRoles {
 async function privilegesOf (
   client: SqlClient,
   { logins = {}, isSigned }: LevelFacts,
-  login: string | undefined
+  login: string | undefined,
+  checked: readonly FindingRow[] | undefined
 ): Promise<Privileges> {
   const { rows: [session] } = await client.query<{ user: string; database: string }>(
     'select session_user::text as user, pg_catalog.current_database()::text as database'
@@ -173,7 +176,9 @@ async function privilegesOf (
     tables: { tenant: {}, shared: [], global: [], schema: 'public' }
   })
   return inCatalog(client, async () => {
-    const rows = (await runFamily(client, loginChecks, input)).filter(({ id }) => !ignored.includes(id))
+    const rows = (checked ?? await runFamily(client, loginChecks, input)).filter(({ id }) =>
+      !ignored.includes(id)
+    )
     const says = (isOwn: boolean): string[] =>
       rows.filter(({ use }) => (use === 'app') === isOwn).slice(0, 20).map(({ says }) => says ?? '')
     return {

@@ -24,7 +24,7 @@ export function isTenantRole (role: string): string {
 }
 
 // Without superusers, who may do everything anyway.
-export const reach: string = `reach (oid, name) as materialized (
+const reach: string = `reach (oid, name) as materialized (
   select 0::oid, 'public'
   union all
   select r.oid, quote_ident(r.rolname) from pg_roles r, input
@@ -34,7 +34,7 @@ export const reach: string = `reach (oid, name) as materialized (
 )`
 
 /** Schemas of tenants, found by the comment that their creation leaves, with each schema's role. */
-export const homes: string = `homes (oid, name, tenant, role) as materialized (
+const homes: string = `homes (oid, name, tenant, role) as materialized (
   select n.oid, n.nspname, named.tenant,
     case when length('tenant_' || named.tenant || (o->>'suffix')) <= 63 then 'tenant_' || named.tenant
       || (o->>'suffix')
@@ -46,7 +46,7 @@ export const homes: string = `homes (oid, name, tenant, role) as materialized (
   where d.description like 'fastify-tenancy: tenant _%'
 )`
 
-export const relations: string = `listed (name, list) as materialized (
+const relations: string = `listed (name, list) as materialized (
   select jsonb_object_keys(${given}->'tenant'), 'tenant'
   union all select jsonb_array_elements_text(${given}->'sharedTables'), 'shared'
   union all select jsonb_array_elements_text(${given}->'globalTables'), 'global'
@@ -66,7 +66,7 @@ export const relations: string = `listed (name, list) as materialized (
       where e.classid = 'pg_class'::regclass and e.objid = c.oid and e.deptype = 'e')
 )`
 
-export const grants: string = `grants as materialized (
+const grants: string = `grants as materialized (
   select r.oid, r.relname, r.relkind, r.nspname, r.list, r.home, reach.name as grantee,
     a.privilege_type as privilege
   from relations r cross join lateral aclexplode(r.relacl) a join reach on reach.oid = a.grantee

@@ -1,7 +1,7 @@
 import type { SqlClient } from '../client/sql-client.ts'
 
 /** The event trigger that lets each process notice a catalog change with its next statement. */
-export const catalogTrigger = 'tenancy_catalog'
+const catalogTrigger = 'tenancy_catalog'
 
 // Without DROP: it removes what a statement could reach, and adds nothing.
 const tags = [

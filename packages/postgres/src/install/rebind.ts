@@ -1,4 +1,4 @@
-import { roleName } from '@fastify-tenancy/core'
+import { roleName } from '@fastify-tenancy/core/keys'
 
 import { quoteName, sqlState, type SqlClient } from '../client/sql-client.ts'
 import { withRoles, type Roles, type SessionInfo } from '../roles/roles.ts'

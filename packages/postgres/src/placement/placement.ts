@@ -1,4 +1,5 @@
-import { tenantIdentifier, type Tenant } from '@fastify-tenancy/core'
+import type { Tenant } from '@fastify-tenancy/core'
+import { tenantIdentifier } from '@fastify-tenancy/core/keys'
 
 /** Returns a tenant's schema: the name in the registry, or `tenant_<id>`. */
 export function schemaOf ({ id, placement }: Pick<Tenant, 'id' | 'placement'>): string {

@@ -1,4 +1,5 @@
-import { tenantConflict, unreadyDatabase } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
+import { unreadyDatabase } from '@fastify-tenancy/core/keys'
 
 import { quoteName, quoteText, sqlState, type SqlClient } from '../client/sql-client.ts'
 import { SetupInvalidError } from '../errors.ts'

@@ -1,4 +1,4 @@
-import { tenantConflict } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
 
 import { inTransaction, quoteName, quoteText, type SqlClient } from '../client/sql-client.ts'
 import { readSessionInfo, rolesOf } from '../roles/roles.ts'

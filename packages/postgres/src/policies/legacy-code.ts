@@ -92,7 +92,7 @@ function readDays (roles: readonly string[], comment: string | null): Record<str
 }
 
 /** How a table is taken from legacy code. */
-export interface OwnershipTransfer {
+interface OwnershipTransfer {
   /** Whether the caller asked for it. */
   readonly isMeant: boolean
   /** Whether it is allowed before the last day of a role. */

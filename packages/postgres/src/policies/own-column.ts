@@ -2,7 +2,7 @@ import { quoteName, quoteText } from '../client/sql-client.ts'
 import type { ResolvedTables } from '../tables/table-lists.ts'
 
 /** The name of the check that refuses another tenant's id in a tenant's own tables. */
-export const ownTenantCheck = 'tenancy_own_tenant'
+const ownTenantCheck = 'tenancy_own_tenant'
 
 /**
  * Returns a statement for a tenant's own tables that have the tenant column, as the tenant tables

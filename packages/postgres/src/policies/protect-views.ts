@@ -5,7 +5,7 @@ import type { ListedViews } from '../tables/listed-views.ts'
 import { assertInvokers, viewNames } from '../tables/views.ts'
 import { grantRows, quotedRoles, takeOwnership } from './grants.ts'
 
-export interface ProtectViewsOptions {
+interface ProtectViewsOptions {
   readonly schema: string
   readonly views: ListedViews
   readonly roles: Roles

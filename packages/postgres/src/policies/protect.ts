@@ -158,7 +158,7 @@ export async function protectTables (
  * FORCE binds the owner too, hence the second policy. Without it a migration's UPDATE would change
  * 0 rows, and a dump would fail.
  */
-export async function protectTable (client: SqlClient, target: TenantTableOptions): Promise<void> {
+async function protectTable (client: SqlClient, target: TenantTableOptions): Promise<void> {
   const { roles } = target
   const facts = await inspectTable(client, target.schema, target.table)
   const condition = await conditionOf(client, facts, target)
@@ -174,7 +174,7 @@ export async function protectTable (client: SqlClient, target: TenantTableOption
  * Grants the application's role the row statements of one tenant table, without a policy. Only
  * strategy `row`'s rewriting separates its tenants.
  */
-export async function grantTable (
+async function grantTable (
   client: SqlClient,
   { schema, table, roles }: ProtectTableOptions
 ): Promise<void> {
@@ -187,7 +187,7 @@ export async function grantTable (
  * Protects one shared table, which all tenants read: SELECT for the application's role and for the
  * role of tenants with a schema, and nothing more.
  */
-export async function protectShared (
+async function protectShared (
   client: SqlClient,
   { schema, table, roles }: ProtectTableOptions
 ): Promise<void> {

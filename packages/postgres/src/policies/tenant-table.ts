@@ -18,7 +18,7 @@ export interface TenantTableOptions extends ProtectTableOptions, PolicyMode {
 }
 
 /** The conditions under which a row may be seen and written. */
-export interface Condition {
+interface Condition {
   readonly using: string
   readonly check: string
 }

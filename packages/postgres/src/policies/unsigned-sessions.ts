@@ -47,12 +47,13 @@ export async function assertNoUnsignedSessions (
     select a.usename::text as login, count(*)::int as count from pg_catalog.pg_stat_activity a
     where a.datname = pg_catalog.current_database() and a.usename <> session_user
       and exists (select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles r on r.oid = m.roleid
-        where m.member = a.usesysid and r.rolname = $1)
+        where m.member = a.usesysid and r.rolname = any($1))
       and not exists (select from pg_catalog.pg_auth_members m
         join pg_catalog.pg_roles r on r.oid = m.roleid
         where m.member = a.usesysid and r.rolname = $2)
     group by 1 order by 1`,
-    [roles.app, roles.owner]
+    // A process without an open connection of its pool still listens with the login of the registry.
+    [[roles.app, roles.registry], roles.owner]
   )
   await client.query("select pg_catalog.set_config('role', $1, true)", [plain.role])
   if (rows.length === 0) return

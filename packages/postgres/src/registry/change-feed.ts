@@ -11,7 +11,7 @@ const gatherMs = 50
 const mostIds = 500
 
 /** The tenant ids in the channel's messages since the last read, or a mark for too many. */
-export class PendingIds {
+class PendingIds {
   #ids = new Set<string>()
   #isOverfull = false
 
@@ -38,7 +38,7 @@ export class PendingIds {
 }
 
 /** Callbacks of a {@link ChangeFeed}, and the signal that ends it. */
-export interface FeedSettings {
+interface FeedSettings {
   readonly onChange: (change: TenantChange) => void
   /** Called if changes may have been missed. */
   readonly onAll: () => void

@@ -1,6 +1,7 @@
-import { boundsProblem, toTenant, idProblem, slugProblem, tenantConflict, TenantUnknownError,
-  type TenantChanges, type TenantFilter, type TenantInput, type TenantRecord,
-  type TenantRegistry } from '@fastify-tenancy/core'
+import { toTenant, idProblem, slugProblem, TenantUnknownError, type TenantChange, type TenantChanges,
+  type TenantFilter, type TenantInput, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+import { tenantConflict } from '@fastify-tenancy/core/errors'
+import { boundsProblem } from '@fastify-tenancy/core/names'
 
 import { sqlState, type SqlClient } from '../client/sql-client.ts'
 import { SetupInvalidError } from '../errors.ts'
@@ -25,6 +26,11 @@ export interface PostgresRegistryOptions {
    */
   readonly listen?: OpenListener
   /**
+   * Passes on the changes of an embedded database, which has no connection for LISTEN. Returns the
+   * function that ends it.
+   */
+  readonly onChange?: (listener: (change: TenantChange) => void) => () => void
+  /**
    * Called while `watch` is in use, whenever a migration may have changed tables.
    * @default no call
    */
@@ -38,8 +44,7 @@ export interface PostgresRegistryOptions {
  * application's login, `list` the registry's login, `insert` and `update` the owner's login.
  */
 export function postgresRegistry (client: SqlClient, options: PostgresRegistryOptions = {}): TenantRegistry {
-  const { idTypes = [], listen, onCatalog } = options
-  return new PostgresRegistry(client, idTypes, listen, onCatalog)
+  return new PostgresRegistry(client, options)
 }
 
 const pageSize = 500
@@ -48,17 +53,21 @@ class PostgresRegistry implements TenantRegistry {
   readonly #client: SqlClient
   readonly #idTypes: readonly TenantColumnType[]
 
-  /** Defined only if the caller gave `listen`. */
+  /** Defined only if the caller gave `listen` or `onChange`. */
   readonly watch?: NonNullable<TenantRegistry['watch']>
 
   constructor (
     client: SqlClient,
-    idTypes: readonly TenantColumnType[],
-    listen: OpenListener | undefined,
-    onCatalog: (() => void) | undefined
+    { idTypes = [], listen, onChange, onCatalog }: PostgresRegistryOptions
   ) {
     this.#client = client
     this.#idTypes = idTypes
+    if (onChange !== undefined) {
+      this.watch = async listener => {
+        const end = onChange(listener)
+        return Object.assign(async () => end(), { isHearing: () => true })
+      }
+    }
     if (listen !== undefined)
       this.watch = listener =>
         watchTenants(listen, listener, { reader: client, ...(onCatalog && { onCatalog }) })

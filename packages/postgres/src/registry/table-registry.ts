@@ -1,5 +1,7 @@
-import { checkOptions, toTenant, fn, idProblem, nonEmptyString, slugProblem, InternalError, InternalTypeError,
-  type TenantFilter, type TenantInput, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+import { toTenant, idProblem, slugProblem, type TenantFilter, type TenantInput, type TenantRecord,
+  type TenantRegistry } from '@fastify-tenancy/core'
+import { InternalError, InternalTypeError } from '@fastify-tenancy/core/errors'
+import { checkOptions, fn, nonEmptyString } from '@fastify-tenancy/core/options'
 import * as v from 'valibot'
 
 import { quoteName, type SqlClient } from '../client/sql-client.ts'

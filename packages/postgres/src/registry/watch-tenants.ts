@@ -1,4 +1,5 @@
-import { Throttle, type EndWatch, type TenantChange } from '@fastify-tenancy/core'
+import type { EndWatch, TenantChange } from '@fastify-tenancy/core'
+import { Throttle } from '@fastify-tenancy/core/throttle'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 
@@ -28,7 +29,7 @@ const farewell = 1_000
 const allRate = { burst: 5, everyMs: 10_000 }
 
 /** Options of {@link watchTenants}. */
-export interface WatchOptions {
+interface WatchOptions {
   /** The connection that reads the change log. @default the connection that listens */
   readonly reader?: SqlClient
   /** Called whenever a migration may have changed tables. @default no call */

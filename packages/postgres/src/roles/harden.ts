@@ -6,11 +6,11 @@ import type { Roles, SessionInfo } from './roles.ts'
  * Functions that PostgreSQL lets PUBLIC call and that no tenant's statement needs, by name, in all
  * signatures. set_config changes the settings that hold the context.
  */
-export const settings: readonly string[] = ['set_config']
+const settings: readonly string[] = ['set_config']
 /** Signals to other sessions. */
 export const signals: readonly string[] = ['pg_cancel_backend', 'pg_terminate_backend']
 /** Any session may notify the channel that announces changes of tenants. */
-export const notices: readonly string[] = ['pg_notify']
+const notices: readonly string[] = ['pg_notify']
 /**
  * Functions that run a text or read a table by name, which a reader of the statement cannot see.
  */

@@ -1,4 +1,4 @@
-import { roleName } from '@fastify-tenancy/core'
+import { roleName } from '@fastify-tenancy/core/keys'
 
 import { quoteName, type SqlClient } from '../client/sql-client.ts'
 

@@ -1,4 +1,4 @@
-import { tenantRole } from '@fastify-tenancy/core'
+import { tenantRole } from '@fastify-tenancy/core/keys'
 
 import { quoteName, sqlState, type SqlClient } from '../client/sql-client.ts'
 import { SetupInvalidError } from '../errors.ts'
@@ -47,7 +47,7 @@ export async function ensureTenantRole (
     if (sqlState(error) !== '42501') throw error
     throw new SetupInvalidError(
       'the login of options.database.ownerUrl may not create roles for tenants: ' +
-        'run `tenancy init` again with these options',
+        'run `tenancy init --tenant-roles --login <url of a superuser>`',
       { cause: error }
     )
   }

@@ -25,7 +25,7 @@ export interface TableFacts {
 }
 
 /** The tenant column of a table. */
-export interface ColumnFacts {
+interface ColumnFacts {
   readonly type: TenantColumnType
   /** `generated … as identity`: the column can have no other default. */
   readonly isIdentity: boolean

@@ -18,14 +18,14 @@ export interface Cache {
 }
 
 /** The parts of a request that name a tenant. */
-export interface Address {
+interface Address {
   readonly host?: string
   readonly headers?: Readonly<Record<string, string>>
   readonly params?: Readonly<Record<string, string>>
 }
 
 /** The tables of the suite's options. */
-export interface ListedTables {
+interface ListedTables {
   /** Tenant tables with their tenant columns. */
   readonly tenant: Readonly<Record<string, string>>
 }

@@ -4,6 +4,9 @@ import { randomUUID } from 'node:crypto'
 import type { Application, Cache } from './application.ts'
 import type { Findings } from './findings.ts'
 
+/** How many kinds of attack {@link attackCache} tries. */
+export const cacheAttacks = 8
+
 /** Tries to read and change the victim's cached values through a handle of the attacker. */
 export async function attackCache (
   app: Application,
@@ -20,10 +23,9 @@ export async function attackCache (
     app.tenancy.run({ id: victim.id }, ({ cache }) => work(cache))
   const leak = (request: string, what: string): void => findings.leak({ where: 'cache', request, what })
 
-  await asVictim(async cache => {
-    await cache.set(key, secret, { tags: ['kit'] })
-    await cache.increment(count)
-  })
+  const plant = (): Promise<void> => asVictim(cache => cache.set(key, secret, { tags: ['kit'] }))
+  await plant()
+  await asVictim(cache => cache.increment(count))
   await app.tenancy.run({ id: attacker.id }, async ({ cache }) => {
     const tries: Record<string, () => Promise<unknown>> = {
       get: () => cache.get(key),
@@ -46,6 +48,7 @@ export async function attackCache (
       })
     ) {
       line.requests++
+      await plant()
       await change()
       line.reached++
       const left = await asVictim(own => own.get(key))

@@ -9,7 +9,7 @@ import type { Row, TenantRows } from './rows.ts'
 import type { Secrets } from './secrets.ts'
 
 /** An attack on a victim's rows. */
-export interface TableAttack {
+interface TableAttack {
   readonly app: Application
   readonly tables: readonly Table[]
   readonly attacker: Tenant
@@ -19,6 +19,11 @@ export interface TableAttack {
   readonly target: TenantRows
   readonly secrets: Secrets
   readonly findings: Findings
+  /**
+   * Whether each kind of attack was reported, of those that reached a row. The kit's proof of itself
+   * reads it.
+   */
+  readonly kinds?: Map<string, boolean>
 }
 
 class Rollback extends Error {}
@@ -245,6 +250,7 @@ class TableAttempt {
   ): Promise<void> {
     const rows = await this.#attempt(attack, query)
     if (rows === undefined || rows.length === 0) return
+    this.#reached(attack)
     const text = JSON.stringify(
       rows,
       (_, value: unknown) => typeof value === 'bigint' ? String(value) : value
@@ -256,11 +262,13 @@ class TableAttempt {
 
   async #counts (attack: string, query: () => Promise<readonly Row[]>): Promise<void> {
     const rows = await this.#attempt(attack, query)
+    if (rows !== undefined) this.#reached(attack)
     if (Number(rows?.[0]?.['n'] ?? 0) > 0) this.#leak(attack, "the victim's row is counted")
   }
 
   async #changes (attack: string, query: () => Promise<bigint | undefined>): Promise<void> {
     const count = await this.#attempt(attack, query)
+    if (count !== undefined) this.#reached(attack)
     if (count !== undefined && count > 0n) this.#leak(attack, `${count} rows of the victim were changed`)
   }
 
@@ -324,7 +332,13 @@ class TableAttempt {
     )
   }
 
+  #reached (attack: string): void {
+    const { kinds } = this.#attack
+    kinds?.set(attack, kinds.get(attack) ?? false)
+  }
+
   #leak (attack: string, what: string): void {
+    this.#attack.kinds?.set(attack, true)
     this.#attack.findings.leak({ where: this.#name, request: attack, what })
   }
 }

@@ -17,7 +17,7 @@ export interface CatalogColumn {
 }
 
 /** A foreign key of a table. */
-export interface Reference {
+interface Reference {
   readonly columns: readonly string[]
   readonly parent: string
   readonly parentColumns: readonly string[]

@@ -1,5 +1,5 @@
 /** One leak. */
-export interface Leak {
+interface Leak {
   /** `'GET /projects/:id'`, `'table projects'`, `'cache'`. */
   readonly where: string
   /** The request or statement. */
@@ -9,7 +9,7 @@ export interface Leak {
 }
 
 /** Counts of one route, table or store. */
-export interface Tried {
+interface Tried {
   readonly name: string
   requests: number
   /** How often a handler ran, or a statement was not refused. */

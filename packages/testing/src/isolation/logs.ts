@@ -5,7 +5,7 @@ interface Stream {
 }
 
 /** Reads the application's log, stdout and stderr. */
-export interface LogWatch {
+interface LogWatch {
   /** Whether the logger can be read: false if it is off or not pino. */
   readonly isReadable: boolean
   stop(): void

@@ -8,13 +8,13 @@ const maxUnpackedBytes = 8 * 1024 * 1024
  * nested. Cursors, tokens and ETags often contain encoded values.
  */
 export function readings (text: string): string[] {
-  const found = [text]
-  for (let at = 0; at < found.length && found.length < 2_000; at++) {
-    const current = found[at] ?? ''
-    for (const decoded of decodings(current))
-      if (decoded !== current && !found.includes(decoded)) found.push(decoded)
+  const found = new Set([text])
+  // The loop also visits the forms that it adds.
+  for (const current of found) {
+    if (found.size >= 2_000) break
+    for (const decoded of decodings(current)) found.add(decoded)
   }
-  return found
+  return [...found]
 }
 
 /** Returns the text of a body, unpacked if it is compressed. */
@@ -34,7 +34,7 @@ function* decodings (text: string): Generator<string> {
   if (/%[0-9a-f]{2}/i.test(text)) yield text.replaceAll(/(?:%[0-9a-f]{2})+/gi, decodePercent)
   if (/\\u[0-9a-f]{4}/i.test(text))
     yield text.replaceAll(/\\u([0-9a-f]{4})/gi, (_, code: string) => String.fromCharCode(parseInt(code, 16)))
-  for (const [token] of text.matchAll(/[A-Za-z0-9+/_-]{8,}/g)) {
+  for (const token of new Set(text.match(/[A-Za-z0-9+/_-]{8,}/g))) {
     if (/^(?:[0-9a-f]{2}){6,}$/i.test(token)) {
       const decoded = Buffer.from(token, 'hex').toString()
       if (isText(decoded)) yield decoded

@@ -67,16 +67,25 @@ export interface Difference {
 /**
  * Returns the parts in which `now` breaks the pattern of `quiet`: equal values, or numbers that
  * grow by equal steps.
+ *
+ * @param hasTimes whether a time counts, such as Last-Modified. The caller must then exclude clocks
  */
-export function differences (quiet: readonly Map<string, string>[], now: Map<string, string>): Difference[] {
+export function differences (
+  quiet: readonly Map<string, string>[],
+  now: Map<string, string>,
+  hasTimes = false
+): Difference[] {
   const found: Difference[] = []
   const names = new Set([...quiet.flatMap(parts => [...parts.keys()]), ...now.keys()])
   for (const part of names) {
     const values = quiet.map(parts => parts.get(part))
     const value = now.get(part)
-    if (isTime(value ?? '') || values.some(each => isTime(each ?? ''))) continue
+    const isTimed = [value, ...values].some(each => isTime(each ?? ''))
+    if (isTimed && !hasTimes) continue
     const [first] = values
-    const isBroken = values.every(each => each === first) ? value !== first : isJump(values, value)
+    const isBroken = values.every(each => each === first)
+      ? value !== first
+      : !isTimed && isJump(values, value)
     if (isBroken) found.push({ part, before: values.at(-1) ?? 'absent', now: value ?? 'absent' })
   }
   return found
@@ -99,7 +108,8 @@ function isJump (values: readonly (string | undefined)[], now: string | undefine
   })
 }
 
-function isTime (text: string): boolean {
+/** Whether a text contains a time, or is one of this day in seconds or milliseconds. */
+export function isTime (text: string): boolean {
   if (/\d{4}-\d\d-\d\d[T ]\d\d:\d\d|^\w{3}, \d\d \w{3} \d{4}/.test(text)) return true
   const number = Number(text)
   return Math.abs(number - Date.now()) < 864e5 || Math.abs(number * 1_000 - Date.now()) < 864e5

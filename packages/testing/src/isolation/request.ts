@@ -19,10 +19,13 @@ export interface RouteExample {
   readonly params?: ExampleOf<Readonly<Record<string, unknown>>>
   readonly query?: ExampleOf<Readonly<Record<string, unknown>>>
   readonly headers?: ExampleOf<Readonly<Record<string, unknown>>>
-  readonly body?: ExampleOf<unknown>
+  readonly body?: ExampleOf<BodyExample>
   /** Messages for a websocket. A message that is not a string is sent as JSON. */
   readonly messages?: ExampleOf<readonly unknown[]>
 }
+
+/** A body of a request. Not `unknown`, so that the compiler knows the rows of a function. */
+export type BodyExample = object | string | number | boolean | null
 
 /** A value, or a function of one row of each table. */
 export type ExampleOf<T> = T | ((rows: Readonly<Record<string, Record<string, unknown>>>) => T)
@@ -37,7 +40,7 @@ const bodied = new Set(['POST', 'PUT', 'PATCH'])
 const param = /:([A-Za-z0-9_]+)(?:\((?:[^()]|\([^()]*\))*\))?(\?)?/g
 
 /** Returns the names of the parameters in a route's URL. `*` is the rest of the path. */
-export function paramsOf (url: string): string[] {
+function paramsOf (url: string): string[] {
   const names = [...url.matchAll(param)].map(([, name = '']) => name)
   return url.includes('*') ? [...names, '*'] : names
 }
@@ -124,6 +127,17 @@ export function formOf (
   }
   if (problems.length > 0) return `${problems.join('; ')}: give an example in options.routes`
   return { draft: { params, query, headers, body, hasBody }, slots }
+}
+
+/**
+ * Returns the names of the properties that a route requires in its body; undefined where all are
+ * required, or no schema lists them.
+ */
+export function requiredOf ({ schema }: Route): readonly string[] | undefined {
+  const body = schemaOf(schema['body'])
+  const names = Object.keys(body?.['properties'] as object ?? {})
+  const required = (body?.['required'] ?? []) as readonly string[]
+  return names.some(name => !required.includes(name)) ? required : undefined
 }
 
 // Returns the JSON schema of a part. Fastify also accepts a map of names to schemas, and for a body

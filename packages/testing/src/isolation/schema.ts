@@ -24,7 +24,7 @@ export interface SchemaSample {
 }
 
 /** The input of samples. */
-export interface SampleContext {
+interface SampleContext {
   readonly in: Slot['in']
   /** Returns a schema that was added to the application, by its `$id`. */
   readonly find: (id: string) => Schema | undefined

@@ -3,7 +3,7 @@ import type { Tenant } from '@fastify-tenancy/core'
 import { readings } from './readings.ts'
 
 /** One value of a tenant that was shown to another tenant. */
-export interface Shown {
+interface Shown {
   readonly value: string
   /** The source of the value: `'projects.name'`. */
   readonly of: string
@@ -85,7 +85,8 @@ export class Secrets {
         for (const [value] of lower.matchAll(new RegExp(`${this.mark}[a-z0-9]*`, 'g')))
           note(value, this.#tokens.get(value) ?? 'a value that the kit sent or planted')
       }
-      for (const [token] of lower.matchAll(/[\p{L}\p{N}_-]{4,}/gu)) {
+      // Rows repeat their values, so look at each only once.
+      for (const token of new Set(lower.match(/[\p{L}\p{N}_-]{4,}/gu))) {
         const of = this.#tokens.get(token)
         if (of !== undefined) note(token, of)
         else if (token.length > 36) {

@@ -1,7 +1,7 @@
 import type { InjectOptions } from 'fastify'
 import { PassThrough, type Readable } from 'node:stream'
 
-import { addressed, type Authenticate } from '../inject-as.ts'
+import { addressed, type Authenticate } from './addressed.ts'
 import type { Application } from './application.ts'
 import type { Identity } from './identity.ts'
 import { LiveConnection } from './live.ts'

@@ -1,6 +1,7 @@
 import type { LiveConnection } from './live.ts'
 import { comparable, differences, describe, formFor, tablesInOrder, inspect, isSafe, settle, shownIn,
   requestVariants, type Run } from './run.ts'
+import { isTime } from './reply.ts'
 import type { Route } from './route-table.ts'
 import type { Slot } from './schema.ts'
 import { requestName, type Sent } from './sender.ts'
@@ -21,7 +22,7 @@ const ordinary = new RegExp(
 const lastRows = 62
 
 /** Replies to a tenant's own requests, by route and variant. */
-export type Replies = Map<Route, Map<number, Map<string, string>[]>>
+type Replies = Map<Route, Map<number, Map<string, string>[]>>
 
 /**
  * Calls the safe routes as the attacker with its own values.
@@ -52,7 +53,12 @@ export async function changeAsAttacker (run: Run, live: LiveConnection[]): Promi
     for (const variant of requestVariants(route)) await sendOwn(run, route, variant, true, live)
 }
 
-async function sendOwn (
+/**
+ * Calls a route as the attacker with its own values.
+ *
+ * @param isFirst whether to record which parts of the request the application reads
+ */
+export async function sendOwn (
   run: Run,
   route: Route,
   variant: number,
@@ -127,12 +133,17 @@ export async function sweepVictim (run: Run, isChanging: boolean): Promise<boole
   return showsOwn
 }
 
-// Collects values that clients send back unchanged: `{ "next": "eyJ…" }`.
+// Collects values that clients send back unchanged: `{ "next": "eyJ…" }`, and every value in which
+// the victim's own values are encoded.
 function collectTokens (run: Run, route: Route, { reply }: Sent): void {
   const known = run.tokens.get(route.url) ?? new Set<string>()
-  for (const [part, value] of comparable({ reply, probe: { ids: new Set() } }, run.attacker))
-    if (/cursor|next|prev|token|after|before|page|signature/i.test(part) && value.length >= 8)
-      known.add(value)
+  const encodes = (value: string): boolean =>
+    value.length < 2_000 &&
+    run.victim.secrets.find(value).some(shown => !value.toLowerCase().includes(shown.value))
+  for (const [part, value] of comparable({ reply, probe: { ids: new Set() } }, run.attacker)) {
+    const isNamed = /cursor|next|prev|token|after|before|page|signature/i.test(part)
+    if (value.length >= 8 && (isNamed || encodes(value))) known.add(value)
+  }
   run.tokens.set(route.url, known)
 }
 
@@ -150,7 +161,7 @@ export async function compareSweeps (
       const sent = await sendOwn(run, route, variant, false, undefined)
       if (sent === undefined || sent.reply.isLive) continue
       countLeak(run, route, sent, 'attacker')
-      const found = differences(quiet, comparable(sent, run.attacker))
+      const found = differences(quiet, comparable(sent, run.attacker), true)
       if (found.length === 0 || run.isOff(route)) continue
       const again = await repeat(run, route, variant, work)
       const same = found.filter(({ part }) => again.has(part))
@@ -164,6 +175,9 @@ export async function compareSweeps (
     }
   }
 }
+
+/** Milliseconds in which a clock in a reply moves on, also one that shows seconds. */
+const clockMs = 1_100
 
 /** Returns the parts that change in two runs when the victim works, and not with time alone. */
 async function repeat (
@@ -180,14 +194,16 @@ async function repeat (
     }
     await wait()
     const sent = await sendOwn(run, route, variant, false, undefined)
-    const found = sent === undefined ? [] : differences(quiet, comparable(sent, run.attacker))
+    const found = sent === undefined ? [] : differences(quiet, comparable(sent, run.attacker), true)
+    if (found.some(({ now }) => isTime(now))) idleMs = clockMs
     return new Set(found.map(({ part }) => part))
   }
+  let idleMs = 0
   const began = performance.now()
   const first = await once(() => work(route))
   if (first.size === 0) return first
   const took = performance.now() - began
-  const idle = await once(() => settle(took))
+  const idle = await once(() => settle(Math.max(took, idleMs)))
   const second = await once(() => work(route))
   return new Set([...first].filter(part => second.has(part) && !idle.has(part)))
 }

@@ -1,0 +1,3 @@
+import { createOldDatabase } from './create-old-database.ts'
+
+await createOldDatabase()

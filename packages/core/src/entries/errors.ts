@@ -1,0 +1,2 @@
+export { defineError, InternalError, InternalTypeError, rateLimited, tenantConflict, toPublicError,
+  type TenancyErrorConstructor } from '../errors.ts'

@@ -1,0 +1,5 @@
+export { boundsProblem, nameProblem, planProblem, settingsProblem, tenantBounds } from '../bounds.ts'
+export { normalDomain } from '../domain.ts'
+export { HostPatterns, patternOf, slugPatternProblem, type Misreading } from '../host-pattern.ts'
+export { parseHost } from '../host.ts'
+export { printable } from '../printable.ts'

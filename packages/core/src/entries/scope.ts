@@ -1,0 +1,6 @@
+export { resolveRouteTenancy } from '../route.ts'
+export { RequestTenancy, runInScope, TenantScope } from '../scope.ts'
+export { ScopeTransaction } from '../scope-transaction.ts'
+export { statusRefusal } from '../status.ts'
+export { resolveTenantRef } from '../tenant-ref.ts'
+export { tenantWork, type HandleMaker } from '../work.ts'
