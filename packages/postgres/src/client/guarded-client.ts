@@ -16,9 +16,9 @@ const guarded = new WeakSet<pg.ClientBase>()
 export class GuardedClient extends pg.Client {
   constructor (config?: string | pg.ClientConfig) {
     super(config)
-    // A query or the event `end` reports the error, too. Without a listener
-    // the event would end the process. The server may end the backend in the packet in which it
-    // reports that the connection is ready, before a caller could add a listener.
+    // Without a listener the event would end the process. The server may end the backend in the
+    // packet that reports the connection as ready, before a caller could add a listener. The
+    // caller learns of the error from its query, or from the event `end`.
     this.on('error', () => {})
     guardClient(this)
   }
