@@ -120,7 +120,10 @@ export async function chaos (t: Test, options: ChaosOptions): Promise<ChaosRepor
 /** Waits while nothing is broken, and takes a sample. */
 async function calm ({ world, processes, recorder }: Scene, forMs: number): Promise<void> {
   await pause(forMs)
-  for (let index = 0; index < processCount; index++) recorder.samples.push(await processes.sample(index))
+  for (let index = 0; index < processCount; index++) {
+    const sample = await processes.sample(index)
+    if (sample !== undefined) recorder.samples.push(sample)
+  }
   recorder.connections.push(await countConnections(world))
 }
 

@@ -56,9 +56,17 @@ export class Processes {
     const child = fork(
       join(import.meta.dirname, this.#options.file),
       [JSON.stringify(this.#options.settings(index))],
-      { execArgv: ['--conditions=@fastify-tenancy/source', '--expose-gc'] }
+      {
+        execArgv: ['--conditions=@fastify-tenancy/source', '--expose-gc'],
+        stdio: ['ignore', 'ignore', 'pipe', 'ipc']
+      }
     )
     this.#children[index] = child
+    // Shown only for a process that ends by itself. A start while a server is away may fail.
+    let said = ''
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      said = (said + text).slice(-2_000)
+    })
     const { promise, resolve, reject } = Promise.withResolvers<number>()
     const tooLate = setTimeout(() => {
       child.kill('SIGKILL')
@@ -72,7 +80,7 @@ export class Processes {
     this.#ports[index] = await promise.finally(() => clearTimeout(tooLate))
     child.once('exit', (code, signal) => {
       if (this.#isEnding.has(child)) return
-      this.deaths.push(`process ${index} ended by itself with ${code ?? signal}`)
+      this.deaths.push(`process ${index} ended by itself with ${code ?? signal}: ${said}`)
     })
   }
 
@@ -95,10 +103,11 @@ export class Processes {
     }
   }
 
-  async sample (index: number): Promise<Sample> {
+  /** What a process uses; undefined if it has ended. */
+  async sample (index: number): Promise<Sample | undefined> {
     const child = this.#children[index]
-    if (child?.pid === undefined) throw new Error(`process ${index} was not started`)
-    const { promise, resolve } = Promise.withResolvers<Sample>()
+    if (child?.pid === undefined || !child.connected) return undefined
+    const { promise, resolve } = Promise.withResolvers<Sample | undefined>()
     const { pid } = child
     const listen = ({ sample }: ChildMessage): void => {
       if (sample === undefined) return
@@ -106,6 +115,7 @@ export class Processes {
       resolve({ process: index, pid, ...sample })
     }
     child.on('message', listen)
+    child.once('exit', () => resolve(undefined))
     child.send({})
     return promise
   }

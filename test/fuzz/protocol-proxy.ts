@@ -18,7 +18,8 @@ export interface Disturbance {
 
 /** Messages of the server that no statement asked for. */
 export interface Flood {
-  readonly type: 'notice' | 'notification' | 'parameter'
+  /** The last one ends the connection, each time that it is ready. */
+  readonly type: 'notice' | 'notification' | 'parameter' | 'shutdown'
   /** How many come before each message of the server. */
   readonly count: number
   /** The payload of a notification. */
@@ -54,6 +55,7 @@ export async function protocolProxy (t: Test, target: string): Promise<ProtocolP
     let life = sent
     let queue: Buffer[] = []
     let isSending = false
+    let isClosed = false
     const frames = new Frames()
 
     const send = async (): Promise<void> => {
@@ -79,18 +81,23 @@ export async function protocolProxy (t: Test, target: string): Promise<ProtocolP
         }
       }
       isSending = false
+      if (isClosed) to.destroySoon()
     }
     from.on('data', (chunk: Buffer) => {
       const flood = direction === 'toClient' ? plan?.flood : undefined
       queue.push(...direction === 'toClient' ? frames.add(chunk, flood) : [chunk])
       void send()
+      // A server that has said so reads no further statement.
+      if (frames.isEnded) from.destroy()
     })
     from.on('error', () => {
       end(to, true)
     })
     from.on('close', () => {
       sockets.delete(from)
-      to.destroySoon()
+      isClosed = true
+      // Bytes that are held still leave.
+      if (!isSending) to.destroySoon()
     })
   }
 
@@ -132,26 +139,38 @@ class Frames {
   #header = Buffer.alloc(0)
   /** The bytes of the present message that are still to come. */
   #left = 0
+  /** Whether the server has said that it ends the connection. */
+  isEnded = false
+  /** Whether the present message says that the connection is ready. */
+  #isReady = false
 
   add (chunk: Buffer, flood: Flood | undefined): Buffer[] {
     const out: Buffer[] = []
     for (let rest = chunk; rest.length > 0;) {
       if (this.#left === 0) {
-        if (this.#header.length === 0 && flood !== undefined) out.push(messages(flood))
+        if (this.#header.length === 0 && flood !== undefined && flood.type !== 'shutdown')
+          out.push(messages(flood))
         const missing = headerBytes - this.#header.length
         this.#header = Buffer.concat([this.#header, rest.subarray(0, missing)])
         out.push(rest.subarray(0, missing))
         rest = rest.subarray(missing)
         if (this.#header.length < headerBytes) break
         this.#left = this.#header.readUInt32BE(1) - 4
+        this.#isReady = this.#header.toString('latin1', 0, 1) === 'Z'
         this.#header = Buffer.alloc(0)
       }
       const body = rest.subarray(0, this.#left)
       out.push(body)
       this.#left -= body.length
       rest = rest.subarray(body.length)
+      if (this.#left === 0 && this.#isReady && flood?.type === 'shutdown') {
+        out.push(messages({ ...flood, count: 1 }))
+        this.isEnded = true
+        break
+      }
     }
-    return out
+    // One packet, as the server may send it.
+    return [Buffer.concat(out)]
   }
 }
 
@@ -161,6 +180,7 @@ function messages ({ type, count, payload }: Flood): Buffer {
     notification: () =>
       Buffer.concat([Buffer.from('A'), length(4 + 8 + payload.length + 1), Buffer.alloc(4),
         Buffer.from(`tenancy\0${payload}\0`, 'latin1')]),
+    shutdown: () => message('E', 'SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0'),
     parameter: () => message('S', 'fuzz.parameter\0value\0')
   }[type]()
   return Buffer.concat(Array.from({ length: count }, () => one))

@@ -32,7 +32,7 @@ const disturbance: fc.Arbitrary<Disturbance> = fc.record({
 })
 
 const flood: fc.Arbitrary<Flood> = fc.record({
-  type: fc.constantFrom('notice', 'notification', 'parameter'),
+  type: fc.constantFrom('notice', 'notification', 'parameter', 'shutdown'),
   count: fc.oneof(fc.integer({ min: 1, max: 5 }), fc.integer({ min: 50, max: 150 })),
   payload: fc.constantFrom('id-acme', 'id-globex', 'all', '', "';--")
 })
@@ -102,7 +102,8 @@ export async function openProtocol (t: Test, build: BuildApp = protocolApp): Pro
             .every(({ status }) => status === 200),
         recoveryMs
       )
-      const isCut = plan.toServer.cutAfterBytes > 0 || plan.toClient.cutAfterBytes > 0
+      const isCut = plan.toServer.cutAfterBytes > 0 || plan.toClient.cutAfterBytes > 0 ||
+        plan.flood?.type === 'shutdown'
       for (const answer of answers) judge(answer, isCut)
       await judgeRows(on, answers)
     }

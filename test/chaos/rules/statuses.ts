@@ -19,7 +19,9 @@ export const statuses: Rule = {
   name: 'only documented statuses',
   check ({ calls, faults, bounds }) {
     const ends = faults.filter(({ kind }) => endings.has(kind))
-    return calls.filter(({ isAborted }) => !isAborted).flatMap(call =>
+    // A request that was given up without an answer breaks the rule of recovery.
+    const isGivenUp = ({ status, sent, done }: Call): boolean => status === 0 && done - sent > bounds.answerMs
+    return calls.filter(call => !call.isAborted && !isGivenUp(call)).flatMap(call =>
       isKnown(call, isExcused(call, ends, bounds.recoveryMs)) ? [] : [describe(call)]
     )
   }

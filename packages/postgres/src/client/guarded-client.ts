@@ -9,13 +9,17 @@ import { wireClient } from './pg-internals.ts'
 const guarded = new WeakSet<pg.ClientBase>()
 
 /**
- * A `pg.Client` that survives exceptions of its parser. The parser runs in the socket's listener,
- * where an exception ends the process. It throws for a value of more than 512 MiB and for a
- * truncated message.
+ * A `pg.Client` whose errors never end the process: neither an `error` event without another
+ * listener, nor an exception of its parser. The parser runs in the socket's listener. It throws for
+ * a value of more than 512 MiB and for a truncated message.
  */
 export class GuardedClient extends pg.Client {
   constructor (config?: string | pg.ClientConfig) {
     super(config)
+    // Without a listener the event would end the process. The server may end the backend in the
+    // packet that reports the connection as ready, before a caller could add a listener. The
+    // caller learns of the error from its query, or from the event `end`.
+    this.on('error', () => {})
     guardClient(this)
   }
 }

@@ -52,10 +52,9 @@ export function openPool (url: string, settings: PoolSettings = defaultPoolSetti
     keepAlive: true,
     Client: (settings.Client ?? GuardedClient) as never
   })
-  // The pool reports the death of an idle backend, the client that of a busy one. Without a
-  // listener either event would end the process.
+  // The pool reports the death of an idle backend. Without a listener the event would end the
+  // process. A GuardedClient has a listener of its own.
   pool.on('error', () => {})
-  pool.on('connect', client => client.on('error', () => {}))
   return pool
 }
 
