@@ -1,12 +1,10 @@
 import type { TenantRef } from '@fastify-tenancy/core'
-import { SetupInvalidError } from '@fastify-tenancy/postgres'
-import { assertNotNewer } from '@fastify-tenancy/postgres/install'
 import type { FleetUsage } from '@fastify-tenancy/redis'
 
 import { listObserved, protectShards, type ObservedTable, type ProtectInput } from './adopt/protect.ts'
 import type { ManagerContext } from './context/context.ts'
 import type { MigrateInput } from './context/migrations-options.ts'
-import { withClient } from './context/shard-pools.ts'
+import { whenReady } from './context/when-ready.ts'
 import { doctor, type DoctorInput } from './doctor/doctor.ts'
 import type { DoctorReport } from './doctor/report.ts'
 import { pruneAudit, type PruneAuditInput } from './lifecycle/prune-audit.ts'
@@ -23,7 +21,6 @@ import { readUsage, type UsageInput } from './usage.ts'
 /** The part of {@link Manager} that concerns all databases and tenants of an application. */
 export class FleetManager {
   readonly #context: ManagerContext
-  #isKnown: Promise<void> | undefined
 
   constructor (context: ManagerContext) {
     this.#context = context
@@ -47,7 +44,7 @@ export class FleetManager {
    * @throws FST_TENANCY_SETUP_INVALID if a table cannot be protected
    */
   async protect (input: ProtectInput = {}): Promise<SetupReport> {
-    return protectShards(await this.ready(), input)
+    return protectShards(await whenReady(this.#context), input)
   }
 
   /**
@@ -55,7 +52,7 @@ export class FleetManager {
    * with `stage: 'enforce'` ends this use.
    */
   async observed (): Promise<readonly ObservedTable[]> {
-    return listObserved(await this.ready())
+    return listObserved(await whenReady(this.#context))
   }
 
   /**
@@ -70,7 +67,7 @@ export class FleetManager {
    * @throws FST_TENANCY_SETUP_INVALID
    */
   async migrate (input: MigrateInput = {}): Promise<MigrateReport> {
-    return migrate(await this.ready(), input)
+    return migrate(await whenReady(this.#context), input)
   }
 
   /**
@@ -81,12 +78,12 @@ export class FleetManager {
    *   `down`
    */
   async migrateDown (ref: TenantRef, input: MigrateDownInput = {}): Promise<readonly string[]> {
-    return migrateDown(await this.ready(), ref, input)
+    return migrateDown(await whenReady(this.#context), ref, input)
   }
 
   /** Returns the migration state of each shard and tenant. Read-only. */
   async status (): Promise<MigrationStatus> {
-    return migrationStatus(await this.ready())
+    return migrationStatus(await whenReady(this.#context))
   }
 
   /**
@@ -97,7 +94,7 @@ export class FleetManager {
    * @throws FST_TENANCY_SETUP_INVALID if the baseline cannot be read
    */
   async doctor (input: DoctorInput = {}): Promise<DoctorReport> {
-    return doctor(await this.ready(), input)
+    return doctor(await whenReady(this.#context), input)
   }
 
   /**
@@ -116,12 +113,12 @@ export class FleetManager {
    * others.
    */
   async purgeDue (): Promise<PurgeDueReport> {
-    return purgeDue(await this.ready())
+    return purgeDue(await whenReady(this.#context))
   }
 
   /** Returns the tenants whose move is not confirmed, or whose deletion is not purged, by id. */
   async unfinished (): Promise<readonly UnfinishedWork[]> {
-    return listUnfinished(await this.ready())
+    return listUnfinished(await whenReady(this.#context))
   }
 
   /**
@@ -130,7 +127,7 @@ export class FleetManager {
    * @throws FST_TENANCY_TENANT_UNKNOWN for a slug that no tenant has
    */
   async *audit (input: AuditInput = {}): AsyncGenerator<AuditEntry> {
-    yield* readAudit(await this.ready(), input)
+    yield* readAudit(await whenReady(this.#context), input)
   }
 
   /**
@@ -140,23 +137,7 @@ export class FleetManager {
    * @returns the number of removed entries
    */
   async pruneAudit (input: PruneAuditInput): Promise<number> {
-    return pruneAudit(await this.ready(), input)
-  }
-
-  /**
-   * Returns the context, after a check that the database is not newer than this version. Checked
-   * once. Other errors are ignored here, because the call itself reports an uninitialised or
-   * unreachable database.
-   */
-  protected async ready (): Promise<ManagerContext> {
-    this.#isKnown ??= withClient(this.#context.shards.get('default'), assertNotNewer).catch(
-      (error: unknown) => {
-        this.#isKnown = undefined
-        if (error instanceof SetupInvalidError) throw error
-      }
-    )
-    await this.#isKnown
-    return this.#context
+    return pruneAudit(await whenReady(this.#context), input)
   }
 
   /** Closes the manager's connections; a pool that was passed stays open. */

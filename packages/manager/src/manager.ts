@@ -5,6 +5,7 @@ import { createFrom, type CreatedFrom, type CreateFromInput } from './adopt/cust
 import type { ManagerContext } from './context/context.ts'
 import { openContext } from './context/open-context.ts'
 import { resolveManagerOptions, type ManagerOptions, type ResolvedManagerOptions } from './context/options.ts'
+import { whenReady } from './context/when-ready.ts'
 import { Domains } from './domains/domains.ts'
 import { FleetManager } from './fleet-manager.ts'
 import { actorOf } from './lifecycle/actor.ts'
@@ -45,7 +46,7 @@ export class Manager extends FleetManager {
   constructor (options: ResolvedManagerOptions, context: ManagerContext = openContext(options)) {
     super(context)
     this.#context = context
-    this.domains = new Domains(this.#context, () => this.ready())
+    this.domains = new Domains(this.#context, () => whenReady(this.#context))
   }
 
   /**
@@ -71,7 +72,7 @@ export class Manager extends FleetManager {
    *   released slug is free again after 30 days
    */
   async create (input: CreateInput): Promise<TenantRecord> {
-    return createTenant(await this.ready(), input)
+    return createTenant(await whenReady(this.#context), input)
   }
 
   /**
@@ -83,7 +84,7 @@ export class Manager extends FleetManager {
    * @throws FST_TENANCY_TENANT_CONFLICT if another tenant has the slug
    */
   async createFrom (input: CreateFromInput): Promise<CreatedFrom> {
-    return createFrom(await this.ready(), input)
+    return createFrom(await whenReady(this.#context), input)
   }
 
   /**
@@ -93,7 +94,7 @@ export class Manager extends FleetManager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async update (ref: TenantRef, input: UpdateInput): Promise<TenantRecord> {
-    return updateTenant(await this.ready(), ref, input)
+    return updateTenant(await whenReady(this.#context), ref, input)
   }
 
   /**
@@ -105,7 +106,7 @@ export class Manager extends FleetManager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async suspend (ref: TenantRef, input: SuspendInput = {}): Promise<TenantRecord> {
-    return suspendTenant(await this.ready(), ref, input)
+    return suspendTenant(await whenReady(this.#context), ref, input)
   }
 
   /**
@@ -116,7 +117,7 @@ export class Manager extends FleetManager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async invalidate (ref: TenantRef): Promise<TenantRecord> {
-    return invalidateTenant(await this.ready(), ref)
+    return invalidateTenant(await whenReady(this.#context), ref)
   }
 
   /**
@@ -128,7 +129,7 @@ export class Manager extends FleetManager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async resume (ref: TenantRef): Promise<TenantRecord> {
-    return resumeTenant(await this.ready(), ref)
+    return resumeTenant(await whenReady(this.#context), ref)
   }
 
   /**
@@ -139,7 +140,7 @@ export class Manager extends FleetManager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async rename (ref: TenantRef, slug: string): Promise<TenantRecord> {
-    return renameTenant(await this.ready(), ref, slug)
+    return renameTenant(await whenReady(this.#context), ref, slug)
   }
 
   /**
@@ -151,7 +152,7 @@ export class Manager extends FleetManager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async delete (ref: TenantRef, input: DeleteInput = {}): Promise<DeleteReport> {
-    return deleteTenant(await this.ready(), ref, input)
+    return deleteTenant(await whenReady(this.#context), ref, input)
   }
 
   /**
@@ -164,12 +165,12 @@ export class Manager extends FleetManager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async purge (ref: TenantRef): Promise<PurgeReport> {
-    return purgeTenant(await this.ready(), ref)
+    return purgeTenant(await whenReady(this.#context), ref)
   }
 
   /** Returns the tenant of this id or slug, whatever its status; undefined if there is none. */
   async get (input: TenantRef): Promise<TenantRecord | undefined> {
-    const { registry } = await this.ready()
+    const { registry } = await whenReady(this.#context)
     const ref = resolveTenantRef(input)
     return 'id' in ref ? registry.findById(ref.id) : registry.findBySlug(ref.slug)
   }
@@ -180,12 +181,12 @@ export class Manager extends FleetManager {
    * @throws FST_TENANCY_OPTION_INVALID
    */
   async search (input: SearchInput = {}): Promise<TenantPage> {
-    return searchTenants(await this.ready(), input)
+    return searchTenants(await whenReady(this.#context), input)
   }
 
   /** Yields all tenants, by id. */
   async *list (filter?: TenantFilter): AsyncGenerator<TenantRecord> {
-    yield* (await this.ready()).registry.list(filter)
+    yield* (await whenReady(this.#context)).registry.list(filter)
   }
 
   /**
@@ -205,7 +206,7 @@ export class Manager extends FleetManager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async export (ref: TenantRef, input: ExportInput): Promise<Manifest> {
-    return exportTenant(await this.ready(), ref, input)
+    return exportTenant(await whenReady(this.#context), ref, input)
   }
 
   /**
@@ -218,7 +219,7 @@ export class Manager extends FleetManager {
    * @throws FST_TENANCY_TENANT_CONFLICT like {@link Manager.create}
    */
   async import (folder: string, input: ImportInput): Promise<TenantRecord> {
-    return importTenant(await this.ready(), folder, input)
+    return importTenant(await whenReady(this.#context), folder, input)
   }
 
   /**
@@ -233,7 +234,7 @@ export class Manager extends FleetManager {
    * @throws FST_TENANCY_TENANT_CONFLICT if another operation on the tenant is not finished
    */
   async restore (ref: TenantRef, input: RestoreInput): Promise<RestoreReport> {
-    return restoreTenant(await this.ready(), ref, input)
+    return restoreTenant(await whenReady(this.#context), ref, input)
   }
 
   /**
@@ -248,7 +249,7 @@ export class Manager extends FleetManager {
    *   or another process works on it
    */
   async move (ref: TenantRef, input: MoveInput): Promise<MovedTenant> {
-    return moveTenant(await this.ready(), ref, input)
+    return moveTenant(await whenReady(this.#context), ref, input)
   }
 
   /**
@@ -256,11 +257,11 @@ export class Manager extends FleetManager {
    * source.
    */
   async cancelMove (ref: TenantRef): Promise<TenantRecord> {
-    return undoMove(await this.ready(), ref)
+    return undoMove(await whenReady(this.#context), ref)
   }
 
   /** Removes the old copy of a tenant that has moved. The same call resumes an interrupted one. */
   async confirmMove (ref: TenantRef): Promise<TenantRecord> {
-    return confirmMove(await this.ready(), ref)
+    return confirmMove(await whenReady(this.#context), ref)
   }
 }
