@@ -6,7 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Authenticate } from './isolation/addressed.ts'
 import { applicationOf, tenantOf } from './isolation/application.ts'
 import { attackCache } from './isolation/attack-cache.ts'
-import { attackRoutes } from './isolation/attack-routes.ts'
+import { attackRoutes, confirmSuspicions } from './isolation/attack-routes.ts'
 import { attackTables } from './isolation/attack-tables.ts'
 import { readKitTables } from './isolation/catalog.ts'
 import { Findings } from './isolation/findings.ts'
@@ -110,6 +110,7 @@ async function examine (
     examples,
     found: new Map(),
     tokens: new Map(),
+    suspicions: [],
     isOff: route => route.isOff
   }
   const open: LiveConnection[] = []
@@ -188,8 +189,9 @@ async function walk (run: Run, witness: Witness, open: LiveConnection[]): Promis
   await as(attacker, () => attackRoutes(run))
   await as(attacker, () => attackSockets(run, open.filter(live => live.isSocket && !theirs.includes(live))))
   await attackHandles(run, problems)
-  // Skip this check after a leak, because the kit then wrote additional rows for the victim.
+  // Before the suspicions, because their confirmation writes rows of the victim.
   if (findings.leaks.length === 0) await as(victim, () => compareVictim(run, calm))
+  await as(attacker, () => confirmSuspicions(run))
   if (tables.length > 0) await as(attacker, async () => watchSteps(run))
 
   // Phase 4: check what jobs, caches and the process kept from the attack.

@@ -21,6 +21,14 @@ export async function attackRoutes (run: Run): Promise<void> {
   for (const route of routes.filter(each => !isSafe(each))) await reportChange(run, route)
 }
 
+/**
+ * Repeats each attack whose reply differed, with a value that the victim has only now, and reports
+ * those that differ again.
+ */
+export async function confirmSuspicions ({ suspicions }: Run): Promise<void> {
+  for (const confirm of suspicions) await confirm()
+}
+
 async function reportChange (run: Run, route: Route): Promise<void> {
   const change = await changesRows(run, [route])
   if (change !== undefined)
@@ -147,12 +155,9 @@ class RouteAttack {
       // A slot of the tenant's address reveals anyway whether a tenant of this name exists.
       if (sent === undefined || quiet === undefined || this.#isAddress(slot)) continue
       const found = differences(quiet, comparable(sent, this.#run.attacker, [candidate.value]))
-      if (found.length > 0 && !this.#run.isOff(this.#route))
-        await this.#confirm(
-          slot,
-          candidate,
-          found.map(({ part }) => part)
-        )
+      const parts = found.map(({ part }) => part)
+      if (parts.length > 0 && !this.#run.isOff(this.#route))
+        this.#run.suspicions.push(() => this.#confirm(slot, candidate, parts))
     }
     if (this.#variant === 0) {
       const tokens = [...this.#run.tokens.get(this.#route.url) ?? []].slice(0, fewCandidates)

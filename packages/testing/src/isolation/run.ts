@@ -25,6 +25,8 @@ export interface Run {
    * Texts of the victim's own replies, by route: cursors and tokens, which may contain the tenant.
    */
   readonly tokens: Map<string, Set<string>>
+  /** Attacks whose reply differed, to be repeated once the victim's replies were compared. */
+  readonly suspicions: (() => Promise<void>)[]
   /**
    * Whether the replies of a route are only searched for the victim's values, because the route has
    * no tenant.
