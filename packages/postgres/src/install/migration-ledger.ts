@@ -15,11 +15,13 @@ import { sqlFiles } from './sql.generated.ts'
 export async function ensureLedger (client: SqlClient): Promise<void> {
   // Without the lock, two concurrent calls would both find no ledger.
   await lockSetup(client)
-  const { rows: [row] } = await client.query<{ ledger: boolean; locks: boolean }>(`
+  const { rows: [row] } = await client.query<{ ledger: boolean; locks: boolean; names: boolean }>(`
     select pg_catalog.to_regclass('tenancy.migration_ledger') is not null as ledger,
-      pg_catalog.to_regclass('tenancy.locks') is not null as locks`)
+      pg_catalog.to_regclass('tenancy.locks') is not null as locks,
+      pg_catalog.to_regprocedure('tenancy.acquire_lock(text, bigint)') is not null as names`)
   if (row?.ledger !== true) await client.query(`create schema if not exists tenancy; ${sqlOf('migrations')}`)
   if (row?.locks !== true) await client.query(sqlOf('locks'))
+  if (row?.names !== true) await client.query(sqlOf('lock-names'))
 }
 
 function sqlOf (file: string): string {
