@@ -1,5 +1,5 @@
 // Databases that earlier versions of the suite initialised. `init` brings them to today's schema.
-import { assertInitialised, init } from '@fastify-tenancy/postgres/install'
+import { assertInitialised, ensureLedger, init } from '@fastify-tenancy/postgres/install'
 import { protect } from '@fastify-tenancy/postgres/policies'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import type { ResolvedTables } from '@fastify-tenancy/postgres/tables'
@@ -68,3 +68,18 @@ for (const newest of [9, 18, 24]) {
     ], 'an unfinished operation resumes under the new names of its steps')
   })
 }
+
+t.test("a tenant's own database of SQL file 18 gets the present names of its lock functions", async t => {
+  const client = await connect(t, await freshDatabase(t))
+  const files = sqlFiles.filter(({ name }) => name === 'migrations' || name === 'locks')
+  await client.query(`create schema tenancy; ${files.map(({ sql }) => sql).join('\n')}`)
+  await client.query('begin')
+  await ensureLedger(client)
+  await ensureLedger(client)
+  await client.query('commit')
+  const { rows } = await client.query(
+    `select proname::text as name from pg_proc
+      where pronamespace = 'tenancy'::regnamespace and proname ~ '_lock$' order by 1`
+  )
+  t.same(rows.map(({ name }) => name as string), ['acquire_lock', 'await_lock', 'claim_lock', 'release_lock'])
+})
