@@ -1,3 +1,4 @@
+import { learn } from './identity.ts'
 import type { LiveConnection } from './live.ts'
 import { comparable, differences, describe, formFor, tablesInOrder, inspect, isSafe, settle, shownIn,
   requestVariants, type Run } from './run.ts'
@@ -163,7 +164,8 @@ export async function compareSweeps (
       countLeak(run, route, sent, 'attacker')
       const found = differences(quiet, comparable(sent, run.attacker), true)
       if (found.length === 0 || run.isOff(route)) continue
-      const again = await repeat(run, route, variant, work)
+      const idleMs = found.some(({ now }) => isTime(now)) ? clockMs : 0
+      const again = await repeat(run, route, variant, work, idleMs)
       const same = found.filter(({ part }) => again.has(part))
       if (same.length > 0) {
         run.findings.leak({
@@ -184,7 +186,8 @@ async function repeat (
   run: Run,
   route: Route,
   variant: number,
-  work: (route: Route) => Promise<void>
+  work: (route: Route) => Promise<void>,
+  idleMs = 0
 ): Promise<Set<string>> {
   // Parts that were not the same in all quiet replies, such as numbers that count requests.
   const moving: Set<string>[] = []
@@ -204,13 +207,17 @@ async function repeat (
     if (found.some(({ now }) => isTime(now))) idleMs = clockMs
     return new Set(found.map(({ part }) => part))
   }
-  let idleMs = 0
+  // A time in seconds shows no change within the same second.
+  const workLater = async (): Promise<void> => {
+    await settle(idleMs)
+    await work(route)
+  }
   const began = performance.now()
-  const first = await once(() => work(route))
+  const first = await once(workLater)
   if (first.size === 0) return first
   const took = performance.now() - began
   const idle = await once(() => settle(Math.max(took, idleMs)))
-  const second = await once(() => work(route))
+  const second = await once(workLater)
   // A clock may also tick among the quiet replies of the idle time.
   const hasTicked = (part: string): boolean => moving[1]?.has(part) === true && !moving[0]?.has(part)
   return new Set([...first].filter(part => second.has(part) && !idle.has(part) && !hasTicked(part)))
@@ -302,6 +309,9 @@ export async function watchSteps (run: Run): Promise<void> {
         const form = formFor(run, route, run.victim, 0, lastRows)
         if (typeof form !== 'string') await run.sender.send(run.victim, route, form.draft)
       }
+      // So that the newest row of all tenants is a full one of the victim.
+      await run.victim.rows.plant(1)
+      await learn(run.attacker, run.victim)
     }
     const [part] = await repeat(run, route, 0, work)
     if (part !== undefined) {
