@@ -21,8 +21,9 @@ import { askTheSame } from './isolation/same-request.ts'
 import { proveItself } from './isolation/self-proof.ts'
 import { requestName, Sender } from './isolation/sender.ts'
 import { attackSockets, openSockets, reportLive } from './isolation/sockets.ts'
-import { callAsVictim, callTogether, changeAsAttacker, compareSweeps, compareVictim, sweepAttacker,
-  sweepVictim, victimReplies, watchSteps } from './isolation/sweep.ts'
+import { callAsVictim, callTogether, changeAsAttacker, compareSweeps, sweepAttacker, sweepVictim,
+  watchSteps } from './isolation/sweep.ts'
+import { compareVictim, victimReplies } from './isolation/victim-replies.ts'
 import { Witness } from './isolation/witness.ts'
 
 /** Options of {@link assertIsolated}. */

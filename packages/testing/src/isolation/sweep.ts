@@ -258,43 +258,6 @@ export async function callAsVictim (run: Run, route: Route): Promise<void> {
   }
 }
 
-/** Returns replies to the victim's own requests, to be compared after the attack. */
-export async function victimReplies (run: Run): Promise<Replies> {
-  const replies: Replies = new Map()
-  for (const route of run.routes.filter(each => isSafe(each) && !each.isWebsocket && !run.isOff(each))) {
-    for (let time = 0; time < 2; time++) {
-      const form = formFor(run, route, run.victim, 0, 0)
-      if (typeof form === 'string') break
-      const sent = await run.sender.send(run.victim, route, form.draft)
-      if (sent.reply.isLive) break
-      keep(replies, route, 0, comparable(sent, run.victim))
-    }
-  }
-  return replies
-}
-
-/**
- * Reports replies to the victim that changed while only the attacker was at work. Numbers are
- * ignored, because they may be times.
- */
-export async function compareVictim (run: Run, before: Replies): Promise<void> {
-  const after = await victimReplies(run)
-  for (const [route, variants] of before) {
-    const [now, again] = after.get(route)?.get(0) ?? []
-    if (now === undefined || again === undefined) continue
-    const changed = differences(variants.get(0) ?? [], now).filter(({ part, before: old, now: value }) =>
-      again.get(part) === now.get(part) && !part.endsWith('.length') && !/^-?[\d.]+$/.test(old) &&
-      !/^-?[\d.]+$/.test(value)
-    )
-    if (changed.length > 0)
-      run.findings.leak({
-        where: requestName(route),
-        request: `${requestName(route)} as the victim, after the attack`,
-        what: `the attacker changed the victim's reply: ${describe(changed)}`
-      })
-  }
-}
-
 /**
  * Reports numbers that jump, such as ids of a sequence shared by all tenants. The attacker creates
  * three rows, the victim some, and the attacker one more.
