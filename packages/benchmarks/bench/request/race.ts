@@ -30,7 +30,7 @@ const names = Object.keys(contenders).filter((name, at) => at < 2 || only.some(p
 const baseline = 'Kysely by hand'
 /**
  * Requests before the first measurement. With 1,500, a server of more code ran interpreted for much
- * of the race, and its CPU looked a third higher.
+ * of the race: on loopback the plain suite's CPU was 1.57 of the baseline's instead of 1.34.
  */
 const warmUp = 20_000
 
