@@ -133,13 +133,20 @@ async function move ({ world, recorder }: Scene, { kind }: Step): Promise<void> 
   const tenant = roles.moved
   const ref = { id: `id-${tenant}` }
   const from = (await insist(() => world.manager().get(ref)))?.isolation
+  const moveOn = () => world.manager().move(ref, { isolation: from === 'rls' ? 'schema' : 'rls' })
   await recorder.fault({ kind, tenant }, async () => {
     await insist(async () => {
       // A call whose answer was lost may have moved it.
       if ((await world.manager().get(ref))?.isolation !== from) return
-      await world.manager().move(ref, { isolation: from === 'rls' ? 'schema' : 'rls' })
+      await moveOn()
     })
-    await insist(() => world.manager().confirmMove(ref))
+    // A move that was interrupted behind its switch is finished by the same call.
+    await insist(() =>
+      world.manager().confirmMove(ref).catch(async () => {
+        await moveOn()
+        await world.manager().confirmMove(ref)
+      })
+    )
   })
 }
 
