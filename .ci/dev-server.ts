@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { createInterface } from 'node:readline'
+
+import { listeningPort } from './listening-port.ts'
 
 /** A server that a command line started, with all its processes. */
 export interface DevServer {
@@ -13,18 +14,7 @@ export interface DevServer {
 export async function startServer (command: string, cwd: string, env: NodeJS.ProcessEnv): Promise<DevServer> {
   // A process group of its own, which gets the signal of Ctrl-C.
   const child = spawn(command, { cwd, env, shell: true, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
-  let output = ''
-  child.stderr.on('data', chunk => {
-    output += chunk
-  })
-  for await (const line of createInterface(child.stdout)) {
-    output += `${line}\n`
-    const [, port] = /Server listening at http:\/\/[^"]*:(\d+)"/.exec(line) ?? []
-    if (port === undefined) continue
-    child.stdout.resume()
-    return { port: Number(port), stop: () => stop(child) }
-  }
-  throw new Error(`${command} ended before it listened:\n${output}`)
+  return { port: await listeningPort(child), stop: () => stop(child) }
 }
 
 async function stop (child: ChildProcess): Promise<void> {

@@ -2,8 +2,9 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { request, type IncomingMessage } from 'node:http'
-import { createInterface } from 'node:readline'
 import { json } from 'node:stream/consumers'
+
+import { listeningPort } from './listening-port.ts'
 
 export interface Answer {
   readonly status: number
@@ -36,19 +37,7 @@ export async function serve (
 ): Promise<{ readonly child: ChildProcess; readonly port: number }> {
   const env = { ...environment, PORT: '0' }
   const child = spawn(process.execPath, [...args], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
-  let output = ''
-  child.stderr.on('data', chunk => {
-    output += chunk
-  })
-  for await (const line of createInterface(child.stdout)) {
-    output += `${line}\n`
-    const [, port] = /Server listening at http:\/\/[^"]*:(\d+)"/.exec(line) ?? []
-    if (port !== undefined) {
-      child.stdout.resume()
-      return { child, port: Number(port) }
-    }
-  }
-  throw new Error(`the server ended before it listened:\n${output}`)
+  return { child, port: await listeningPort(child) }
 }
 
 /** Sends what the page's `curl -H 'Host: …'` sends: GET, or POST where there is a body. */

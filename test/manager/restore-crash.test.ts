@@ -4,8 +4,7 @@ import t from 'tap'
 
 import { isLong } from '../support/long.ts'
 import { inLifeOf } from '../support/process-death.ts'
-import { until } from '../support/until.ts'
-import { change, rowsOf, twoTenants } from './restore-fixture.ts'
+import { change, isAllOrNothing, resume, rowsOf, twoTenants } from './restore-fixture.ts'
 
 /** Step width over the statements: the daily run tries one in 19. `npm run test:long` tries all. */
 const stride = isLong ? 1 : 19
@@ -27,21 +26,8 @@ for (const [index, strategy] of (['rls', 'schema', 'database'] as const).entries
           await mortal.close()
         })
         const { rows } = await rowsOf(t, world, acme)
-        t.ok(
-          [JSON.stringify(before.rows), JSON.stringify(changed.rows)].includes(JSON.stringify(rows)),
-          `all or nothing after ${statements} statements`
-        )
-        const next = world.another()
-        await until(() =>
-          next.restore(acme, { from: folder }).then(() => true, (error: Error) => {
-            if (error.message.includes('at this moment')) return undefined
-            throw error
-          })
-        )
-        t.same((await rowsOf(t, world, acme)).rows, before.rows)
-        t.match(await next.get(acme), { status: 'active' })
-        const locks = await world.admin('select reason from tenancy.lockouts')
-        t.same(locks, [], 'the lock is gone')
+        t.ok(isAllOrNothing(rows, before.rows, changed.rows), `after ${statements} statements`)
+        await resume(t, world, acme, folder, before.rows)
         if (!isDead) return
       }
     }

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 
 import { connect } from '../support/sql.ts'
+import { until } from '../support/until.ts'
 import { idFor, lifecycleFixture, type LifecycleStrategy,
   type LifecycleFixture } from './lifecycle-fixture.ts'
 
@@ -100,4 +101,31 @@ export async function twoTenants (t: Test, strategy: LifecycleStrategy): Promise
   const folder = exportFolder(t)
   await manager.export(acme, { to: folder })
   return { world, acme, globex, folder, manager }
+}
+
+/** Whether the rows are either those before a restore or those after it. */
+export function isAllOrNothing (now: unknown, ...wholes: readonly unknown[]): boolean {
+  return wholes.some(whole => JSON.stringify(whole) === JSON.stringify(now))
+}
+
+/** Calls an interrupted restore again and checks that it left nothing undone. */
+export async function resume (
+  t: Test,
+  world: LifecycleFixture,
+  tenant: TenantRecord,
+  folder: string,
+  expected: unknown
+): Promise<void> {
+  const next = world.another()
+  // PostgreSQL may not have noticed yet that the process that held the lock is dead.
+  await until(() =>
+    next.restore(tenant, { from: folder }).then(() => true, (error: Error) => {
+      if (error.message.includes('at this moment')) return undefined
+      throw error
+    })
+  )
+  t.same((await rowsOf(t, world, tenant)).rows, expected)
+  t.match(await next.get(tenant), { status: 'active' })
+  t.same(await world.admin('select reason from tenancy.lockouts'), [], 'the lock is gone')
+  await next.close()
 }

@@ -85,3 +85,58 @@ t.test('PG-21 END-04 a rollback to a savepoint loses no write of another handle 
   t.equal(await work(true, false, 'kept'), 'done', 'a write before the savepoint stays')
   t.same(await on.admin('select body from notes'), [{ body: 'kept' }])
 })
+
+t.test('PG-22 END-04 savepoints of one name hide one another as in PostgreSQL', async t => {
+  const on = await provision(t)
+  const app = await suite(t, on, { database: { pool: { max: 2 } } })
+  const bodies = async (): Promise<unknown[]> =>
+    (await on.admin<{ body: string }>('select body from notes order by id')).map(({ body }) => body)
+  const work = (...steps: readonly string[]): Promise<unknown> =>
+    app.tenancy.run({ slug: 'acme' }, async ({ pg, db }) => {
+      const client = await pg.connect()
+      await client.query('begin')
+      for (const step of steps) {
+        const [, body] = /^write (\w+)$/.exec(step) ?? []
+        if (body === undefined) await client.query(step)
+        else await dbOf({ db }).insertInto('notes').values({ body }).execute()
+      }
+      await client.query('commit')
+      client.release()
+      return 'done'
+    }, { transaction: true })
+  t.equal(
+    await work('savepoint s', 'release s', 'write kept', 'savepoint s', 'rollback to s'),
+    'done',
+    'a released savepoint does not count'
+  )
+  t.equal(
+    await work('savepoint s', 'write also', 'savepoint s', 'rollback to s'),
+    'done',
+    'the newest counts'
+  )
+  t.same(await bodies(), ['kept', 'also'])
+  for (
+    const steps of [
+      ['savepoint s', 'write x', 'savepoint s', 'release s', 'rollback to s'],
+      ['savepoint a', 'savepoint b', 'write x', 'rollback to a'],
+      ['savepoint a', 'write x', 'savepoint b', 'rollback to b', 'rollback to a'],
+      ['savepoint a', 'savepoint b', 'rollback to a', 'write x', 'rollback to a']
+    ]
+  ) await t.rejects(work(...steps), { code: 'FST_TENANCY_QUERY_REFUSED' }, steps.join('; '))
+  t.same(await bodies(), ['kept', 'also'], 'nothing of a refused transaction')
+})
+
+t.test("PG-23 a savepoint with the name of a unit's own is refused, so a rollback undoes all", async t => {
+  const on = await provision(t)
+  const app = await suite(t, on)
+  await app.tenancy.run({ slug: 'acme' }, async ({ pg, db }) => {
+    const client = await pg.connect()
+    await client.query('begin')
+    await client.query("insert into notes (body) values ('undone')")
+    await t.rejects(client.query('savepoint tenancy_1'), { code: 'FST_TENANCY_QUERY_REFUSED' })
+    await client.query('rollback')
+    client.release()
+    await dbOf({ db }).insertInto('notes').values({ body: 'kept' }).execute()
+  }, { transaction: true })
+  t.same(await on.admin('select body from notes'), [{ body: 'kept' }])
+})

@@ -190,7 +190,7 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
 
   // Each move closes a connection of the pool, so after a few moves the pool opens a new one.
   async #moveFrom (error: unknown, moves: number): Promise<void> {
-    if (!neverExecuted(error) || moves === maxMoves) throw error
+    if (!neverExecuted(error) || moves === maxMoves || this.#scope.isClosed) throw error
     this.tenantConnection = await this.#replace(this.tenantConnection)
   }
 

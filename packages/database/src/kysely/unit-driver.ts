@@ -72,6 +72,7 @@ export class UnitDriver implements Driver, TextDriver {
 
   async releaseSavepoint ({ shared }: UnitConnection, name: string): Promise<void> {
     await this.#driver.releaseSavepoint(shared, name)
+    this.#unit.released(name)
   }
 
   async destroy (): Promise<void> {

@@ -17,8 +17,8 @@ interface Inner {
    * savepoint would undo them.
    */
   others: number
-  /** The inner transaction's own savepoints, with the value of `others` when each was set. */
-  readonly savepoints: Map<string, number>
+  /** The open savepoints of the inner transaction, with the value of `others` when each was set. */
+  readonly savepoints: { readonly name: string; readonly others: number }[]
   /** Settles when the savepoint is gone; undefined until its end was requested. */
   ending: Promise<void> | undefined
 }
@@ -147,7 +147,7 @@ export class UnitOfWork {
       name: `tenancy_${++this.#count}`,
       owner,
       others: 0,
-      savepoints: new Map(),
+      savepoints: [],
       ending: undefined
     }
     try {
@@ -175,18 +175,33 @@ export class UnitOfWork {
     if (this.isOpen) await this.#endInner(owner, inner => this.#undo(inner, connection))
   }
 
-  /** Records a savepoint that the inner transaction sets. */
+  /**
+   * Records a savepoint that the inner transaction sets.
+   *
+   * @throws FST_TENANCY_QUERY_REFUSED for a name of the unit's own savepoints. A second savepoint of
+   * that name would hide the first, and the rollback of the inner transaction would keep its writes.
+   */
   savepoint (name: string): void {
+    if (ownName.test(name)) throw new QueryRefusedError(reservedName)
     const inner = this.#inner
-    // The first of a name counts, because releasing a later one uncovers it.
-    if (inner?.savepoints.has(name) === false) inner.savepoints.set(name, inner.others)
+    inner?.savepoints.push({ name, others: inner.others })
   }
 
-  /** Records that the inner transaction rolled back to a savepoint of its own. */
+  /** Records that the inner transaction released its newest savepoint of a name, and later ones. */
+  released (name: string): void {
+    const savepoints = this.#inner?.savepoints
+    const at = savepoints?.findLastIndex(savepoint => savepoint.name === name) ?? -1
+    if (at >= 0) savepoints?.splice(at)
+  }
+
+  /** Records that the inner transaction rolled back to its newest savepoint of a name. */
   undoneTo (name: string): void {
     const inner = this.#inner
-    if (inner !== undefined && inner.others > (inner.savepoints.get(name) ?? 0))
-      this.#lost = new QueryRefusedError(lostWrites)
+    if (inner === undefined) return
+    const at = inner.savepoints.findLastIndex(savepoint => savepoint.name === name)
+    if (inner.others > (inner.savepoints[at]?.others ?? 0)) this.#lost = new QueryRefusedError(lostWrites)
+    // The savepoint itself stays, and later ones are gone.
+    if (at >= 0) inner.savepoints.splice(at + 1)
   }
 
   async #endInner (owner: object, how: (inner: Inner) => Promise<void>): Promise<void> {
@@ -245,6 +260,12 @@ export class UnitOfWork {
 }
 
 const reads: ReadonlySet<string> = new Set(['SELECT', 'VALUES', 'TABLE'])
+
+/** The names of the unit's own savepoints. */
+const ownName = /^tenancy_\d+$/
+const reservedName =
+  "A savepoint of a request's transaction must not be named tenancy_<number>, which are the names of its " +
+  'inner transactions: choose another name'
 
 const sideBySide =
   'This work is one transaction, and a transaction inside it is still open: await the first one ' +

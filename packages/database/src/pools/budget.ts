@@ -46,9 +46,6 @@ export class ConnectionBudget {
     return class extends GuardedClient {
       constructor (config: pg.ClientConfig = {}) {
         super({ ...config, connectionTimeoutMillis: connectTimeout })
-        // The pool adds its listener a tick after the login, because the wait for the budget made
-        // the callback asynchronous. A shutdown notice in between would end the process.
-        this.on('error', () => {})
       }
 
       // The two signatures that pg.Pool uses.

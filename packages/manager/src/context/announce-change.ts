@@ -1,5 +1,5 @@
 import type { TenantChange, TenantRecord } from '@fastify-tenancy/core'
-import { tellEmbedded } from '@fastify-tenancy/postgres/client'
+import { publishEmbeddedChange } from '@fastify-tenancy/postgres/client'
 import { markChange, publishChange, type TenancyRedis } from '@fastify-tenancy/redis'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -27,7 +27,7 @@ export async function tellChange (
     slugs: [...new Set(tenants.map(({ slug }) => slug))],
     domains: [...new Set(tenants.flatMap(({ domains }) => domains))]
   }
-  tellEmbedded(context.shards.get('default'), change)
+  publishEmbeddedChange(context.shards.get('default'), change)
   try {
     const redis = await context.redis.get()
     if (redis === undefined) return

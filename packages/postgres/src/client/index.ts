@@ -1,7 +1,7 @@
 export { connectError, isConnectError, isDatabaseMissing, nameConnectErrors } from './connect-error.ts'
 export { GuardedClient, guardClient } from './guarded-client.ts'
 export { type PoolSettings, defaultPoolSettings, isEmbedded, isEmbeddedPool, onEmbeddedChange, openPool,
-  tellEmbedded } from './open-pool.ts'
+  publishEmbeddedChange } from './open-pool.ts'
 export { type Field, OneWrite, type RowDecoder, type WireClient, type WireConnection, type WireMessages,
   type WireValue, encodeValue, isServerError, rowDecoder, wireClient } from './pg-internals.ts'
 export { Script, type ScriptPart } from './script.ts'

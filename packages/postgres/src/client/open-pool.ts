@@ -103,7 +103,7 @@ export function isEmbeddedPool (pool: pg.Pool): boolean {
 }
 
 /** Calls the listeners of {@link onEmbeddedChange} if the pool is on an embedded PGlite. */
-export function tellEmbedded (pool: pg.Pool, change: TenantChange): void {
+export function publishEmbeddedChange (pool: pg.Pool, change: TenantChange): void {
   if (pool instanceof EmbeddedPool) { for (const listener of pool.onChange) listener(change) }
 }
 

@@ -4,6 +4,6 @@
  */
 export function onePerLine (sql: string): string {
   const token =
-    /'(?:[^']|'')*'|"(?:[^"]|"")*"|(\$\w*\$)[\s\S]*?\1|--[^\n]*|\/\*[\s\S]*?\*\/|;[^\S\n]*(?=[^\s-])/g
+    /'(?:[^']|'')*'|"(?:[^"]|"")*"|(\$\w*\$)[\s\S]*?\1|--[^\n\r]*|\/\*[\s\S]*?\*\/|;[^\S\n]*(?=[^\s-])/g
   return sql.replace(token, found => found.startsWith(';') ? ';\n' : found)
 }
