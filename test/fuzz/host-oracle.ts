@@ -35,6 +35,7 @@ function nameOf (host: string): string | undefined {
   const [, name = '', port = '80'] = /^([a-z0-9._-]+?)\.?(?::(\d{1,5}))?$/i.exec(host) ?? []
   if (Number(port) < 1 || Number(port) > 65_535) return undefined
   const text = name.toLowerCase()
+  if (text.length > 253 || text.split('.').some(label => label.length > 63)) return undefined
   const preview = /^([a-z0-9-]+?)--[a-z0-9_-]+\.preview\.example\.com$/.exec(text)?.[1]
   const plain = /^([a-z0-9-]+)\.example\.com$/.exec(text)?.[1]
   return bySlug.get(preview ?? '') ?? bySlug.get(plain ?? '') ?? byDomain.get(text)
