@@ -13,6 +13,7 @@ import t, { type Test } from 'tap'
 import { fingerprint } from '../../packages/database/src/observe/fingerprint.ts'
 import { observePool } from '../../packages/database/src/observe/observe-pool.ts'
 import { freshDatabase, serverUrl } from '../support/fresh.ts'
+import { keepOthersOut } from '../support/keep-others-out.ts'
 import { connect, loginOf, loginUrl } from '../support/sql.ts'
 
 const hosts = { host: 'acme.example.com' }
@@ -28,9 +29,11 @@ async function adopted (t: Test): Promise<App> {
   const url = await freshDatabase(t)
   const legacy = loginUrl(url, 'legacy')
   const { user, password } = loginOf(legacy)
-  await (await connect(t, url)).query(
+  const admin = await connect(t, url)
+  await admin.query(
     `create role "${user}" login password '${password}'; grant all on schema public to "${user}"`
   )
+  await keepOthersOut(admin, url, user)
   await (await connect(t, legacy)).query(
     "create table notes (id serial primary key, body text); insert into notes (body) values ('old'); " +
       'create table other (v text); create view board as select body from notes; create view top_board as ' +
@@ -44,6 +47,7 @@ async function adopted (t: Test): Promise<App> {
   })
   t.teardown(() => manager.close())
   await manager.init()
+  await keepOthersOut(admin, url, loginOf(loginUrl(url, 'app')).user)
   await manager.protect({ stage: 'prepare' })
   await manager.protect({ stage: 'observe' })
   const pool = new pg.Pool({ connectionString: legacy, max: 1 })

@@ -5,6 +5,7 @@ import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import t from 'tap'
 
 import { dumpCatalog } from '../postgres/catalog.ts'
+import { keepOthersOut } from '../support/keep-others-out.ts'
 import { migrate } from '../support/migrate.ts'
 import { runScript } from '../support/script.ts'
 import { asTenant, connect, loginOf, loginUrl } from '../support/sql.ts'
@@ -48,6 +49,7 @@ t.test('observe binds new code to its tenant but not old code, which enforce end
       loginOf(loginUrl(url, 'reports')).user
     }" login; grant pg_read_all_data to "${loginOf(loginUrl(url, 'reports')).user}"`
   )
+  await keepOthersOut(admin, url, loginOf(loginUrl(url, 'reports')).user)
   await t.rejects(manager.protect({ stage: 'observe' }), {
     code: 'FST_TENANCY_SETUP_INVALID',
     message: /login_reports_\w+ would lose table/

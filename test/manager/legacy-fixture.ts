@@ -4,6 +4,7 @@ import pg from 'pg'
 import type { Test } from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'
+import { keepOthersOut } from '../support/keep-others-out.ts'
 import { connect, loginOf, loginUrl } from '../support/sql.ts'
 
 export const acme = '0190f2a4-0000-7000-8000-00000000000a'
@@ -65,6 +66,7 @@ export async function old (t: Test, options: Partial<ManagerOptions> = {}): Prom
   await admin.query(
     `create role "${user}" login password '${password}'; grant all on schema public to "${user}"`
   )
+  await keepOthersOut(admin, url, user)
   const code = await connect(t, legacy)
   await code.query(ddl)
   await code.query(rows)
@@ -80,6 +82,7 @@ export async function old (t: Test, options: Partial<ManagerOptions> = {}): Prom
   })
   t.teardown(() => manager.close())
   await manager.init()
+  await keepOthersOut(admin, url, loginOf(loginUrl(url, 'app')).user)
   return { url, admin, legacy, manager, progress }
 }
 

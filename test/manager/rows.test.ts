@@ -5,6 +5,7 @@ import type { Migration } from 'kysely/migration'
 import { readFileSync, readdirSync } from 'node:fs'
 import t, { type Test } from 'tap'
 
+import { keepOthersOut } from '../support/keep-others-out.ts'
 import { isLong } from '../support/long.ts'
 import { ask, connect, databaseOf } from '../support/sql.ts'
 import { elsewhere } from '../support/standstill.ts'
@@ -193,6 +194,7 @@ t.test(
       },
       adoption: { backfill: {} }
     })
+    await keepOthersOut(await connect(t, on.superUrl), on.superUrl)
     await manager.protect({ stage: 'prepare' })
     t.same(await on.admin('select tenant_id from "parent" order by 1'), [{ tenant_id: 'acme' }, {
       tenant_id: 'globex'

@@ -141,6 +141,7 @@ export async function adopt (t: Test, count: number): Promise<void> {
       loginOf(reports).user
     }" login; grant all on schema public to "${user}"`
   )
+  await keepOthersOut(admin, url, user)
   const setup = await connect(t, legacy)
   await setup.query(ddl)
   await setup.query(rowsOf(count))
@@ -271,3 +272,4 @@ async function followCustomers (
     await last
   }
 }
+import { keepOthersOut } from '../support/keep-others-out.ts'
